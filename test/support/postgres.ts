@@ -27,7 +27,8 @@ export interface TestDatabase {
 
 interface TestServer {
   urlOf(database: string): string
-  admin: pg.Client
+  /** Runs SQL on the server's own database. */
+  run(sql: string): Promise<unknown>
   stop(): Promise<void>
 }
 
@@ -51,12 +52,10 @@ let cloning: Promise<unknown> = Promise.resolve()
 /** A migrated database of its own, on the one Postgres that this process starts at the first call. */
 export async function createTestDatabase(): Promise<TestDatabase> {
   server ??= startServer()
-  const { admin, urlOf } = await server
+  const { run, urlOf } = await server
   clones += 1
   const name = `test_${clones}`
-  const cloned = cloning.then(() =>
-    admin.query(`create database ${name} template ${TEMPLATE} strategy file_copy`),
-  )
+  const cloned = cloning.then(() => run(`create database ${name} template ${TEMPLATE} strategy file_copy`))
   cloning = cloned.catch(() => {})
   await cloned
   const db = openPool(urlOf(name), { name: 'test', max: 10 })
@@ -65,7 +64,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
     db,
     async close() {
       await db.destroy()
-      await admin.query(`drop database ${name} with (force)`)
+      await run(`drop database ${name} with (force)`)
     },
   }
 }
@@ -91,8 +90,21 @@ async function startServer(): Promise<TestServer> {
   const template = openPool(urlOf(TEMPLATE), { name: 'template', max: 1 })
   await migrate(template)
   await template.destroy()
-  // Sockets must not keep a finished mocha process alive.
-  ;(admin as unknown as { connection: { stream: { unref(): void } } }).connection.stream.unref()
+  const { stream } = (admin as unknown as { connection: { stream: { ref(): void; unref(): void } } })
+    .connection
+  let running = 0
+  // An idle connection must not keep a finished process alive; one that runs something must.
+  async function run(sql: string): Promise<unknown> {
+    running += 1
+    stream.ref()
+    try {
+      return await admin.query(sql)
+    } finally {
+      running -= 1
+      if (running === 0) stream.unref()
+    }
+  }
+  stream.unref()
   async function stop(): Promise<void> {
     await admin.end()
     child.ref()
@@ -102,7 +114,7 @@ async function startServer(): Promise<TestServer> {
     watchdog.stdin.end()
     await once(watchdog, 'exit')
   }
-  return { urlOf, admin, stop }
+  return { urlOf, run, stop }
 }
 
 async function connectAdmin(url: string): Promise<pg.Client> {
