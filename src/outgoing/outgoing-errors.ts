@@ -71,6 +71,9 @@ export function toOutgoingFailed(error: unknown): OutgoingFailed {
   if (TLS_CODE.test(code)) return failed('tls', error, code)
   if (code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE' || code === 'UND_ERR_HEADERS_OVERFLOW')
     return failed('too_large', error, code)
+  // undici leaves HTTPParserError without a code when its parser gives none.
+  if (error instanceof Error && error.name === 'HTTPParserError')
+    return failed('protocol', error, error.message)
   if (code.startsWith('HPE_') || (code.startsWith('UND_ERR') && !RESET_CODES.has(code)))
     return failed('protocol', error, code)
   return failed('connect', error, code)

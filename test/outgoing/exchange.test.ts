@@ -206,8 +206,9 @@ describe('outgoing: scripted endpoints', () => {
       sockets.add(req.socket)
       res.writeHead(202).end()
     })
-    for (let round = 0; round < 5; round += 1) await send(url)
-    assert.equal(sockets.size, 1)
+    for (let round = 0; round < 20; round += 1) await send(url)
+    // undici frees a connection a moment after the answer, so the next request may open a second one, never a third.
+    assert.ok(sockets.size <= 2, `${sockets.size} connections`)
   })
 
   it('holds no connection of one pool back for another', async () => {
