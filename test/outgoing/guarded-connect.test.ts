@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import type { LookupAddress } from 'node:dns'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { Dial, ResolvedAddress } from '../../src/outgoing/guarded-connect.js'
+import { createAddressRules } from '../../src/outgoing/address-rules.js'
+import { createGuardedConnect, type Dial, type ResolvedAddress } from '../../src/outgoing/guarded-connect.js'
 import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
 import { AddressRefused, OutgoingFailed } from '../../src/outgoing/outgoing-errors.js'
+import { createUrlRules } from '../../src/outgoing/url-rules.js'
 
 /** Opens no socket: says what addresses one would have gone to. */
 function recordingDial(dialled: string[]): Dial {
@@ -119,6 +121,22 @@ describe('outgoing: the guard at connect', () => {
       }
     }
     assert.equal(canaryHits, 0)
+  })
+
+  it('refuses a literal in the connect hook itself, behind the URL rules', async () => {
+    outgoing = createOutgoing({ allowedNetworks: [] })
+    const connect = createGuardedConnect({
+      rules: createUrlRules(createAddressRules([])),
+      resolve: () => assert.fail('a literal was resolved'),
+      timeoutMs: 1_000,
+      dial: () => () => assert.fail('a refused literal was dialled'),
+    })
+    for (const hostname of ['127.0.0.1', '[::ffff:10.0.0.1]', '::1']) {
+      const error = await new Promise((resolve) => {
+        connect({ hostname, protocol: 'https:', port: '443' }, (refusal) => resolve(refusal))
+      })
+      assert.ok(error instanceof AddressRefused)
+    }
   })
 
   it('refuses plain http to a public name at creation and at send', async () => {
