@@ -1,4 +1,4 @@
-import { BatchTaken, type BatchHandler, type LogBatch, type LogItem } from '../eventlog/event-log.js'
+import { type BatchHandler, BatchTaken, type LogBatch, type LogItem } from '../eventlog/event-log.js'
 import { dayOf } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
@@ -6,7 +6,7 @@ import type { CounterMetric, Metrics } from '../kernel/metrics.js'
 import { type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
 import type { Database, Transaction } from '../storage/database.js'
 import { fanOutRepository, type PreparedEvent } from './fan-out-repository.js'
-import { EXPECTS, type EventContent, RENDERING } from './open-delivery.js'
+import { type EventContent, EXPECTS, RENDERING } from './open-delivery.js'
 import { parkedRepository } from './parked-repository.js'
 import { type NewDelivery, queueRepository } from './queue-repository.js'
 
@@ -74,7 +74,12 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       const { queued, tally } = await options.db.transaction((trx) => store(trx, batch, items))
       options.handOver(queued)
       counters.add(batch.lane, tally)
-      logger.debug('batch.fanned_out', { lane: batch.lane, from: batch.from, records: items.length, ...tally })
+      logger.debug('batch.fanned_out', {
+        lane: batch.lane,
+        from: batch.from,
+        records: items.length,
+        ...tally,
+      })
     } catch (error) {
       if (isTransient(error)) throw error
       await isolate(batch, items, error)
@@ -90,7 +95,11 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       return
     }
     const event = items[0]?.event
-    logger.error('record.parked', { lane: batch.lane, event_id: event?.eventId, reason: describeError(error) })
+    logger.error('record.parked', {
+      lane: batch.lane,
+      event_id: event?.eventId,
+      reason: describeError(error),
+    })
     await options.db.transaction(async (trx) => {
       await parkedRepository.parkRecords(trx, [
         {
@@ -184,7 +193,13 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
         eventTimestampMs: prepared.eventTimestampMs,
         expects: expectedStages(event, match.reports),
       }
-      return [{ delivery, method: match.method, content: { subject: prepared.event.subject, claims: event.claims } }]
+      return [
+        {
+          delivery,
+          method: match.method,
+          content: { subject: prepared.event.subject, claims: event.claims },
+        },
+      ]
     })
     await queueRepository.insert(
       trx,
@@ -200,7 +215,8 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     fresh: readonly PreparedEvent[],
   ): Promise<void> {
     const rejected = items.flatMap(({ rejected: found }) => (found ? [found] : []))
-    for (const { reason } of rejected) logger.error('record.rejected', { lane: batch.lane, from: batch.from, reason })
+    for (const { reason } of rejected)
+      logger.error('record.rejected', { lane: batch.lane, from: batch.from, reason })
     await parkedRepository.parkRecords(
       trx,
       rejected.map(({ reason, record }) => ({
@@ -212,7 +228,11 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     )
     const quarantined = fresh.filter(({ event }) => event.quarantine !== undefined)
     for (const { event } of quarantined) {
-      logger.warn('set.quarantined', { source_id: event.sourceId, event_id: event.eventId, reason: event.quarantine })
+      logger.warn('set.quarantined', {
+        source_id: event.sourceId,
+        event_id: event.eventId,
+        reason: event.quarantine,
+      })
     }
     await parkedRepository.parkEvents(
       trx,
@@ -235,11 +255,14 @@ interface FanOutCounters {
 }
 
 function fanOutCounters(metrics: Metrics): FanOutCounters {
-  const events = metrics.counter('firebreak_events_total', 'Log records that fan-out settled, by what became of them.', [
+  const events = metrics.counter(
+    'firebreak_events_total',
+    'Log records that fan-out settled, by what became of them.',
+    ['lane', 'result'],
+  )
+  const queued = metrics.counter('firebreak_deliveries_queued_total', 'Deliveries queued by fan-out.', [
     'lane',
-    'result',
   ])
-  const queued = metrics.counter('firebreak_deliveries_queued_total', 'Deliveries queued by fan-out.', ['lane'])
   const conflicts = metrics.counter(
     'firebreak_conflicting_repeats_total',
     'SETs that reused a jti with other content.',
