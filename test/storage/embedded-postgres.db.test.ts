@@ -2,7 +2,19 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  unlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -11,6 +23,7 @@ import { createInterface, type Interface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
+import { asUser, pickPostgresUser } from '../../src/storage/os-user.js'
 import { inspectProcess, isPostgresOn, isRunning } from '../../src/storage/process-facts.js'
 
 interface Said {
@@ -29,6 +42,8 @@ interface HubChild {
 }
 
 const CHILD = fileURLToPath(new URL('./hub-child.js', import.meta.url))
+/** A server ignores the pid of another user's process anyway, so strangers here are of its own user. */
+const asPostgresUser = asUser(pickPostgresUser())
 const isRoot = process.getuid?.() === 0
 
 describe('storage: embedded Postgres', () => {
@@ -207,6 +222,7 @@ describe('storage: embedded Postgres', () => {
     await stop(first)
     // The inner sleep ends and its parent, become another program, never asks for its result.
     const parent = spawn('/bin/sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], {
+      ...asPostgresUser,
       stdio: ['ignore', 'pipe', 'ignore'],
     })
     children.push(parent)
@@ -220,11 +236,20 @@ describe('storage: embedded Postgres', () => {
   it('does not believe a postmaster.pid that names another program, and leaves that alone', async () => {
     const first = await startedHub()
     await stop(first)
-    const stranger = spawn('sleep', ['60'], { stdio: 'ignore' })
+    const stranger = spawn('sleep', ['60'], { ...asPostgresUser, stdio: 'ignore' })
     children.push(stranger)
     await writePidFile(first.folder, stranger.pid ?? 0)
     await stop(await startedHub())
     assert.ok(isRunning(stranger.pid ?? 0))
+  })
+
+  it('removes what a start that was killed half-way left, once it is surely dead', async () => {
+    const [old, young] = ['postgres.new-1', 'postgres.new-2'].map((name) => path.join(home, 'data', name))
+    for (const folder of [old, young]) await mkdir(folder ?? '', { recursive: true })
+    await utimes(old ?? '', 1, 1)
+    await chmod(path.join(home, 'data'), 0o755)
+    await stop(await startedHub())
+    assert.deepEqual(await readdir(path.join(home, 'data')), ['postgres', 'postgres.new-2'])
   })
 
   it('refuses the data of another PostgreSQL major and says how to migrate', async () => {
