@@ -262,9 +262,9 @@ export const SETTINGS = {
     section: 'Security',
     description: 'Streams that one receiver may hold.',
   }),
-  PUSH_TIMEOUT_MS: setting(whole(100, 60_000).prefault('5000'), {
+  PUSH_TIMEOUT_MS: setting(whole(100, 5_500).prefault('5000'), {
     section: 'Delivery',
-    description: 'Total deadline of one push attempt, in ms: DNS, TLS, headers and body.',
+    description: 'Total deadline of one push attempt, in ms: DNS, TLS, headers and body. Below the shard lease of 8 s.',
   }),
   PUSH_CONCURRENCY: setting(whole(1, 64).prefault('12'), {
     section: 'Delivery',
