@@ -89,7 +89,11 @@ export const EVENT_TYPES: ReadonlyMap<string, EventTypeInfo> = new Map([
   ),
   row(
     CAEP.assuranceLevelChange,
-    { member: 'change_direction', values: { decrease: 'tightens', increase: 'loosens' }, otherwise: 'tightens' },
+    {
+      member: 'change_direction',
+      values: { decrease: 'tightens', increase: 'loosens' },
+      otherwise: 'tightens',
+    },
     'a change whose direction is not said may be a fall',
   ),
   row(

@@ -40,7 +40,10 @@ const SIMPLE_FORMATS: Readonly<Record<string, Parse>> = {
   did: (value) => ({ url: startingWith(text(value, 'url'), 'did:', 'a DID URL') }),
   uri: (value) => ({ uri: anyUri(text(value, 'uri')) }),
   jwt_id: (value) => ({ iss: text(value, 'iss'), jti: text(value, 'jti') }),
-  saml_assertion_id: (value) => ({ issuer: text(value, 'issuer'), assertion_id: text(value, 'assertion_id') }),
+  saml_assertion_id: (value) => ({
+    issuer: text(value, 'issuer'),
+    assertion_id: text(value, 'assertion_id'),
+  }),
   'ip-addresses': (value) => ({ 'ip-addresses': ipAddresses(value['ip-addresses'] ?? value.ip_addresses) }),
 }
 
@@ -49,8 +52,7 @@ export function formatOf(value: Readonly<Record<string, unknown>>): string {
   // RISC 1.0 §3.1: Google's transmitter says subject_type.
   const format = value.format ?? value.subject_type
   if (typeof format === 'string' && format !== '') return LEGACY_FORMATS[format] ?? format
-  const looksComplex =
-    format === undefined && COMPLEX_MEMBERS.some((member) => isJsonObject(value[member]))
+  const looksComplex = format === undefined && COMPLEX_MEMBERS.some((member) => isJsonObject(value[member]))
   if (looksComplex) return 'complex'
   throw new SubjectProblem('a subject needs a "format" member that is a non-empty string')
 }

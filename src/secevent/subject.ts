@@ -2,7 +2,14 @@ import { createHash } from 'node:crypto'
 import { HubError } from '../kernel/errors.js'
 import { canonicalJson, isJsonObject } from './canonical-json.js'
 import { SLOT_COUNT, type Subject } from './event.js'
-import { COMPLEX_MEMBERS, formatOf, parseAliases, parseComplex, parseSimple, SubjectProblem } from './subject-formats.js'
+import {
+  COMPLEX_MEMBERS,
+  formatOf,
+  parseAliases,
+  parseComplex,
+  parseSimple,
+  SubjectProblem,
+} from './subject-formats.js'
 
 /** The value is no subject identifier the hub can compare. */
 export class InvalidSubject extends HubError {
