@@ -58,30 +58,25 @@ export function acknowledgementRouter(options: {
 }): Router {
   const { service, clock, logger } = options
   // 1,000 entries with full reasons fit.
-  return Router().post(
-    '/v1/acknowledgements',
-    options.receiver,
-    ...jsonBody('2mb'),
-    async (req, res) => {
-      const startedMs = clock.monotonicMs()
-      const { receiverId } = options.receiverOf(res)
-      const { acknowledgements } = parseBody<Body>(BODY_SCHEMA, req.body)
-      const results = await service.acknowledge(receiverId, acknowledgements.map(toEntry))
-      const countOf = (result: string) => results.filter((each) => each === result).length
-      logger.info('acknowledgements.recorded', {
-        receiver_id: receiverId,
-        entries: results.length,
-        recorded: countOf('recorded'),
-        repeat: countOf('repeat'),
-        unknown: countOf('unknown'),
-        ...(results.length === 1 && { jti: acknowledgements[0]?.jti }),
-        duration_ms: Math.round(clock.monotonicMs() - startedMs),
-      })
-      res.json({
-        results: results.map((result, index) => ({ jti: acknowledgements[index]?.jti, result })),
-      })
-    },
-  )
+  return Router().post('/v1/acknowledgements', options.receiver, ...jsonBody('2mb'), async (req, res) => {
+    const startedMs = clock.monotonicMs()
+    const { receiverId } = options.receiverOf(res)
+    const { acknowledgements } = parseBody<Body>(BODY_SCHEMA, req.body)
+    const results = await service.acknowledge(receiverId, acknowledgements.map(toEntry))
+    const countOf = (result: string) => results.filter((each) => each === result).length
+    logger.info('acknowledgements.recorded', {
+      receiver_id: receiverId,
+      entries: results.length,
+      recorded: countOf('recorded'),
+      repeat: countOf('repeat'),
+      unknown: countOf('unknown'),
+      ...(results.length === 1 && { jti: acknowledgements[0]?.jti }),
+      duration_ms: Math.round(clock.monotonicMs() - startedMs),
+    })
+    res.json({
+      results: results.map((result, index) => ({ jti: acknowledgements[index]?.jti, result })),
+    })
+  })
 }
 
 function toEntry(entry: Body['acknowledgements'][number]): AcknowledgementEntry {

@@ -1,10 +1,10 @@
 import type { Clock } from '../kernel/clock.js'
 import { createGroupCommit } from '../kernel/group-commit.js'
 import type {
+  AcknowledgedDelivery,
   Acknowledgement,
   AcknowledgementRepository,
   AcknowledgementStatus,
-  AcknowledgedDelivery,
 } from './acknowledgement-repository.js'
 import type { RevocationMetrics } from './revocation-metrics.js'
 

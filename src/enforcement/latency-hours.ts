@@ -21,6 +21,7 @@ export function uncoveredRanges(window: TimeRange, folded: readonly number[]): T
     if (hourMs > fromMs) ranges.push({ fromMs, toMs: hourMs })
     fromMs = hourMs + HOUR_MS
   }
-  if (fromMs < window.toMs || ranges.length === 0) ranges.push({ fromMs, toMs: Math.max(fromMs, window.toMs) })
+  if (fromMs < window.toMs || ranges.length === 0)
+    ranges.push({ fromMs, toMs: Math.max(fromMs, window.toMs) })
   return ranges
 }

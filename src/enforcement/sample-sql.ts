@@ -81,7 +81,9 @@ function baseSql(scope: SampleScope): Sql {
       ' or ',
     )})`
   const own = (column: string) =>
-    scope.receiverId === undefined ? literalSql('true') : sql`${literalSql(column)} = ${scope.receiverId}::uuid`
+    scope.receiverId === undefined
+      ? literalSql('true')
+      : sql`${literalSql(column)} = ${scope.receiverId}::uuid`
   return sql`
     select stream_id, event_id, day, receiver_id, type, source_id, accepted_at, event_timestamp,
         delivered_at, received_at, finished_at, outcome

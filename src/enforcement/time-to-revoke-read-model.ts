@@ -205,7 +205,8 @@ function namedSql(withSql: Sql, groupBy: readonly Grouping[], limit: number): Sq
     extra.push(', r.name as receiver_name')
     joins.push('left join receivers r on r.id = g.receiver_id')
   }
-  const order = groupBy.length === 0 ? '' : `order by ${groupBy.map((each) => `g.${COLUMN[each]}`).join(', ')}`
+  const order =
+    groupBy.length === 0 ? '' : `order by ${groupBy.map((each) => `g.${COLUMN[each]}`).join(', ')}`
   return sql`${withSql} select g.*${literalSql(extra.join(''))} from grouped g ${literalSql(joins.join(' '))}
     ${literalSql(order)} limit ${limit + 1}::int`
 }
