@@ -67,7 +67,8 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
    * A disabled stream holds nothing, so open work goes when it is disabled; and again when it is enabled, for what a
    * fan-out under way at that moment still inserted.
    */
-  const dropsWork = (from: StreamStatus, to: StreamStatus) => from !== to && (from === 'disabled' || to === 'disabled')
+  const dropsWork = (from: StreamStatus, to: StreamStatus) =>
+    from !== to && (from === 'disabled' || to === 'disabled')
 
   return {
     async read(receiverId, streamId) {
