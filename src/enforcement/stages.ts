@@ -1,0 +1,20 @@
+/** How far a revocation came at one point; each stage proves more than the one before. */
+export type Stage = 'received' | 'applied' | 'verified'
+export const STAGES: readonly Stage[] = ['received', 'applied', 'verified']
+
+/** Bits of `expects` in `delivery_queue` and `deliveries`. */
+export const STAGE_BIT: Record<Stage, number> = { received: 1, applied: 2, verified: 4 }
+
+/** How long a sample may stay open before it counts as outstanding, i.e. as infinite; ms. */
+export type StageDeadlines = Readonly<Record<Stage, number>>
+
+/**
+ * An hour is folded ten minutes after its end, and a folded open sample is outstanding: no deadline may be longer.
+ */
+export const MAX_STAGE_DEADLINE_MS = 600_000
+
+export const DEFAULT_STAGE_DEADLINES: StageDeadlines = {
+  received: 30_000,
+  applied: 60_000,
+  verified: 120_000,
+}
