@@ -82,7 +82,7 @@ export function parkedRouter(options: {
   router.post('/:id/replay', authorize('parked.replay'), async (req, res) => {
     res.status(202).json(render(await parked.replay(uuidParam(req, 'id', 'parked item'), actorOf(res))))
   })
-  router.post('/:id/discard', authorize('parked.replay'), ...jsonBody('16kb'), async (req, res) => {
+  router.post('/:id/discard', authorize('parked.replay'), jsonBody('16kb'), async (req, res) => {
     const { reason } = parseBody<{ reason: string }>(DISCARD_SCHEMA, req.body)
     res.json(render(await parked.discard(uuidParam(req, 'id', 'parked item'), reason, actorOf(res))))
   })

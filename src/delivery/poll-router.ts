@@ -28,7 +28,7 @@ const POLL_SCHEMA = {
 
 /** RFC 8936 §2.4, `POST /ssf/poll/{stream_id}`. Unknown members are ignored: later versions may add some. */
 export function pollRouter(options: { polls: Pick<PollService, 'poll'>; authorize: RequestHandler }): Router {
-  return Router().post('/:streamId', options.authorize, ...jsonBody('1mb'), async (req, res) => {
+  return Router().post('/:streamId', options.authorize, jsonBody('1mb'), async (req, res) => {
     const request = parseBody<PollRequest>(POLL_SCHEMA, req.body ?? {})
     const streamId = uuidParam(req, 'streamId', 'poll stream')
     const aborted = new AbortController()

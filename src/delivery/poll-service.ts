@@ -1,9 +1,11 @@
+import { LRUCache } from 'lru-cache'
 import type { Clock } from '../kernel/clock.js'
 import { NotFound } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { CounterMetric, Metrics } from '../kernel/metrics.js'
 import { createWake, type Wake } from '../kernel/wake.js'
 import type { Database } from '../storage/database.js'
+import { shardOf } from '../streams/stream.js'
 import type { Minter } from './minter.js'
 import type { EventContent } from './open-delivery.js'
 import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
@@ -33,6 +35,22 @@ export interface PollServiceOptions {
   readonly metrics: Metrics
   /** How long an empty long poll is held, ms. */
   readonly holdMs: number
+  /** The receiver was heard of on this stream. */
+  touchStream(streamId: string): Promise<void>
+  /** A SET was acknowledged: for the time-to-revoke metric. */
+  onReceived(type: string, tookMs: number): void
+}
+
+export interface PollServiceOptions {
+  readonly db: Database
+  readonly targets: StreamTargets
+  readonly minter: Minter
+  openContent(day: string, sealed: Buffer): Promise<EventContent>
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly metrics: Metrics
+  /** How long an empty long poll is held, ms. */
+  readonly holdMs: number
   /** Called after a poll acknowledged or refused SETs, so that the stream counts as active. */
   touchStream(streamId: string): Promise<void>
 }
@@ -42,6 +60,8 @@ export interface PollService {
   poll(receiverId: string, streamId: string, request: PollRequest, aborted: AbortSignal): Promise<PollAnswer>
   /** There is new work, or a changed status, on this stream. */
   wake(streamId: string): void
+  /** There may be new work on any stream of these shards. */
+  wakeShards(shards: ReadonlySet<number>): void
   /** Answers all held polls now, and holds none from here on. */
   drain(): void
 }
@@ -53,12 +73,14 @@ const MAX_SETS = 500
 const MAX_HELD = 10_000
 /** Behind the wake-ups: a row that nobody announced is found within this time, ms. */
 const RECHECK_MS = 2_000
+const TOUCH_EVERY_MS = 60_000
 
 /** RFC 8936 poll delivery. Any process may serve any stream: what is owed stands in the table until acknowledged. */
 export function createPollService(options: PollServiceOptions): PollService {
   const { db, clock } = options
   const waiting = new Map<string, Set<Wake>>()
   const instruments = pollMetrics(options.metrics)
+  const touched = new LRUCache<string, number>({ max: 50_000 })
   let held = 0
   let draining = false
 
@@ -85,6 +107,14 @@ export function createPollService(options: PollServiceOptions): PollService {
     return target
   }
 
+  /** A poll restarts the inactivity timer of a poll stream (SSF 1.0 §8.1.1); a minute's precision is enough. */
+  async function touch(streamId: string): Promise<void> {
+    const now = clock.monotonicMs()
+    if (now - (touched.get(streamId) ?? Number.NEGATIVE_INFINITY) < TOUCH_EVERY_MS) return
+    touched.set(streamId, now)
+    await options.touchStream(streamId)
+  }
+
   /** Acks and errors count even while the stream is paused: refusing them would lose what the receiver knows. */
   async function settle(streamId: string, request: PollRequest): Promise<void> {
     const errors = Object.entries(request.setErrs ?? {})
@@ -101,6 +131,7 @@ export function createPollService(options: PollServiceOptions): PollService {
               errors.map(([jti, { err, description }]) => ({ jti, err, description: description ?? '' })),
             )
           : []
+      for (const { type, acceptedAtMs } of acked) options.onReceived(type, now - acceptedAtMs)
       instruments.sets.add({ result: 'acknowledged' }, acked.length)
       instruments.sets.add({ result: 'refused' }, refused.length)
       if (refused.length > 0) options.logger.warn('set.refused', { stream_id: streamId, jtis: refused })
@@ -144,7 +175,7 @@ export function createPollService(options: PollServiceOptions): PollService {
       const began = clock.monotonicMs()
       let target = await findOwn(receiverId, streamId)
       await settle(streamId, request)
-      await options.touchStream(streamId)
+      await touch(streamId)
       if (request.maxEvents === 0) return { sets: {}, moreAvailable: false }
       const limit = Math.min(request.maxEvents ?? DEFAULT_SETS, MAX_SETS)
       const holdMs = request.returnImmediately || held >= MAX_HELD ? 0 : options.holdMs
@@ -166,6 +197,11 @@ export function createPollService(options: PollServiceOptions): PollService {
     },
     wake(streamId) {
       for (const wake of waiting.get(streamId) ?? []) wake.ring()
+    },
+    wakeShards(shards) {
+      for (const [streamId, wakes] of waiting) {
+        if (shards.has(shardOf(streamId))) for (const wake of wakes) wake.ring()
+      }
     },
     drain() {
       draining = true

@@ -89,10 +89,10 @@ export const resultRepository = {
          select ${DELIVERY_COLUMNS}, delivered_at, to_timestamp(?::float8), 'received', attempts from gone
          on conflict do nothing
        )
-       select jti from gone`,
+       select type, extract(epoch from accepted_at)::float8 * 1000 as accepted_ms from gone where expects > 0`,
       [[...jtis], streamId, atMs / 1000],
     )
-    return rows.map((row) => row.jti)
+    return rows.map((row) => ({ type: row.type, acceptedAtMs: row.accepted_ms }))
   },
 
   /** RFC 8936 setErrs: parks each named SET with what the receiver said. Returns the parked jtis. */
