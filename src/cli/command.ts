@@ -31,6 +31,8 @@ export interface Cli {
 /** What the action of a command that talks to the hub is given. */
 export interface ApiCall {
   readonly api: ApiClient
+  /** The same hub, and Ctrl-C does not stop it: for what a command must take back. */
+  readonly cleanUp: ApiClient
   readonly io: CliIo
   readonly signal: AbortSignal
   readonly json: boolean
@@ -56,10 +58,12 @@ export function withApi<O extends object>(cli: Cli, command: Command, action: Ap
       const { json = false, url, tokenFile } = command.opts<ConnectionOptions>()
       const signal = cli.interruptible()
       const token = tokenFile && (await readSecret(cli.io, tokenFile, '--token-file'))
-      const api = createApiClient(await findHub(cli.hooks.config, { url, token }), signal)
+      const connection = await findHub(cli.hooks.config, { url, token })
+      const api = createApiClient(connection, signal)
+      const cleanUp = createApiClient(connection, new AbortController().signal)
       const print = (body: unknown, text: () => string) =>
         cli.io.out(json ? `${JSON.stringify(body ?? {}, null, 2)}\n` : text())
-      await action({ api, io: cli.io, signal, json, print }, command.opts<O>(), command.args)
+      await action({ api, cleanUp, io: cli.io, signal, json, print }, command.opts<O>(), command.args)
     })
 }
 

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { type ApiClient, type ApiList, apiPath } from './api-client.js'
+import { type ApiClient, type ApiList, apiPath, createApiClient } from './api-client.js'
 import { CommandFailed } from './cli-errors.js'
 import { paint, withProgress } from './cli-io.js'
 import { type ApiCall, type Cli, examples, pause, withApi } from './command.js'
@@ -9,12 +9,11 @@ import { parseDuration } from './time-option.js'
 
 const VERIFICATION = 'https://schemas.openid.net/secevent/ssf/event-type/verification'
 const POLL_MS = 200
+const TOKEN_SPARE_MS = 60_000
 
 interface Delivery {
-  stream_id: string
+  event_id: string
   state: string
-  txn: string
-  attempts?: number
   failure?: string | null
 }
 
@@ -42,7 +41,7 @@ export function addReceiverTest(cli: Cli, group: Command): void {
         `receiver ${id} has no stream yet: it creates one at the hub's configuration endpoint`,
       )
     }
-    const tests = Promise.all(streams.items.map((stream) => testStream(call, stream, timeout)))
+    const tests = testStreams(call, { receiverId: id, streams: streams.items, timeoutMs: timeout })
     const results = await withProgress(call.io, 'waiting for the verification', tests)
     call.print({ items: results }, () => resultTable(call, results))
     const silent = results.filter((result) => result.result !== 'received').length
@@ -51,11 +50,44 @@ export function addReceiverTest(cli: Cli, group: Command): void {
   })
 }
 
-async function testStream(call: ApiCall, stream: Stream, timeoutMs: number): Promise<StreamTest> {
+/**
+ * Asks as the receiver itself would, with a token that lives as long as the test: without `state`, since a receiver must
+ * refuse a state that it did not choose (SSF 1.0 §8.1.4.1).
+ */
+async function testStreams(
+  call: ApiCall,
+  test: { receiverId: string; streams: Stream[]; timeoutMs: number },
+) {
+  const tokens = apiPath('receivers', test.receiverId, 'tokens')
+  const expiresAt = new Date(Date.now() + test.timeoutMs + TOKEN_SPARE_MS).toISOString()
+  const issued = await call.api.post<{ id: string; token: string }>(tokens, {
+    scopes: ['ssf.read', 'ssf.manage'],
+    expires_at: expiresAt,
+  })
+  const asReceiver = createApiClient(
+    { url: call.api.url, token: issued.token, tokenFrom: 'the test' },
+    call.signal,
+  )
+  try {
+    return await Promise.all(
+      test.streams.map((stream) => testStream(call, { asReceiver, stream, timeoutMs: test.timeoutMs })),
+    )
+  } finally {
+    // Ctrl-C ends `call.signal`; the token is to go all the same, and by itself soon if this fails.
+    await call.cleanUp.delete(`${tokens}/${issued.id}`).catch(() => {})
+  }
+}
+
+async function testStream(
+  call: ApiCall,
+  { asReceiver, stream, timeoutMs }: { asReceiver: ApiClient; stream: Stream; timeoutMs: number },
+): Promise<StreamTest> {
+  const before = await newestVerification(call.api, stream.stream_id)
   const startedAt = performance.now()
-  const sent = await call.api.post<{ txn: string }>(apiPath('streams', stream.stream_id, 'verify'))
+  await asReceiver.post('/ssf/verify', { stream_id: stream.stream_id })
   for (;;) {
-    const delivery = await findDelivery(call.api, stream.stream_id, sent.txn)
+    const newest = await newestVerification(call.api, stream.stream_id)
+    const delivery = newest?.event_id === before?.event_id ? undefined : newest
     const afterMs = Math.round(performance.now() - startedAt)
     if (delivery?.state === 'received' || afterMs >= timeoutMs) {
       return {
@@ -70,8 +102,8 @@ async function testStream(call: ApiCall, stream: Stream, timeoutMs: number): Pro
   }
 }
 
-async function findDelivery(api: ApiClient, streamId: string, txn: string): Promise<Delivery | undefined> {
-  const query = { stream_id: streamId, txn, type: VERIFICATION }
+async function newestVerification(api: ApiClient, streamId: string): Promise<Delivery | undefined> {
+  const query = { stream_id: streamId, type: VERIFICATION, limit: 1 }
   const list = await api.get<ApiList<Delivery>>(apiPath('deliveries'), query)
   return list.items[0]
 }

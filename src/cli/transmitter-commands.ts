@@ -21,7 +21,7 @@ interface AddOptions {
   audience: string[]
   jwksUri?: string
   jwksFile?: string
-  discover?: boolean
+  discover?: string | true
   algorithm?: string[]
   authorizationFile?: string
 }
@@ -80,7 +80,10 @@ function addAdd(cli: Cli, group: Command): void {
     .requiredOption('--audience <aud>', 'the aud its SETs carry for this hub; repeat for more', collect)
     .option('--jwks-uri <url>', 'where its public keys are')
     .option('--jwks-file <file>', 'its public keys, a JWK Set, - for standard input')
-    .option('--discover', 'read its keys from its SSF metadata')
+    .option(
+      '--discover [url]',
+      "read its keys from its SSF metadata (default: at the issuer's well-known place)",
+    )
     .option('--algorithm <alg>', 'signature algorithm to accept; repeat for more', collect)
     .option('--authorization-file <file>', 'Authorization value it must send, - for standard input')
   examples(command, [
@@ -111,7 +114,7 @@ async function addBody(io: CliIo, options: AddOptions): Promise<object> {
     ...(options.jwksFile && {
       jwks: parseObject(await readInput(io, options.jwksFile, '--jwks-file'), '--jwks-file'),
     }),
-    ...(options.discover && { discover: true }),
+    ...(options.discover && { discover: options.discover }),
     ...(options.algorithm && { algorithms: options.algorithm }),
     ...(options.authorizationFile && {
       authorization_header: await readSecret(io, options.authorizationFile, '--authorization-file'),

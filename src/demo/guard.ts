@@ -23,7 +23,7 @@ process.on('message', (message: GuardSettings | 'done') => {
   process.send?.({ ready: {} })
 })
 process.on('disconnect', () => {
-  cleanUp().finally(() => process.exit(0))
+  void cleanUp().finally(() => process.exit(0))
 })
 
 async function cleanUp(): Promise<void> {

@@ -14,7 +14,7 @@ const MAX_BODY_BYTES = 64 * 1024
 /** An HTTP server on a free loopback port; an object as body is sent as JSON. */
 export async function serveLocally(handle: LocalHandler): Promise<{ url: string; close(): void }> {
   const server = createServer((request, response) => {
-    readBody(request)
+    void readBody(request)
       .then((body) => handle(request, body))
       .catch((error: unknown) => ({ status: 500, body: { message: String(error) } }))
       .then((answer) => send(response, answer))
