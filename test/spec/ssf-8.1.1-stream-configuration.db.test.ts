@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import request from 'supertest'
-import { sqlRows } from '../../src/storage/database.js'
 import { CAEP, EVENTS_SUPPORTED, RISC } from '../../src/secevent/event-types.js'
+import { sqlRows } from '../../src/storage/database.js'
 import { authorizationContext, shardOf } from '../../src/streams/stream.js'
 import { createSsfHarness, ISSUER, type SsfHarness, type TestReceiver } from '../streams/ssf-harness.js'
 
@@ -64,7 +64,12 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
     })
 
     it('ignores unknown event types and repeats them as they were sent', async () => {
-      const events_requested = [RISC.accountDisabled, 'urn:x:unknown', CAEP.sessionRevoked, CAEP.sessionRevoked]
+      const events_requested = [
+        RISC.accountDisabled,
+        'urn:x:unknown',
+        CAEP.sessionRevoked,
+        CAEP.sessionRevoked,
+      ]
       const res = await ssf.call('post', '/ssf/streams', a.token, { events_requested })
       assert.equal(res.status, 201)
       assert.deepEqual(res.body.events_requested, events_requested)
@@ -113,7 +118,11 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
     it('keeps rows of event types and the shard in step with the stream', async () => {
       const id = await ssf.createStream(a, { events_requested: [CAEP.sessionRevoked, CAEP.credentialChange] })
       assert.deepEqual(await eventTypes(id), [CAEP.credentialChange, CAEP.sessionRevoked])
-      const [row] = await sqlRows<{ shard: number }>(ssf.db, 'select shard from streams where stream_id = ?', [id])
+      const [row] = await sqlRows<{ shard: number }>(
+        ssf.db,
+        'select shard from streams where stream_id = ?',
+        [id],
+      )
       assert.equal(row?.shard, shardOf(id))
     })
 
@@ -139,7 +148,7 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
       'U+0000 in the description': { description: 'a\u0000b' },
       'a stream_id': { stream_id: 'mine' },
       'an audience': { aud: 'me' },
-      'events_delivered': { events_delivered: [] },
+      events_delivered: { events_delivered: [] },
     }
     for (const [what, body] of Object.entries(BAD)) {
       it(`answers 400 to ${what} and creates nothing`, async () => {
@@ -248,7 +257,10 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
         events_requested: [CAEP.sessionRevoked],
         description: 'before',
       })
-      const described = await ssf.call('patch', '/ssf/streams', a.token, { stream_id: id, description: 'after' })
+      const described = await ssf.call('patch', '/ssf/streams', a.token, {
+        stream_id: id,
+        description: 'after',
+      })
       assert.equal(described.status, 200)
       assert.equal(described.body.description, 'after')
       assert.deepEqual(described.body.delivery, { method: PUSH, endpoint_url: ENDPOINT })
@@ -324,7 +336,9 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
   for (const method of ['patch', 'put'] as const) {
     describe(`transmitter-supplied members in ${method.toUpperCase()} (T-54)`, () => {
       it('may be repeated, arrays in any order', async () => {
-        const id = await ssf.createStream(a, { events_requested: [CAEP.sessionRevoked, CAEP.credentialChange] })
+        const id = await ssf.createStream(a, {
+          events_requested: [CAEP.sessionRevoked, CAEP.credentialChange],
+        })
         const current = (await read(a, id)).body
         const res = await ssf.call(method, '/ssf/streams', a.token, {
           ...current,
@@ -349,7 +363,10 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
       }
       for (const [name, value] of Object.entries(WRONG)) {
         it(`answers 400 when ${name} differs, and changes nothing`, async () => {
-          const id = await ssf.createStream(a, { events_requested: [CAEP.sessionRevoked], description: 'before' })
+          const id = await ssf.createStream(a, {
+            events_requested: [CAEP.sessionRevoked],
+            description: 'before',
+          })
           const before = (await read(a, id)).body
           const res = await ssf.call(method, '/ssf/streams', a.token, {
             stream_id: id,
@@ -411,9 +428,13 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
 
   it('follows a change of the receiver’s grants in the transaction that makes it', async () => {
     const receiver = await ssf.addReceiver('regranted')
-    const id = await ssf.createStream(receiver, { events_requested: [CAEP.sessionRevoked, CAEP.credentialChange] })
+    const id = await ssf.createStream(receiver, {
+      events_requested: [CAEP.sessionRevoked, CAEP.credentialChange],
+    })
     const changed = await ssf.db.transaction(async (trx) => {
-      await trx('receivers').where({ id: receiver.id }).update({ grant_event_types: [CAEP.credentialChange] })
+      await trx('receivers')
+        .where({ id: receiver.id })
+        .update({ grant_event_types: [CAEP.credentialChange] })
       return ssf.streams.grantsChanged(trx, receiver.id)
     })
     assert.deepEqual(changed, [id])
@@ -446,9 +467,11 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
     return row?.authorization_wrapped ?? undefined
   }
   async function version(streamId: string): Promise<number> {
-    const [row] = await sqlRows<{ version: number }>(ssf.db, 'select version from streams where stream_id = ?', [
-      streamId,
-    ])
+    const [row] = await sqlRows<{ version: number }>(
+      ssf.db,
+      'select version from streams where stream_id = ?',
+      [streamId],
+    )
     return row?.version ?? 0
   }
 })

@@ -146,7 +146,12 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
   })
 
   async function addReceiver(name: string, grants: Grants = {}): Promise<TestReceiver> {
-    const receiver = { id: newId(), audience: `urn:${name}`, token: `${name}-manage`, readToken: `${name}-read` }
+    const receiver = {
+      id: newId(),
+      audience: `urn:${name}`,
+      token: `${name}-manage`,
+      readToken: `${name}-read`,
+    }
     await db('receivers').insert({
       id: receiver.id,
       name,
@@ -174,7 +179,12 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
   }
 
   /** One call with a token; a body is sent as JSON. */
-  function call(method: 'get' | 'post' | 'put' | 'patch' | 'delete', path: string, token: string, body?: object) {
+  function call(
+    method: 'get' | 'post' | 'put' | 'patch' | 'delete',
+    path: string,
+    token: string,
+    body?: object,
+  ) {
     const pending = request(app)[method](path).set('Authorization', `Bearer ${token}`)
     return body === undefined ? pending : pending.send(body)
   }
