@@ -59,6 +59,14 @@ export function createReceiverRepository() {
       return row && toReceiver(row)
     },
 
+    /** Of an enabled client; null when it authenticates with a key. */
+    async secretHash(db: Database, clientId: string): Promise<Buffer | null | undefined> {
+      const row = await db<ReceiverRow>('receivers')
+        .where({ client_id: clientId })
+        .first('client_secret_hash')
+      return row?.client_secret_hash
+    },
+
     async list(db: Database, page: { limit: number; afterName?: string }): Promise<Receiver[]> {
       const query = db<ReceiverRow>('receivers').orderBy('name').limit(page.limit)
       if (page.afterName !== undefined) query.where('name', '>', page.afterName)

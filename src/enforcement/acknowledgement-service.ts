@@ -63,7 +63,7 @@ export function createAcknowledgementService(options: {
     async acknowledge(receiverId, entries) {
       const reportedAtMs = clock.now()
       const results = await Promise.all(
-        entries.map((entry): Promise<AcknowledgementResult> | AcknowledgementResult => {
+        entries.map(async (entry): Promise<AcknowledgementResult> => {
           const day = dayOfJti(entry.jti)
           if (!day) return 'unknown'
           return commits.add({ ...entry, receiverId, day, replica: entry.replica ?? '', reportedAtMs })

@@ -109,8 +109,10 @@ function queuedSql(filter: HistoryFilter<DeliveryState>): Sql {
   const conditions = conditionsOf(filter, (name) => name)
   if (filter.state === 'queued') conditions.push(sql`delivered_at is null`)
   if (filter.state === 'delivered') conditions.push(sql`delivered_at is not null`)
-  return sql`(select ${literalSql(COLUMNS)}, delivered_at, null::timestamptz, null::timestamptz, next_attempt_at,
-      case when delivered_at is null then 'queued' else 'delivered' end, attempts, last_failure, null::uuid
+  return sql`(select ${literalSql(COLUMNS)}, delivered_at, null::timestamptz as received_at,
+      null::timestamptz as finished_at, next_attempt_at,
+      case when delivered_at is null then 'queued' else 'delivered' end as state, attempts, last_failure as failure,
+      null::uuid as parked_id
     from delivery_queue ${whereSql(conditions)} ${newestFirst(filter)})`
 }
 
@@ -118,8 +120,9 @@ function parkedSql(filter: HistoryFilter<DeliveryState>): Sql {
   const columns = COLUMNS.split(', ')
   const conditions = conditionsOf(filter, (name) => `q.${name}`)
   conditions.push(sql`p.kind = 'delivery' and p.resolved_at is null`)
-  return sql`(select ${literalSql(columns.map((name) => `q.${name}`).join(', '))}, q.delivered_at, null::timestamptz,
-      p.parked_at, null::timestamptz, 'parked', q.attempts, p.reason, p.id
+  return sql`(select ${literalSql(columns.map((name) => `q.${name}`).join(', '))}, q.delivered_at,
+      null::timestamptz as received_at, p.parked_at as finished_at, null::timestamptz as next_attempt_at,
+      'parked' as state, q.attempts, p.reason as failure, p.id as parked_id
     from parked p cross join lateral jsonb_populate_record(null::delivery_queue, p.delivery) q
     ${whereSql(conditions)} ${newestFirst(filter, 'q.')})`
 }

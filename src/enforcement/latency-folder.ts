@@ -4,7 +4,7 @@ import type { Logger } from '../kernel/logger.js'
 import { createWake } from '../kernel/wake.js'
 import type { Health, Worker } from '../kernel/worker.js'
 import type { LatencyHistogramRepository } from './latency-histogram-repository.js'
-import { closedUntil, HOUR_MS, hourOf } from './latency-hours.js'
+import { HOUR_MS, hourOf } from './latency-hours.js'
 
 export interface LatencyFolder extends Worker {
   /** One round: marks what changed late, folds new hours, folds marked hours again. Answers how many it folded. */
@@ -37,7 +37,7 @@ export function createLatencyFolder(options: LatencyFolderOptions): LatencyFolde
 
   async function fold(): Promise<number> {
     const nowMs = clock.now()
-    const closedMs = closedUntil(nowMs)
+    const closedMs = repository.closedUntil(nowMs)
     const sinceMs = checkedMs ?? (await repository.lastFoldedAt()) ?? 0
     if (sinceMs > 0) await repository.markLateHours(sinceMs - COMMIT_SLACK_MS, closedMs)
     checkedMs = nowMs
@@ -88,8 +88,10 @@ export function createLatencyFolder(options: LatencyFolderOptions): LatencyFolde
     name: 'latency-folder',
     fold,
     async rebuildHistograms(fromMs, toMs) {
+      // First what was never folded: the last folded hour must not stand after one that was missed.
+      await fold()
       const nowMs = clock.now()
-      const endMs = Math.min(toMs, closedUntil(nowMs))
+      const endMs = Math.min(toMs, repository.closedUntil(nowMs))
       let folded = 0
       for (let hourMs = hourOf(fromMs); hourMs < endMs; hourMs += HOUR_MS) {
         await foldOne(hourMs, nowMs)

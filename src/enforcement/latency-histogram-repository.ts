@@ -1,6 +1,6 @@
 import type { Database, Transaction } from '../storage/database.js'
 import { cellsSql } from './latency-cells.js'
-import { HOUR_MS } from './latency-hours.js'
+import { closedUntil, HOUR_MS } from './latency-hours.js'
 import { samplesSql } from './sample-sql.js'
 import { runSql, type Sql, sql } from './sql-fragment.js'
 import { STAGES, type StageDeadlines } from './stages.js'
@@ -10,6 +10,8 @@ const at = (ms: number): Sql => sql`to_timestamp(${ms}::float8 / 1000)`
 /** Sole writer of `latency_histograms` and `latency_folded_hours`; settles `latency_dirty_hours`. */
 export function createLatencyHistogramRepository(db: Database, deadlines: StageDeadlines) {
   return {
+    closedUntil: (nowMs: number): number => closedUntil(nowMs, deadlines),
+
     /**
      * Computes one closed hour again from raw rows and replaces it.
      * @returns false when its raw rows are past retention: then what was folded stays

@@ -1,13 +1,18 @@
 import type { TimeRange } from './sample-sql.js'
+import type { StageDeadlines } from './stages.js'
 
 export const HOUR_MS = 3_600_000
-/** How long after its end an hour is first folded: by then its stages' deadlines have passed. */
-export const FOLD_DELAY_MS = 600_000
+const LEAST_FOLD_DELAY_MS = 600_000
 
 export const hourOf = (ms: number): number => Math.floor(ms / HOUR_MS) * HOUR_MS
 
-/** The end of the last hour that may be folded. */
-export const closedUntil = (nowMs: number): number => hourOf(nowMs - FOLD_DELAY_MS)
+/**
+ * The end of the last hour that may be folded: ten minutes must have gone by, and every deadline, so that nothing
+ * of it is pending.
+ */
+export function closedUntil(nowMs: number, deadlines: StageDeadlines): number {
+  return hourOf(nowMs - Math.max(LEAST_FOLD_DELAY_MS, ...Object.values<number>(deadlines)))
+}
 
 /**
  * What of a window its folded hours leave over.

@@ -8,11 +8,6 @@ export const STAGE_BIT: Record<Stage, number> = { received: 1, applied: 2, verif
 /** How long a sample may stay open before it counts as outstanding, i.e. as infinite; ms. */
 export type StageDeadlines = Readonly<Record<Stage, number>>
 
-/**
- * An hour is folded ten minutes after its end, and a folded open sample is outstanding: no deadline may be longer.
- */
-export const MAX_STAGE_DEADLINE_MS = 600_000
-
 export const DEFAULT_STAGE_DEADLINES: StageDeadlines = {
   received: 30_000,
   applied: 60_000,

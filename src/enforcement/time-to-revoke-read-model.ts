@@ -74,7 +74,8 @@ export const EXACT_WINDOW_MS = 24 * HOUR_MS
 const OUTSTANDING_RANK = 32_767
 
 /** Time to revoke over a window of accept times. Reads `deliveries` and its neighbours; writes nothing. */
-export function createTimeToRevokeReadModel(db: Database) {
+export function createTimeToRevokeReadModel(db: Database, options: { exactWindowMs?: number } = {}) {
+  const exactWindowMs = options.exactWindowMs ?? EXACT_WINDOW_MS
   return {
     /** @param limit most groups; one more is answered when there are more */
     async query(
@@ -87,7 +88,7 @@ export function createTimeToRevokeReadModel(db: Database) {
         deadlineMs: use.deadlineMs,
         ...(query.receiverId !== undefined && { receiverId: query.receiverId }),
       }
-      if (query.toMs - query.fromMs <= EXACT_WINDOW_MS) {
+      if (query.toMs - query.fromMs <= exactWindowMs) {
         const rows = await runSql<Row>(
           db,
           namedSql(

@@ -49,7 +49,11 @@ export const eventLogRepository = {
 
   /** Deletes open rows. Answers how many still were open. */
   async remove(db: Database, ids: readonly number[]): Promise<number> {
-    const rows = await sqlRows(db, 'delete from event_log where id = any(?::bigint[]) and not relay returning 1', [ids])
+    const rows = await sqlRows(
+      db,
+      'delete from event_log where id = any(?::bigint[]) and not relay returning 1',
+      [ids],
+    )
     return rows.length
   },
 

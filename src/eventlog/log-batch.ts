@@ -1,7 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Lane } from '../secevent/event.js'
 import type { Transaction } from '../storage/database.js'
-import { type BatchHandler, type LogBatch, type LogItem, type RecordCodec, RecordRejected } from './event-log.js'
+import {
+  type BatchHandler,
+  type LogBatch,
+  type LogItem,
+  type RecordCodec,
+  RecordRejected,
+} from './event-log.js'
 
 /** A record as found: its text (null is a Kafka tombstone) and the slot it was stored under, if that is readable. */
 export interface FoundRecord {

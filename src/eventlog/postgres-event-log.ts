@@ -112,11 +112,15 @@ export function createPostgresEventLog(options: PostgresEventLogOptions): Postgr
 
   return {
     async start() {
-      const setting = await repository.readSetting(pools.control, 'synchronous_commit').catch((cause: unknown) => {
-        throw new LogUnavailable('Postgres does not answer; try again.', { cause })
-      })
+      const setting = await repository
+        .readSetting(pools.control, 'synchronous_commit')
+        .catch((cause: unknown) => {
+          throw new LogUnavailable('Postgres does not answer; try again.', { cause })
+        })
       if (setting === 'off') {
-        throw new StartupError('Postgres runs with synchronous_commit = off, which loses acknowledged events: set it to on.')
+        throw new StartupError(
+          'Postgres runs with synchronous_commit = off, which loses acknowledged events: set it to on.',
+        )
       }
     },
     async append(events) {
@@ -124,7 +128,11 @@ export function createPostgresEventLog(options: PostgresEventLogOptions): Postgr
     },
     appendRecords,
     async appendIn(trx, events) {
-      if (events.length > 0) await repository.insert(trx, events.map((event) => codec.encode(event)))
+      if (events.length > 0)
+        await repository.insert(
+          trx,
+          events.map((event) => codec.encode(event)),
+        )
     },
     wake(lanes) {
       ringLocal(lanes)
@@ -140,7 +148,8 @@ export function createPostgresEventLog(options: PostgresEventLogOptions): Postgr
       return reader
     },
     health,
-    lag: () => Promise.all(LANES.map(async (lane) => ({ lane, ...(await repository.measure(pools[lane], lane)) }))),
+    lag: () =>
+      Promise.all(LANES.map(async (lane) => ({ lane, ...(await repository.measure(pools[lane], lane)) }))),
     async close() {
       closed = true
       unsubscribe?.()

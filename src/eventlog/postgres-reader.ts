@@ -61,7 +61,11 @@ export function createPostgresReader(options: PostgresReaderOptions): Worker {
     return rows.length
   }
 
-  async function closeRows(trx: Transaction, items: readonly LogItem[], ids: Map<LogItem, number>): Promise<void> {
+  async function closeRows(
+    trx: Transaction,
+    items: readonly LogItem[],
+    ids: Map<LogItem, number>,
+  ): Promise<void> {
     const idsOf = (some: readonly LogItem[]) => some.map((item) => ids.get(item) as number)
     // What was not believed must not be passed on to Kafka's readers either.
     const kept = options.keepForRelay ? items.filter((item) => item.event) : []
@@ -70,7 +74,9 @@ export function createPostgresReader(options: PostgresReaderOptions): Worker {
     if (kept.length > 0) closed += await repository.keepForRelay(trx, idsOf(kept))
     if (gone.length > 0) closed += await repository.remove(trx, idsOf(gone))
     if (closed !== items.length) {
-      throw new BatchTaken('Another process has settled this batch.', { detail: `${closed} of ${items.length}` })
+      throw new BatchTaken('Another process has settled this batch.', {
+        detail: `${closed} of ${items.length}`,
+      })
     }
   }
 
@@ -85,7 +91,9 @@ export function createPostgresReader(options: PostgresReaderOptions): Worker {
       } catch (error) {
         note(error)
         // Not cut short by new rows, or a steady flow of them would make this a busy loop.
-        await delay(backoffMs * (0.75 + Math.random() / 2), undefined, { signal: stopping.signal }).catch(() => {})
+        await delay(backoffMs * (0.75 + Math.random() / 2), undefined, { signal: stopping.signal }).catch(
+          () => {},
+        )
         backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS)
       }
     }
@@ -101,7 +109,10 @@ export function createPostgresReader(options: PostgresReaderOptions): Worker {
   function health(): Health {
     if (!failure) return { ok: true }
     const forS = (options.clock.monotonicMs() - failure.sinceMs) / 1000
-    return { ok: forS < 5, reason: `reading ${lane} from Postgres fails for ${forS.toFixed(0)} s: ${failure.reason}` }
+    return {
+      ok: forS < 5,
+      reason: `reading ${lane} from Postgres fails for ${forS.toFixed(0)} s: ${failure.reason}`,
+    }
   }
 
   return {

@@ -36,7 +36,12 @@ export function readLogRecord(
 ): LogRecordReading {
   const parts = COMPACT.exec(record)
   if (!parts) return { refused: 'malformed' }
-  const [, encodedHeader, encodedClaims, encodedSignature] = parts as unknown as [string, string, string, string]
+  const [, encodedHeader, encodedClaims, encodedSignature] = parts as unknown as [
+    string,
+    string,
+    string,
+    string,
+  ]
   const header = decodeJson(encodedHeader)
   if (header?.alg !== 'ES256' || header.typ !== 'secevent+jwt' || typeof header.kid !== 'string') {
     return { refused: 'malformed' }

@@ -23,6 +23,8 @@ const STOP_RESTART_MS = 1_000
 const SETTINGS = {
   fsync: 'on',
   synchronous_commit: 'on',
+  timezone: 'UTC',
+  log_timezone: 'UTC',
   full_page_writes: 'on',
   max_connections: '200',
   shared_buffers: '128MB',

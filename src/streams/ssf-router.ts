@@ -1,4 +1,4 @@
-import { type RequestHandler, type Response, Router } from 'express'
+import { type Request, type RequestHandler, type Response, Router } from 'express'
 import { type ReceiverAuth, receiverOf, requireReceiver } from '../auth/callers.js'
 import { jsonBody } from '../http/body.js'
 import { parseSubject } from '../secevent/subject.js'
@@ -60,7 +60,7 @@ const receiverIdOf = (res: Response): string => receiverOf(res).receiverId
 function configurationRouter(streams: StreamService, { read, manage }: Guards): Router {
   return Router()
     .post('/', manage, ...jsonBody(), async (req, res) => {
-      res.status(201).json(await streams.create(receiverIdOf(res), parseCreate(req.body)))
+      res.status(201).json(await streams.create(receiverIdOf(res), parseCreate(sentBody(req))))
     })
     .get('/', read, async (req, res) => {
       const streamId = optionalStreamId(req)
@@ -123,6 +123,11 @@ function verificationRouter(verifications: VerificationService, { manage }: Guar
       res.status(204).end()
     })
     .all('/', refuseMethod('POST'))
+}
+
+/** The JSON parser reads an empty body as `{}`, and nobody creates a stream by saying nothing. */
+function sentBody(req: Request): unknown {
+  return req.get('Content-Length') === '0' ? undefined : req.body
 }
 
 /** 405 and not 404: a receiver takes it as unsupported, not as a stream that is gone (R-17). */

@@ -176,7 +176,7 @@ export function parseSubjectChange(body: unknown): { streamId: string; subject: 
 
 /** `?stream_id=`, once and not empty; undefined when it is not there. */
 export function optionalStreamId(req: Request): string | undefined {
-  const value = req.query['stream_id']
+  const value = req.query.stream_id
   if (value === undefined) return undefined
   if (typeof value !== 'string' || value === '') {
     throw new InvalidRequest('Send one stream_id in the query, not empty.')
