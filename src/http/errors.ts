@@ -18,7 +18,7 @@ export interface ErrorRenderOptions {
 
 /** HubErrors become `{code, message}`; anything else is a 500 that says nothing, and is logged. */
 export function renderErrors(options: ErrorRenderOptions): ErrorRequestHandler {
-  return (thrown, req, res, next) => {
+  return (thrown, req, res, _next) => {
     const error = toHubError(thrown, options.translate)
     const fields = {
       request_id: requestIdOf(res),
@@ -34,8 +34,11 @@ export function renderErrors(options: ErrorRenderOptions): ErrorRequestHandler {
     } else {
       options.logger.debug('request.refused', { ...fields, error: describeError(error) })
     }
-    // A body under way cannot be taken back; express then cuts the connection.
-    if (res.headersSent) return next(thrown)
+    // A body under way cannot be taken back: cut it, so that nobody takes half for whole.
+    if (res.headersSent) {
+      res.destroy()
+      return
+    }
     if (error) sendHubError(res, error)
     else sendInternalError(res)
   }
