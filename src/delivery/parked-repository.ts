@@ -40,7 +40,20 @@ export interface ParkedFilter {
   readonly limit: number
 }
 
-const LIST_COLUMNS = 'id, kind, parked_at, code, reason, lane, stream_id, event_id, type, txn, resolved_at, resolution'
+const LIST_COLUMNS = [
+  'id',
+  'kind',
+  'parked_at',
+  'code',
+  'reason',
+  'lane',
+  'stream_id',
+  'event_id',
+  'type',
+  'txn',
+  'resolved_at',
+  'resolution',
+] as const
 
 /** Writer of `parked` for records and events, and of what a person decides about a parked item. */
 export const parkedRepository = {
@@ -78,7 +91,7 @@ export const parkedRepository = {
   },
 
   async list(db: Database, filter: ParkedFilter): Promise<ParkedRow[]> {
-    const query = db<ParkedRow>('parked').select(db.raw(LIST_COLUMNS))
+    const query = db<ParkedRow, ParkedRow[]>('parked').select(...LIST_COLUMNS)
     if (filter.state === 'open') query.whereNull('resolved_at')
     if (filter.state === 'resolved') query.whereNotNull('resolved_at')
     if (filter.streamId) query.where('stream_id', filter.streamId)
@@ -92,11 +105,13 @@ export const parkedRepository = {
         filter.after.id,
       ])
     }
-    return query.orderByRaw("date_trunc('milliseconds', parked_at) desc, id desc").limit(filter.limit) as Promise<ParkedRow[]>
+    return query.orderByRaw("date_trunc('milliseconds', parked_at) desc, id desc").limit(filter.limit)
   },
 
   async find(db: Database, id: string): Promise<ParkedRow | undefined> {
-    return db<ParkedRow>('parked').where({ id }).first(db.raw(LIST_COLUMNS)) as Promise<ParkedRow | undefined>
+    return db<ParkedRow>('parked')
+      .where({ id })
+      .first(...LIST_COLUMNS)
   },
 
   /**
