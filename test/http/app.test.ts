@@ -5,7 +5,7 @@ import { createApp } from '../../src/http/app.js'
 import { jsonBody } from '../../src/http/body.js'
 import { isUuid, uuidParam } from '../../src/http/params.js'
 import { parseBody } from '../../src/http/validate.js'
-import { NotFound, Unavailable } from '../../src/kernel/errors.js'
+import { NotFound } from '../../src/kernel/errors.js'
 import { type LogFields, type Logger, silentLogger } from '../../src/kernel/logger.js'
 
 const SCHEMA = {
@@ -24,10 +24,6 @@ describe('http: app shell', () => {
     lines.length = 0
     app = createApp({
       logger,
-      translate: (error) =>
-        (error as { code?: string }).code === 'ECONNREFUSED'
-          ? new Unavailable('The database is away.')
-          : error,
       mount(app) {
         app.post('/echo', jsonBody('1kb'), (req, res) => void res.json(parseBody(SCHEMA, req.body)))
         app.get('/missing', () => {
