@@ -146,6 +146,29 @@ describe('http: server', () => {
     agent.destroy()
   })
 
+  it('closes a kept connection whose answer began before the stop and ended after it', async () => {
+    let answer: (() => void) | undefined
+    const server = await start({
+      drainMs: 5_000,
+      app: (_req, res) => {
+        res.write('half ')
+        answer = () => void res.end('whole')
+      },
+    })
+    const agent = new Agent({ keepAlive: true })
+    const req = get({ host: '127.0.0.1', port: server.port(), agent })
+    const [res] = (await once(req, 'response')) as [IncomingMessage]
+    const stopped = server.stop()
+    answer?.()
+    let text = ''
+    for await (const chunk of res) text += chunk
+    assert.equal(text, 'half whole')
+    const before = performance.now()
+    await stopped
+    assert.ok(performance.now() - before < 1_000)
+    agent.destroy()
+  })
+
   it('cuts what does not finish within the bound', async () => {
     let arrive = () => {}
     const arrived = new Promise<void>((resolve) => {
