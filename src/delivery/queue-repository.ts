@@ -1,4 +1,5 @@
 import { LANE_NUMBER } from '../secevent/event.js'
+import { SSF } from '../secevent/event-types.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
 import { laneOf, type OpenDelivery } from './open-delivery.js'
 
@@ -68,9 +69,8 @@ const QUEUE_COLUMNS = `q.stream_id, q.lane, q.event_id, q.receiver_id, q.shard, 
  */
 const SUPERSEDED = `(q.effect = 'loosens' and coalesce(o.newest_tightening > q.event_id, false))`
 
-/** stream-updated is sent although the hub itself stopped the stream (SSF 1.0 §8.1.5). */
-const MAY_SEND = `(s.status = 'enabled' or (s.status_by <> 'receiver'
-  and q.type = 'https://schemas.openid.net/secevent/ssf/event-type/stream-updated'))`
+/** Only while enabled, except for the notice that the hub stopped the stream (SSF 1.0 §8.1.5). */
+const MAY_SEND = `(s.status = 'enabled' or (s.status_by <> 'receiver' and q.type = '${SSF.streamUpdated}'))`
 
 function toDelivery(row: QueueRow): OpenDelivery {
   return {

@@ -138,7 +138,8 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   /** Loads the stream once; gone or not sending means that nothing may wait in memory. */
   function ensureTarget(): boolean {
     if (target) return target.sending
-    targetLoading ??= deps
+    if (targetLoading) return false
+    targetLoading = deps
       .loadTarget()
       .then((loaded) => {
         target = loaded
