@@ -1,42 +1,19 @@
 import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Forbidden } from '../../src/auth/bearer.js'
-import { createApp } from '../../src/http/app.js'
-import { createHttpServer, type HttpServer } from '../../src/http/server.js'
-import { eventRouter } from '../../src/ingest/event-router.js'
-import { createEventService } from '../../src/ingest/event-service.js'
-import { createIngestHandler } from '../../src/ingest/ingest-handler.js'
-import { createIssuerKeys } from '../../src/ingest/issuer-keys.js'
-import { createSetIngest } from '../../src/ingest/set-ingest.js'
-import { createSourceBudgets } from '../../src/ingest/source-budget.js'
-import { createTransmitterRegistry, type TransmitterRegistry } from '../../src/ingest/transmitter-registry.js'
-import { createTransmitterRepository } from '../../src/ingest/transmitter-repository.js'
-import { transmitterRouter } from '../../src/ingest/transmitter-router.js'
-import { createTransmitterService } from '../../src/ingest/transmitter-service.js'
-import { createClock } from '../../src/kernel/clock.js'
-import { createEventIds } from '../../src/kernel/ids.js'
-import { silentLogger } from '../../src/kernel/logger.js'
-import { createMetrics } from '../../src/kernel/metrics.js'
-import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
-import { HUB_SOURCE_ID } from '../../src/secevent/event.js'
-import { CAEP, SSF } from '../../src/secevent/event-types.js'
-import type { Database } from '../../src/storage/database.js'
+import { openPool } from '../../src/storage/database.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
-import { AUDIENCE, ISSUER, listLog, publicJwk, rsa, setOf } from './ingest-fixture.js'
+import { startTcpProxy } from '../support/tcp-proxy.js'
+import { AUDIENCE, ISSUER, publicJwk, rsa, setOf } from './ingest-fixture.js'
+import { type Body, type IngestRig, startIngestRig } from './ingest-rig.js'
 
 const JWKS = { keys: [publicJwk(rsa.publicKey, { kid: 'k1', use: 'sig', alg: 'RS256' })] }
-type Body = Record<string, unknown>
 
-describe('ingest: transmitters and events over HTTP and Postgres', () => {
+describe('ingest: transmitters over HTTP and Postgres', () => {
   let test: TestDatabase
-  let server: HttpServer
+  let rig: IngestRig
   let idp: Server
   let idpUrl: string
-  let outgoing: Outgoing
-  let registry: TransmitterRegistry
-  let permitted: string[] | undefined
-  const log = listLog()
   const documents = new Map<string, unknown>()
   let names = 0
 
@@ -48,94 +25,26 @@ describe('ingest: transmitters and events over HTTP and Postgres', () => {
     })
     await new Promise<void>((resolve) => idp.listen(0, '127.0.0.1', resolve))
     idpUrl = `http://127.0.0.1:${(idp.address() as AddressInfo).port}`
-    outgoing = createOutgoing({ allowedNetworks: ['127.0.0.1/32'] })
-    server = assemble(test.db)
-    await server.start()
-    await registry.start()
+    rig = await startIngestRig(test.db)
   })
   after(async () => {
-    await registry.stop()
-    await server.stop()
-    await outgoing.close()
+    await rig.stop()
     idp.closeAllConnections()
     idp.close()
     await test.close()
   })
   beforeEach(() => {
-    permitted = undefined
-    log.events.length = 0
-    log.failWith = undefined
+    rig.permit(undefined)
+    rig.log.events.length = 0
   })
 
-  /** As hub.ts does, with a caller who may do what the test says. */
-  function assemble(db: Database): HttpServer {
-    const clock = createClock()
-    const metrics = createMetrics()
-    const repository = createTransmitterRepository()
-    registry = createTransmitterRegistry({
-      loadAll: () => repository.loadAll(db),
-      findOne: (id) => repository.find(db, id),
-      clock,
-      logger: silentLogger,
-    })
-    const audit = {
-      async record(
-        trx: Database,
-        entry: { actor: string; action: string; target?: string; detail?: object },
-      ) {
-        await trx('audit_log').insert({
-          id: crypto.randomUUID(),
-          ...entry,
-          detail: JSON.stringify(entry.detail ?? {}),
-        })
-      },
-    }
-    const authorize = {
-      operator:
-        (permission: string) => (_req: unknown, res: { locals: object }, next: (error?: unknown) => void) => {
-          Object.assign(res.locals, { operator: { id: 'o', name: 'ann', role: 'operator' } })
-          next(permitted && !permitted.includes(permission) ? new Forbidden('Not yours.') : undefined)
-        },
-    }
-    const nextEventId = createEventIds(clock)
-    const keys = createIssuerKeys({ outgoing, clock, logger: silentLogger, metrics })
-    const ingest = createSetIngest({ clock, keys, budgets: createSourceBudgets(clock), log, nextEventId })
-    const transmitters = createTransmitterService({ db, outgoing, audit, changed: () => registry.refresh() })
-    const events = createEventService({ db, audit, log, nextEventId, issuer: 'https://hub.example' })
-    const app = createApp({
-      logger: silentLogger,
-      mount(app) {
-        app.use(
-          '/v1/transmitters',
-          transmitterRouter({ transmitters, authorize, issuer: 'https://hub.example/' }),
-        )
-        app.use('/v1/events', eventRouter({ events, authorize }))
-      },
-    })
-    const first = createIngestHandler({ registry, ingest, clock, logger: silentLogger, metrics })
-    return createHttpServer({ host: '127.0.0.1', port: 0, app, first, logger: silentLogger, drainMs: 100 })
-  }
-
-  async function call(method: string, path: string, body?: unknown): Promise<{ status: number; body: Body }> {
-    const answer = await fetch(`http://127.0.0.1:${server.port()}${path}`, {
-      method,
-      headers: { 'content-type': 'application/json' },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    })
-    const text = await answer.text()
-    return { status: answer.status, body: text ? (JSON.parse(text) as Body) : {} }
-  }
+  const call: IngestRig['call'] = (...args) => rig.call(...args)
+  const push: IngestRig['push'] = (...args) => rig.push(...args)
   const base = (more: Body = {}): Body => {
     names += 1
     return { name: `idp-${names}`, issuer: ISSUER, audience: AUDIENCE, jwks: JWKS, ...more }
   }
   const create = (more: Body = {}) => call('POST', '/v1/transmitters', base(more))
-  const push = (id: unknown, set: string, headers: Record<string, string> = {}) =>
-    fetch(`http://127.0.0.1:${server.port()}/ingest/${id}`, { method: 'POST', headers, body: set })
-  const auditOf = (target: unknown) =>
-    test.db('audit_log').where({ target }).orderBy('at').select('actor', 'action', 'detail') as Promise<
-      { actor: string; action: string; detail: Body }[]
-    >
 
   it('registers a transmitter, gives its ingest URL, and takes its SETs at once', async () => {
     const made = await create()
@@ -147,9 +56,9 @@ describe('ingest: transmitters and events over HTTP and Postgres', () => {
     assert.equal(made.body.version, 1)
     assert.match(String(made.body.created_at), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
     assert.equal((await push(id, setOf())).status, 202)
-    assert.equal(log.events[0]?.sourceId, id)
+    assert.equal(rig.log.events[0]?.sourceId, id)
     assert.deepEqual(await call('GET', `/v1/transmitters/${id}`), { status: 200, body: made.body })
-    const [row] = await auditOf(id)
+    const [row] = await rig.auditOf(id)
     assert.equal(row?.actor, 'operator:ann')
     assert.equal(row?.action, 'transmitter.created')
   })
@@ -274,7 +183,7 @@ describe('ingest: transmitters and events over HTTP and Postgres', () => {
     assert.equal(changed.body.budget_per_s, 7)
     assert.equal((await push(id, setOf())).status, 400)
     assert.equal((await push(id, setOf({ aud: 'https://new.example', sub: 'ada' }))).status, 202)
-    const actions = (await auditOf(id)).map(({ action }) => action)
+    const actions = (await rig.auditOf(id)).map(({ action }) => action)
     assert.deepEqual(actions, ['transmitter.created', 'transmitter.updated'])
     for (const bad of [{}, { issuer: 'https://x.example' }, { enabled: 'no' }]) {
       assert.equal((await call('PATCH', `/v1/transmitters/${id}`, bad)).status, 400)
@@ -334,7 +243,7 @@ describe('ingest: transmitters and events over HTTP and Postgres', () => {
 
   it('asks for a permission at every route', async () => {
     const { id } = (await create()).body
-    permitted = ['read']
+    rig.permit(['read'])
     assert.equal((await call('GET', `/v1/transmitters/${id}`)).status, 200)
     for (const [method, path] of [
       ['POST', ''],
@@ -343,63 +252,32 @@ describe('ingest: transmitters and events over HTTP and Postgres', () => {
     ] as const) {
       assert.equal((await call(method, `/v1/transmitters${path}`, base())).status, 403, method)
     }
-    assert.equal((await call('POST', '/v1/events', {})).status, 403)
   })
 
-  const event = (more: Body = {}): Body => ({
-    type: CAEP.sessionRevoked,
-    sub_id: { format: 'email', email: 'ada@example.com' },
-    event: { reason_admin: { en: 'drill' } },
-    ...more,
-  })
-
-  it('takes an event that an operator states, in the name of the hub', async () => {
-    const answer = await call('POST', '/v1/events', event({ event_timestamp: 1_700_000_000, txn: 'case-7' }))
-    assert.equal(answer.status, 202, JSON.stringify(answer.body))
-    const [stored] = log.events
-    assert.deepEqual(answer.body, { txn: 'case-7', event_id: stored?.eventId })
-    assert.equal(stored?.sourceId, HUB_SOURCE_ID)
-    assert.equal(stored?.sourceIssuer, 'https://hub.example')
-    assert.equal(stored?.lane, 'urgent')
-    assert.equal(stored?.claims.event_timestamp, 1_700_000_000)
-    const [row] = await auditOf(stored?.eventId)
-    assert.equal(row?.action, 'event.emitted')
-    assert.equal(row?.detail.txn, 'case-7')
-    assert.doesNotMatch(JSON.stringify(row), /ada@/)
-  })
-
-  it('makes a txn when none is given', async () => {
-    const answer = await call('POST', '/v1/events', event())
-    assert.match(String(answer.body.txn), /^[0-9a-f-]{36}$/)
-  })
-
-  const BAD_EVENTS: [title: string, change: Body][] = [
-    ['an unknown type', { type: 'https://idp.example/event' }],
-    ['a framework type', { type: SSF.verification }],
-    ['no subject', { sub_id: undefined }],
-    ['an odd subject', { sub_id: { format: 'email' } }],
-    ['no event', { event: undefined }],
-    ['an event member that the type does not have', { event: { colour: 'red' } }],
-    ['milliseconds', { event_timestamp: 1_700_000_000_000 }],
-    ['two different timestamps', { event: { event_timestamp: 1 }, event_timestamp: 2 }],
-    ['an unknown member', { lane: 'control' }],
-    ['a txn with a space', { txn: 'a b' }],
-  ]
-  for (const [title, change] of BAD_EVENTS) {
-    it(`refuses to emit ${title}`, async () => {
-      const answer = await call('POST', '/v1/events', event(change))
-      assert.equal(answer.status, 400)
-      assert.match(String(answer.body.code), /^ERR_INVALID_(REQUEST|SUBJECT)$/)
-      assert.equal(log.events.length, 0)
-    })
-  }
-
-  it('leaves no audit row of an event that the log did not take', async () => {
-    const { LogUnavailable } = await import('../../src/eventlog/event-log.js')
-    log.failWith = new LogUnavailable('The log is away.')
-    const answer = await call('POST', '/v1/events', event({ txn: 'lost-1' }))
-    assert.equal(answer.status, 503)
-    const rows = await test.db('audit_log').whereRaw("detail->>'txn' = 'lost-1'")
-    assert.equal(rows.length, 0)
+  it('takes SETs of known transmitters while Postgres is away, says later to others, and heals', async () => {
+    const { id } = (await create()).body
+    const real = new URL(test.url)
+    const proxy = await startTcpProxy({ targetPort: () => Number(real.port) })
+    const through = new URL(test.url)
+    through.port = String(proxy.port)
+    const pool = openPool(through.href, { name: 'cut off', max: 2 })
+    const cutOff = await startIngestRig(pool)
+    try {
+      assert.equal((await cutOff.push(id, setOf())).status, 202)
+      proxy.refuse(true)
+      proxy.cut()
+      await cutOff.registry.refresh()
+      assert.equal((await cutOff.push(id, setOf())).status, 202)
+      assert.equal(cutOff.log.events.length, 2)
+      const unknown = await cutOff.push(crypto.randomUUID(), setOf())
+      assert.equal(unknown.status, 503)
+      assert.equal(unknown.headers.get('retry-after'), '2')
+      proxy.refuse(false)
+      assert.equal((await cutOff.push(crypto.randomUUID(), setOf())).status, 404)
+    } finally {
+      await cutOff.stop()
+      await pool.destroy()
+      await proxy.close()
+    }
   })
 })
