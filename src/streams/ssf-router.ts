@@ -59,7 +59,7 @@ const receiverIdOf = (res: Response): string => receiverOf(res).receiverId
 /** SSF 1.0 §8.1.1. */
 function configurationRouter(streams: StreamService, { read, manage }: Guards): Router {
   return Router()
-    .post('/', manage, ...jsonBody(), async (req, res) => {
+    .post('/', manage, jsonBody(), async (req, res) => {
       res.status(201).json(await streams.create(receiverIdOf(res), parseCreate(sentBody(req))))
     })
     .get('/', read, async (req, res) => {
@@ -67,11 +67,11 @@ function configurationRouter(streams: StreamService, { read, manage }: Guards): 
       if (streamId === undefined) res.json(await streams.list(receiverIdOf(res)))
       else res.json(await streams.read(receiverIdOf(res), knownForm(streamId)))
     })
-    .patch('/', manage, ...jsonBody(), async (req, res) => {
+    .patch('/', manage, jsonBody(), async (req, res) => {
       const { streamId, edit } = parseEdit(req.body)
       res.json(await streams.update(receiverIdOf(res), knownForm(streamId), edit))
     })
-    .put('/', manage, ...jsonBody(), async (req, res) => {
+    .put('/', manage, jsonBody(), async (req, res) => {
       const { streamId, edit } = parseEdit(req.body)
       res.json(await streams.replace(receiverIdOf(res), knownForm(streamId), edit))
     })
@@ -88,7 +88,7 @@ function statusRouter(statuses: StreamStatusService, { read, manage }: Guards): 
     .get('/', read, async (req, res) => {
       res.json(toStatusBody(await statuses.read(receiverIdOf(res), knownForm(requiredStreamId(req)))))
     })
-    .post('/', manage, ...jsonBody(), async (req, res) => {
+    .post('/', manage, jsonBody(), async (req, res) => {
       const { streamId, ...wish } = parseStatus(req.body)
       const result = await statuses.setStatus(receiverIdOf(res), knownForm(streamId), wish)
       res.status(result.confirmed ? 200 : 202).json(toStatusBody(result))
@@ -99,13 +99,13 @@ function statusRouter(statuses: StreamStatusService, { read, manage }: Guards): 
 /** SSF 1.0 §8.1.3. */
 function subjectRouter(subjects: SubjectService, { manage }: Guards): Router {
   return Router()
-    .post('/add', manage, ...jsonBody(), async (req, res) => {
+    .post('/add', manage, jsonBody(), async (req, res) => {
       const { streamId, subject, verified } = parseSubjectChange(req.body)
       const parsed = parseSubject(subject)
       await subjects.add(receiverIdOf(res), knownForm(streamId), parsed, verified)
       res.status(200).end()
     })
-    .post('/remove', manage, ...jsonBody(), async (req, res) => {
+    .post('/remove', manage, jsonBody(), async (req, res) => {
       const { streamId, subject } = parseSubjectChange(req.body)
       const parsed = parseSubject(subject)
       await subjects.remove(receiverIdOf(res), knownForm(streamId), parsed)
@@ -117,7 +117,7 @@ function subjectRouter(subjects: SubjectService, { manage }: Guards): Router {
 /** SSF 1.0 §8.1.4.2. */
 function verificationRouter(verifications: VerificationService, { manage }: Guards): Router {
   return Router()
-    .post('/', manage, ...jsonBody(), async (req, res) => {
+    .post('/', manage, jsonBody(), async (req, res) => {
       const { streamId, state } = parseVerification(req.body)
       await verifications.request(receiverIdOf(res), knownForm(streamId), state)
       res.status(204).end()

@@ -64,6 +64,6 @@ export function streamOperatorRouter(options: StreamOperatorRouterOptions): Rout
       if (!stream) throw new StreamNotFound()
       res.json(stream)
     })
-    .post('/:id/pause', manage, ...jsonBody('16kb'), setStatus('paused'))
-    .post('/:id/enable', manage, ...jsonBody('16kb'), setStatus('enabled'))
+    .post('/:id/pause', manage, jsonBody('16kb'), setStatus('paused'))
+    .post('/:id/enable', manage, jsonBody('16kb'), setStatus('enabled'))
 }
