@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import type { ConnectionOptions } from 'node:tls'
 import type { Config } from './config/config.js'
 import type { EventLog, SlotOwnership, TransactionalLog } from './eventlog/event-log.js'
 import { createFailoverEventLog } from './eventlog/failover-event-log.js'
@@ -51,7 +50,16 @@ export function openEventLog(options: OpenEventLogOptions): HubEventLog {
     maxAgeMs: config.dedupeWindowDays * DAY_MS,
   })
   const usesKafka = config.kafkaBrokers.length > 0
-  const postgres = createPostgresEventLog({ pools, slots, notifier, codec, clock, logger, metrics, keepForRelay: usesKafka })
+  const postgres = createPostgresEventLog({
+    pools,
+    slots,
+    notifier,
+    codec,
+    clock,
+    logger,
+    metrics,
+    keepForRelay: usesKafka,
+  })
   if (!usesKafka) return { log: postgres, transactional: postgres, relay: undefined }
   const kafka = createKafkaEventLog({
     ...kafkaConnection(config),
@@ -93,9 +101,9 @@ function kafkaConnection(config: Config) {
   }
 }
 
-function kafkaTls(config: Config): ConnectionOptions {
+function kafkaTls(config: Config) {
   return {
-    ...(config.kafkaSslCaFile ? { ca: [readSetting('KAFKA_SSL_CA_FILE', config.kafkaSslCaFile)] } : {}),
+    ...(config.kafkaSslCaFile ? { ca: readSetting('KAFKA_SSL_CA_FILE', config.kafkaSslCaFile) } : {}),
     ...(config.kafkaSslCertFile ? { cert: readSetting('KAFKA_SSL_CERT_FILE', config.kafkaSslCertFile) } : {}),
     ...(config.kafkaSslKeyFile ? { key: readSetting('KAFKA_SSL_KEY_FILE', config.kafkaSslKeyFile) } : {}),
   }

@@ -48,9 +48,9 @@ import { type Database, sqlRows, type Transaction } from './storage/database.js'
 import type { Notifier } from './storage/notifier.js'
 import { createFrameworkEvents } from './streams/framework-events.js'
 import { ssfRouter } from './streams/ssf-router.js'
+import type { StreamSettings } from './streams/stream.js'
 import { streamOperatorRouter } from './streams/stream-operator-router.js'
 import { createStreamReadModel } from './streams/stream-read-model.js'
-import { createStreamRepository } from './streams/stream-repository.js'
 import { createStreamService } from './streams/stream-service.js'
 import { createStreamStatusService } from './streams/stream-status-service.js'
 import { createSubjectService } from './streams/subject-service.js'
@@ -91,8 +91,7 @@ const MAX_SUBJECTS_PER_STREAM = 1_000_000
 
 /** Builds every service of the outside and mounts every route. */
 export async function createRoutes(options: RoutesOptions): Promise<Routes> {
-  const { config, issuer, db, keys, audit, clock, logger, metrics, outgoing, delivery } = options
-  const { attempts } = options
+  const { config, issuer, db, keys, audit, clock, logger, delivery, attempts } = options
   const operators = createOperatorService({ db, audit, clock, attempts })
   const receiverAuth = createReceiverAuth({ db, attempts })
   const authorize = (permission: Permission) => requireOperator(operators, permission)
@@ -139,7 +138,11 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
       express.use('/v1/operators', operatorRouter(operators))
       express.use(
         '/v1/streams',
-        streamOperatorRouter({ operators, readModel: createStreamReadModel(db), statuses: streamParts.statuses }),
+        streamOperatorRouter({
+          operators,
+          readModel: createStreamReadModel(db),
+          statuses: streamParts.statuses,
+        }),
       )
       express.use('/v1/parked', parkedRouter({ parked, authorize }))
       express.use('/v1/events', ingestParts.eventRouter({ operator: authorize }))
@@ -155,7 +158,12 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
       express.use(
         timeToRevokeRouter({
           readModel: createTimeToRevokeReadModel(db),
-          caller: requireCaller({ operators, receivers: receiverAuth, permission: 'read', scope: 'ssf.read' }),
+          caller: requireCaller({
+            operators,
+            receivers: receiverAuth,
+            permission: 'read',
+            scope: 'ssf.read',
+          }),
           receiverIdOf: (res) => (res.locals.receiver ? receiverOf(res).receiverId : undefined),
           clock,
           deadlines: options.deadlines,
@@ -176,14 +184,14 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
 
 function createStreams(options: RoutesOptions) {
   const { config, issuer, db, keys, audit, clock, outgoing, delivery } = options
-  const settings = {
+  const settings: StreamSettings = {
     issuer,
     maxStreamsPerReceiver: config.maxStreamsPerReceiver,
     minVerificationIntervalS: MIN_VERIFICATION_INTERVAL_S,
     maxSubjectsPerStream: MAX_SUBJECTS_PER_STREAM,
     subjectRemovalGraceS: options.subjectRemovalGraceS,
     defaultSubjects: 'ALL',
-  } as const
+  }
   const events = createFrameworkEvents({
     issuer,
     log: options.transactional,
@@ -194,13 +202,9 @@ function createStreams(options: RoutesOptions) {
   return {
     settings,
     streams: createStreamService({ ...shared, settings, outgoing }),
-    statuses: createStreamStatusService({ ...shared, events }),
+    statuses: createStreamStatusService({ ...shared, settings, events }),
     subjects: createSubjectService({ db, settings, keys }),
-    verifications: createVerificationService({
-      db,
-      events,
-      minVerificationIntervalS: settings.minVerificationIntervalS,
-    }),
+    verifications: createVerificationService({ db, settings, events }),
   }
 }
 
@@ -230,13 +234,14 @@ function createIngest(options: RoutesOptions) {
       notifier.notify(REGISTRY_CHANNEL)
     },
   })
-  const events = createEventService({ db, audit, log, nextEventId, clock, issuer })
+  const events = createEventService({ db, audit, log, nextEventId, issuer })
   type Authorize = Parameters<typeof transmitterRouter>[0]['authorize']
   return {
     registry,
     handler: createIngestHandler({ registry, ingest, clock, logger, metrics }),
-    transmitterRouter: (authorize: Authorize) => transmitterRouter({ transmitters: service, authorize, issuer }),
-    eventRouter: (authorize: Authorize) => eventRouter({ events: service && events, authorize }),
+    transmitterRouter: (authorize: Authorize) =>
+      transmitterRouter({ transmitters: service, authorize, issuer }),
+    eventRouter: (authorize: Authorize) => eventRouter({ events, authorize }),
   }
 }
 
@@ -246,9 +251,11 @@ function receiverObserver(
   streams: ReturnType<typeof createStreams>['streams'],
 ): ReceiverObserver {
   const idsOf = async (handle: Database, receiverId: string): Promise<string[]> => {
-    const rows = await sqlRows<{ stream_id: string }>(handle, 'select stream_id from streams where receiver_id = ?', [
-      receiverId,
-    ])
+    const rows = await sqlRows<{ stream_id: string }>(
+      handle,
+      'select stream_id from streams where receiver_id = ?',
+      [receiverId],
+    )
     return rows.map((row) => row.stream_id)
   }
   return {
@@ -256,7 +263,8 @@ function receiverObserver(
       await streams.grantsChanged(trx as Transaction, receiver.id)
     },
     async deleting(trx, receiver) {
-      for (const id of await idsOf(trx, receiver.id)) await delivery.discard(trx as Transaction, id, 'deleted')
+      for (const id of await idsOf(trx, receiver.id))
+        await delivery.discard(trx as Transaction, id, 'deleted')
     },
     async changed(receiverId) {
       await Promise.all((await idsOf(db, receiverId)).map((id) => delivery.streamChanged(id)))
@@ -264,7 +272,10 @@ function receiverObserver(
   }
 }
 
-async function findSources(db: Database, idsOrNames: readonly string[]): Promise<ReadonlyMap<string, string>> {
+async function findSources(
+  db: Database,
+  idsOrNames: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
   const rows = await sqlRows<{ id: string; name: string }>(
     db,
     'select id, name from transmitters where id::text = any(?::text[]) or name = any(?::text[])',

@@ -47,7 +47,12 @@ export async function openStorage(options: OpenStorageOptions): Promise<HubStora
   }
 }
 
-function startEmbedded({ config, logger, onProgress, onLost }: OpenStorageOptions): Promise<EmbeddedPostgres> {
+function startEmbedded({
+  config,
+  logger,
+  onProgress,
+  onLost,
+}: OpenStorageOptions): Promise<EmbeddedPostgres> {
   const dataDir = resolve(config.dataDir)
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   return startEmbeddedPostgres({ dataDir, logger, onProgress, onLost })

@@ -9,8 +9,8 @@ import { createDelivery, exposeBacklog } from './delivery/delivery-service.js'
 import { createLatencyFolder } from './enforcement/latency-folder.js'
 import { createLatencyHistogramRepository } from './enforcement/latency-histogram-repository.js'
 import { createRevocationMetrics } from './enforcement/revocation-metrics.js'
-import { createHttpServer, type HttpServer } from './http/server.js'
 import { createManagementApp, type Readiness } from './http/management.js'
+import { createHttpServer, type HttpServer } from './http/server.js'
 import { openEventLog } from './hub-event-log.js'
 import { createRoutes } from './hub-routes.js'
 import { openStorage } from './hub-storage.js'
@@ -68,7 +68,12 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
   const metrics = createMetrics({ processMetrics: true })
   const has = (role: Config['roles'][number]) => config.roles.includes(role)
 
-  const storage = await openStorage({ config, logger, onProgress: options.onProgress, onLost: options.onFatal })
+  const storage = await openStorage({
+    config,
+    logger,
+    onProgress: options.onProgress,
+    onLost: options.onFatal,
+  })
   const started: Worker[] = []
   const start = async (worker: Worker): Promise<void> => {
     await worker.start()
@@ -99,7 +104,12 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       ...(config.firebreakMasterKey ? { masterKey: Buffer.from(config.firebreakMasterKey, 'base64') } : {}),
     })
     const audit = createAuditLog()
-    const firstAdminToken = await ensureFirstAdmin({ db: pools.api, audit, logger, given: config.firebreakAdminToken })
+    const firstAdminToken = await ensureFirstAdmin({
+      db: pools.api,
+      audit,
+      logger,
+      given: config.firebreakAdminToken,
+    })
     const notifier = createNotifier({ url: storage.listenUrl, logger })
     const leases = (kind: string, units: number): LeaseSet =>
       createLeases({ db: pools.api, kind, units, processId, clock, logger })
@@ -146,7 +156,11 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       touchStream: (streamId) => streams.touch([streamId]),
       onReceived: (type, tookMs) => revocation.resolved('received', type, tookMs),
     })
-    const deadlines = { receivedMs: config.receivedDeadlineMs, appliedMs: config.appliedDeadlineMs }
+    const deadlines = {
+      received: config.receivedDeadlineMs,
+      applied: config.appliedDeadlineMs,
+      verified: config.appliedDeadlineMs,
+    }
     const histograms = createLatencyHistogramRepository(pools.api, deadlines)
 
     let draining = false
@@ -262,7 +276,12 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     const url = `${scheme}://${config.host}:${http?.port() ?? config.port}`
     const managementUrl = `http://${config.managementHost}:${management.port()}`
     const forget = leaveTraces(config, { url: config.issuer ?? url, managementUrl, firstAdminToken })
-    logger.info('hub.started', { url, management_url: managementUrl, roles: config.roles, data: storage.described })
+    logger.info('hub.started', {
+      url,
+      management_url: managementUrl,
+      roles: config.roles,
+      data: storage.described,
+    })
     return {
       url,
       managementUrl,
@@ -283,7 +302,12 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
 }
 
 function outgoingWorker(outgoing: { close(): Promise<void> }): Worker {
-  return { name: 'outgoing', start: async () => {}, stop: () => outgoing.close(), health: () => ({ ok: true }) }
+  return {
+    name: 'outgoing',
+    start: async () => {},
+    stop: () => outgoing.close(),
+    health: () => ({ ok: true }),
+  }
 }
 
 /** What the command line finds in the data folder: where the hub is and, on the first start, the admin's token. */
@@ -294,7 +318,8 @@ function leaveTraces(
   const folder = resolve(config.dataDir)
   const file = join(folder, 'hub.json')
   try {
-    if (hub.firstAdminToken) writeFileSync(join(folder, 'admin-token'), `${hub.firstAdminToken}\n`, { mode: 0o600 })
+    if (hub.firstAdminToken)
+      writeFileSync(join(folder, 'admin-token'), `${hub.firstAdminToken}\n`, { mode: 0o600 })
     const content = { url: hub.url, management_url: hub.managementUrl, pid: process.pid }
     writeFileSync(file, `${JSON.stringify(content)}\n`, { mode: 0o600 })
   } catch {

@@ -30,7 +30,7 @@ interface EmitBody {
 /** `POST /v1/events`: an operator states an event. Reading events belongs to the console. */
 export function eventRouter(options: { events: EventService; authorize: Authorize }): Router {
   const emit = options.authorize.operator('events.emit')
-  return Router().post('/', emit, ...jsonBody(), async (req, res) => {
+  return Router().post('/', emit, jsonBody(), async (req, res) => {
     const body = parseBody<EmitBody>(EMIT, req.body)
     const input = {
       type: body.type,

@@ -114,7 +114,7 @@ export function transmitterRouter(options: TransmitterRouterOptions): Router {
     const rows = await transmitters.list({ limit: limit + 1, ...(afterName !== undefined && { afterName }) })
     res.json(toPage(rows, limit, { keysOf: (row) => [row.name], render }))
   })
-  router.post('/', manage, ...jsonBody(), async (req, res) => {
+  router.post('/', manage, jsonBody(), async (req, res) => {
     const body = parseBody<TransmitterBody & { name: string; issuer: string; audience: string | string[] }>(
       CREATE,
       req.body,
@@ -130,7 +130,7 @@ export function transmitterRouter(options: TransmitterRouterOptions): Router {
   router.get('/:id', read, async (req, res) => {
     res.json(render(await transmitters.get(uuidParam(req, 'id', what))))
   })
-  router.patch('/:id', manage, ...jsonBody(), async (req, res) => {
+  router.patch('/:id', manage, jsonBody(), async (req, res) => {
     const change = toChange(parseBody<TransmitterBody>(UPDATE, req.body))
     res.json(render(await transmitters.update(uuidParam(req, 'id', what), change, actorOf(res))))
   })

@@ -39,7 +39,7 @@ export interface RetentionOptions {
 export async function dropOldDays(db: Database, options: RetentionOptions): Promise<string[]> {
   const [bounds] = await sqlRows<{ keys: string; events: string }>(
     db,
-    `with today as (select (now() at time zone 'utc')::date day)
+    `with today as (select (now() at time zone 'utc')::date as day)
      select (day - ?::int)::text keys,
        least(day - ?::int, (select min(day) from delivery_queue))::text events from today`,
     [options.dedupeWindowDays, options.retentionDays],

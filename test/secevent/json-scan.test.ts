@@ -76,9 +76,9 @@ describe('scanJson', () => {
   })
 
   it('takes time in proportion to the text, not its square', () => {
-    const text = `{${Array.from({ length: 6000 }, (_, index) => `"k${index}":${index}`).join(',')}}`
+    const text = `{${Array.from({ length: 200_000 }, (_, index) => `"k${index}":${index}`).join(',')}}`
     const started = performance.now()
     assert.equal(scanJson(text), undefined)
-    assert.ok(performance.now() - started < 100)
+    assert.ok(performance.now() - started < 5000)
   })
 })

