@@ -1,0 +1,124 @@
+import { readFileSync } from 'node:fs'
+import { z } from 'zod'
+import { describeError, HubError } from '../kernel/errors.js'
+import { metaOf, SETTINGS, type SettingName } from './settings.js'
+
+type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Lowercase<Head>}${Capitalize<CamelCase<Tail>>}`
+  : Lowercase<Name>
+
+type Settings = { [Name in SettingName]: z.output<(typeof SETTINGS)[Name]> }
+
+/** Every setting under its camelCase name (`KAFKA_BROKERS` → `kafkaBrokers`), validated and frozen. */
+export type Config = Readonly<{ [Name in SettingName as CamelCase<Name>]: Settings[Name] }>
+
+/** All faults of the environment at once, one line each. */
+export class InvalidConfig extends HubError {
+  readonly code = 'ERR_INVALID_CONFIG'
+  readonly status = 500
+  constructor(readonly faults: readonly string[]) {
+    super(`The settings are not valid:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
+  }
+}
+
+const camelCase = (name: string) =>
+  name.toLowerCase().replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+
+export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[]
+
+/** Empty counts as unset: that is what a blank line in an env file means. NAME_FILE supplies secret settings. */
+function collect(env: NodeJS.ProcessEnv, faults: string[]): Record<string, string> {
+  const values: Record<string, string> = {}
+  for (const name of SETTING_NAMES) {
+    const direct = env[name]
+    const file = metaOf(name).secret ? env[`${name}_FILE`] : undefined
+    if (direct && file) faults.push(`${name}: set either ${name} or ${name}_FILE, not both`)
+    if (direct) values[name] = direct.trim()
+    else if (file) {
+      try {
+        values[name] = readFileSync(file, 'utf8').trim()
+      } catch (error) {
+        faults.push(`${name}_FILE: cannot read it (${describeError(error)}); name a readable file`)
+      }
+    }
+  }
+  return values
+}
+
+function unknownNames(env: NodeJS.ProcessEnv): string[] {
+  const known = new Set(
+    SETTING_NAMES.flatMap((name) => (metaOf(name).secret ? [name, `${name}_FILE`] : [name])),
+  )
+  return Object.keys(env)
+    .filter((name) => name.startsWith('FIREBREAK_') && !known.has(name))
+    .map((name) => `${name}: there is no such setting; see .env.example for all of them`)
+}
+
+function crossChecks(settings: Settings): string[] {
+  const faults: string[] = []
+  if (Boolean(settings.TLS_CERT_FILE) !== Boolean(settings.TLS_KEY_FILE)) {
+    faults.push('TLS_CERT_FILE and TLS_KEY_FILE: set both or neither')
+  }
+  const sasl = [settings.KAFKA_SASL_MECHANISM, settings.KAFKA_SASL_USERNAME, settings.KAFKA_SASL_PASSWORD]
+  if (sasl.some(Boolean) && !sasl.every(Boolean)) {
+    faults.push('KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD: set all three or none')
+  }
+  if (settings.RETENTION_DAYS <= settings.DEDUPE_WINDOW_DAYS) {
+    faults.push('RETENTION_DAYS: write more than DEDUPE_WINDOW_DAYS, or repeats could not be told apart')
+  }
+  if (
+    settings.PORT !== 0 &&
+    settings.PORT === settings.MANAGEMENT_PORT &&
+    settings.HOST === settings.MANAGEMENT_HOST
+  ) {
+    faults.push('MANAGEMENT_PORT: write another port than PORT')
+  }
+  return faults
+}
+
+/**
+ * Reads the environment once. Every fault is found before it throws.
+ * @throws InvalidConfig with one line per setting: its name and what to write
+ */
+export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const faults: string[] = []
+  const values = collect(env, faults)
+  faults.push(...unknownNames(env))
+  const parsed = z.object(SETTINGS).safeParse(values)
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues) {
+      const name = String(issue.path[0]) as SettingName
+      const shown = metaOf(name).secret ? '' : ` (it is ${JSON.stringify(values[name] ?? '')})`
+      faults.push(`${name}: ${issue.message}${shown}`)
+    }
+  } else {
+    faults.push(...crossChecks(parsed.data as Settings))
+  }
+  if (faults.length > 0 || !parsed.success) throw new InvalidConfig(faults)
+  const config = Object.fromEntries(SETTING_NAMES.map((name) => [camelCase(name), parsed.data[name]]))
+  return Object.freeze(config) as Config
+}
+
+/** The issuer in force; the default follows the port. */
+export function issuerOf(config: Pick<Config, 'issuer' | 'port'>): string {
+  return config.issuer ?? `http://127.0.0.1:${config.port}`
+}
+
+/** Effective values for a person, secrets masked; a database URL keeps everything but its password. */
+export function describeConfig(config: Config): { name: SettingName; value: string; isDefault: boolean }[] {
+  const values = config as Readonly<Record<string, unknown>>
+  const defaults = z.object(SETTINGS).parse({}) as Record<string, unknown>
+  return SETTING_NAMES.map((name) => {
+    const value = values[camelCase(name)]
+    return { name, value: describeValue(name, value), isDefault: String(value) === String(defaults[name]) }
+  })
+}
+
+function describeValue(name: SettingName, value: unknown): string {
+  if (value === undefined) return metaOf(name).defaultText ?? ''
+  if (!metaOf(name).secret) return String(value)
+  if (typeof value !== 'string' || !URL.canParse(value) || !value.includes('@')) return '********'
+  const url = new URL(value)
+  url.password = url.password ? '********' : ''
+  return url.href
+}

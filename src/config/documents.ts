@@ -1,0 +1,38 @@
+import { SETTING_NAMES } from './config.js'
+import { metaOf, SETTINGS, type SettingName } from './settings.js'
+
+function defaultTextOf(name: SettingName): string {
+  const meta = metaOf(name)
+  if (meta.defaultText) return meta.defaultText
+  const { def } = SETTINGS[name] as unknown as { def: { defaultValue?: unknown } }
+  return def.defaultValue === undefined ? '' : String(def.defaultValue)
+}
+
+/** The text of `.env.example`: every setting, commented out, with its default. */
+export function renderEnvExample(): string {
+  const lines = ['# All settings of Firebreak. Each line shows the default; remove the # to change it.']
+  let section = ''
+  for (const name of SETTING_NAMES) {
+    const meta = metaOf(name)
+    if (meta.section !== section) {
+      section = meta.section
+      lines.push('', `## ${section}`)
+    }
+    const file = meta.secret ? ` Or ${name}_FILE.` : ''
+    const computed = meta.defaultText ? ` Default: ${meta.defaultText}.` : ''
+    lines.push(`# ${meta.description}${computed}${file}`)
+    lines.push(`#${name}=${meta.defaultText ? '' : defaultTextOf(name)}`)
+  }
+  return `${lines.join('\n')}\n`
+}
+
+/** The README's table of settings. */
+export function renderSettingsTable(): string {
+  const rows = SETTING_NAMES.map((name) => {
+    const meta = metaOf(name)
+    const shown = defaultTextOf(name)
+    const text = shown === '' ? 'none' : meta.defaultText ? shown : `\`${shown}\``
+    return `| \`${name}\` | ${text.replaceAll('|', '\\|')} | ${meta.description}${meta.secret ? ` Or \`${name}_FILE\`.` : ''} |`
+  })
+  return ['| Setting | Default | |', '|---|---|---|', ...rows].join('\n')
+}

@@ -1,0 +1,324 @@
+import { isIP } from 'node:net'
+import { z } from 'zod'
+
+/** What a person reads about a setting, in `.env.example`, the README's table and error messages. */
+export interface SettingMeta {
+  section: 'Server' | 'Storage' | 'Kafka' | 'Security' | 'Delivery' | 'Logging' | 'Command line'
+  description: string
+  /** What stands in the documents when the default is computed. */
+  defaultText?: string
+  /** Masked when printed; may also be given as NAME_FILE. */
+  secret?: boolean
+}
+
+const ROLES = ['api', 'ingest', 'fanout', 'push', 'poll-upstream', 'upkeep'] as const
+export type Role = (typeof ROLES)[number]
+
+function setting<T extends z.ZodType>(schema: T, meta: SettingMeta): T {
+  return schema.meta({ ...meta }) as T
+}
+
+const port = z
+  .string()
+  .regex(/^\d{1,5}$/, 'write a port number, 0 to 65535')
+  .transform(Number)
+  .refine((value) => value <= 65_535, 'write a port number, 0 to 65535')
+
+const whole = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d+$/, `write a whole number from ${min} to ${max}`)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, `write a whole number from ${min} to ${max}`)
+
+const flag = z.enum(['true', 'false'], 'write true or false').transform((value) => value === 'true')
+
+const list = z.string().transform((value) =>
+  value
+    .split(',')
+    .map((part) => part.trim())
+    .filter(Boolean),
+)
+
+function isUrl(value: string, protocols: string[]): boolean {
+  return URL.canParse(value) && protocols.includes(new URL(value).protocol)
+}
+
+export function isLoopbackHost(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname)
+}
+
+function isIssuer(value: string): boolean {
+  if (!isUrl(value, ['https:', 'http:'])) return false
+  const url = new URL(value)
+  if (url.search || url.hash || url.username || value.endsWith('/')) return false
+  return url.protocol === 'https:' || isLoopbackHost(url.hostname)
+}
+
+function isCidr(value: string): boolean {
+  const [address = '', bits, extra] = value.split('/')
+  const family = isIP(address)
+  if (!family || extra !== undefined) return false
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
+}
+
+const postgresUrl = z
+  .string()
+  .refine(
+    (value) => isUrl(value, ['postgres:', 'postgresql:']),
+    'write a URL such as postgres://user:password@host:5432/firebreak',
+  )
+
+/** Every setting there is. The typed Config, `.env.example` and the README's table all come from here. */
+export const SETTINGS = {
+  HOST: setting(z.string().min(1).default('127.0.0.1'), {
+    section: 'Server',
+    description: 'Address the hub listens on.',
+  }),
+  PORT: setting(port.prefault('8080'), {
+    section: 'Server',
+    description: 'Port of the SSF endpoints, the ingest endpoint and the API.',
+  }),
+  MANAGEMENT_HOST: setting(z.string().min(1).default('127.0.0.1'), {
+    section: 'Server',
+    description: 'Address of the management port. It needs no token: keep it inside.',
+  }),
+  MANAGEMENT_PORT: setting(port.prefault('9090'), {
+    section: 'Server',
+    description: 'Port of /health/live, /health/ready and /metrics.',
+  }),
+  ISSUER: setting(
+    z
+      .string()
+      .refine(
+        isIssuer,
+        'write an https URL without query, fragment or trailing slash (http only on loopback)',
+      )
+      .optional(),
+    {
+      section: 'Server',
+      description: 'The issuer that receivers see in metadata, streams and SETs. https unless loopback.',
+      defaultText: 'http://127.0.0.1:<PORT>',
+    },
+  ),
+  ROLES: setting(
+    list
+      .refine(
+        (roles) => roles.length > 0 && roles.every((role) => role === 'all' || ROLES.includes(role as Role)),
+        `write all, or a list from ${ROLES.join(', ')}`,
+      )
+      .transform((roles): Role[] => (roles.includes('all') ? [...ROLES] : (roles as Role[])))
+      .prefault('all'),
+    { section: 'Server', description: `What this process does: all, or a list from ${ROLES.join(', ')}.` },
+  ),
+  TLS_CERT_FILE: setting(z.string().min(1).optional(), {
+    section: 'Server',
+    description: 'PEM certificate chain. With TLS_KEY_FILE the hub serves https itself.',
+  }),
+  TLS_KEY_FILE: setting(z.string().min(1).optional(), {
+    section: 'Server',
+    description: 'PEM private key of TLS_CERT_FILE.',
+  }),
+  TRUSTED_PROXIES: setting(
+    list.refine((cidrs) => cidrs.every(isCidr), 'write addresses or CIDRs, separated by commas').prefault(''),
+    { section: 'Server', description: 'Proxies whose X-Forwarded-For is believed, as addresses or CIDRs.' },
+  ),
+  DRAIN_TIMEOUT_MS: setting(whole(0, 60_000).prefault('10000'), {
+    section: 'Server',
+    description: 'How long SIGTERM waits for work in flight, in ms.',
+  }),
+  DATA_DIR: setting(z.string().min(1).default('.firebreak'), {
+    section: 'Storage',
+    description: 'Folder of the embedded PostgreSQL and of generated files.',
+  }),
+  DATABASE_URL: setting(postgresUrl.optional(), {
+    section: 'Storage',
+    description: 'PostgreSQL 15 or later. Unset: the hub runs its own embedded PostgreSQL in DATA_DIR.',
+    defaultText: 'embedded PostgreSQL',
+    secret: true,
+  }),
+  DATABASE_LISTEN_URL: setting(postgresUrl.optional(), {
+    section: 'Storage',
+    description: 'Direct connection for LISTEN/NOTIFY, when DATABASE_URL goes through a pooler.',
+    defaultText: 'DATABASE_URL',
+    secret: true,
+  }),
+  DATABASE_POOL_SIZE: setting(whole(2, 200).prefault('6'), {
+    section: 'Storage',
+    description: 'Connections of each pool. There are four: control, urgent, routine and API.',
+  }),
+  RETENTION_DAYS: setting(whole(15, 3_650).prefault('30'), {
+    section: 'Storage',
+    description:
+      'Days that events, deliveries and acknowledgements are kept. Longer than DEDUPE_WINDOW_DAYS.',
+  }),
+  DEDUPE_WINDOW_DAYS: setting(whole(4, 90).prefault('14'), {
+    section: 'Storage',
+    description: 'Days in which a repeated SET is recognised, and the oldest log record that is believed.',
+  }),
+  KAFKA_BROKERS: setting(
+    list
+      .refine(
+        (brokers) => brokers.every((broker) => /^[^\s:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$/.test(broker)),
+        'write host:port, several separated by commas',
+      )
+      .prefault(''),
+    {
+      section: 'Kafka',
+      description: 'Brokers, host:port. Unset: the Postgres log.',
+      defaultText: 'none: Postgres log',
+    },
+  ),
+  KAFKA_TOPIC_PREFIX: setting(
+    z
+      .string()
+      .regex(/^[A-Za-z0-9._-]{1,200}$/, 'write letters, digits, dots, underscores or hyphens')
+      .default('firebreak'),
+    { section: 'Kafka', description: 'Topics are <prefix>.control, <prefix>.urgent and <prefix>.routine.' },
+  ),
+  KAFKA_PARTITIONS: setting(whole(1, 64).prefault('12'), {
+    section: 'Kafka',
+    description: 'Partitions of a topic that the hub creates.',
+  }),
+  KAFKA_REPLICATION: setting(whole(1, 9).prefault('1'), {
+    section: 'Kafka',
+    description: 'Replicas of a topic that the hub creates. Use 3 in production; readiness warns below.',
+  }),
+  KAFKA_TIMEOUT_MS: setting(whole(100, 30_000).prefault('1000'), {
+    section: 'Kafka',
+    description: 'When the broker does not confirm in this time, events go to Postgres instead.',
+  }),
+  KAFKA_SSL: setting(flag.prefault('false'), {
+    section: 'Kafka',
+    description: 'Speak TLS to the brokers.',
+  }),
+  KAFKA_SSL_CA_FILE: setting(z.string().min(1).optional(), {
+    section: 'Kafka',
+    description: 'PEM file of the authority that signed the brokers’ certificates.',
+  }),
+  KAFKA_SSL_CERT_FILE: setting(z.string().min(1).optional(), {
+    section: 'Kafka',
+    description: 'PEM client certificate.',
+  }),
+  KAFKA_SSL_KEY_FILE: setting(z.string().min(1).optional(), {
+    section: 'Kafka',
+    description: 'PEM key of the client certificate.',
+  }),
+  KAFKA_SASL_MECHANISM: setting(
+    z
+      .enum(['plain', 'scram-sha-256', 'scram-sha-512'], 'write plain, scram-sha-256 or scram-sha-512')
+      .optional(),
+    { section: 'Kafka', description: 'plain, scram-sha-256 or scram-sha-512.' },
+  ),
+  KAFKA_SASL_USERNAME: setting(z.string().min(1).optional(), {
+    section: 'Kafka',
+    description: 'User for SASL.',
+  }),
+  KAFKA_SASL_PASSWORD: setting(z.string().min(1).optional(), {
+    section: 'Kafka',
+    description: 'Password for SASL.',
+    secret: true,
+  }),
+  FIREBREAK_ADMIN_TOKEN: setting(
+    z
+      .string()
+      .min(24, 'write at least 24 characters, e.g. the output of: openssl rand -base64 32')
+      .optional(),
+    {
+      section: 'Security',
+      description: 'Token of the first admin. Unset: one is made on first start and printed once.',
+      defaultText: 'made on first start',
+      secret: true,
+    },
+  ),
+  FIREBREAK_MASTER_KEY: setting(
+    z
+      .string()
+      .refine(
+        (value) => Buffer.from(value, 'base64').length === 32,
+        'write 32 bytes in base64, e.g. the output of: openssl rand -base64 32',
+      )
+      .optional(),
+    {
+      section: 'Security',
+      description:
+        'Encrypts keys and secrets at rest; the same for all processes. Unset: kept in the database.',
+      defaultText: 'kept in the database',
+      secret: true,
+    },
+  ),
+  FIREBREAK_ALLOWED_NETWORKS: setting(
+    list
+      .refine((cidrs) => cidrs.every(isCidr), 'write CIDRs such as 10.20.0.0/16, separated by commas')
+      .prefault(''),
+    {
+      section: 'Security',
+      description:
+        'Private or loopback networks that outgoing requests may reach, as CIDRs. Plain http goes only to a listed loopback address.',
+      defaultText: 'none',
+    },
+  ),
+  MAX_STREAMS_PER_RECEIVER: setting(whole(1, 100_000).prefault('100'), {
+    section: 'Security',
+    description: 'Streams that one receiver may hold.',
+  }),
+  PUSH_TIMEOUT_MS: setting(whole(100, 5_500).prefault('5000'), {
+    section: 'Delivery',
+    description:
+      'Total deadline of one push attempt, in ms: DNS, TLS, headers and body. Below the shard lease of 8 s.',
+  }),
+  PUSH_CONCURRENCY: setting(whole(1, 64).prefault('12'), {
+    section: 'Delivery',
+    description: 'Push requests in flight per stream.',
+  }),
+  POLL_HOLD_MS: setting(whole(0, 55_000).prefault('25000'), {
+    section: 'Delivery',
+    description: 'How long an empty long poll is held, in ms. Below 60 s.',
+  }),
+  RECEIVED_DEADLINE_MS: setting(whole(100, 86_400_000).prefault('30000'), {
+    section: 'Delivery',
+    description: 'An event not received after this long counts as outstanding, in ms.',
+  }),
+  APPLIED_DEADLINE_MS: setting(whole(100, 86_400_000).prefault('60000'), {
+    section: 'Delivery',
+    description: 'An event not reported as applied after this long counts as outstanding, in ms.',
+  }),
+  LOG_LEVEL: setting(
+    z.enum(['error', 'warn', 'info', 'debug'], 'write error, warn, info or debug').default('info'),
+    {
+      section: 'Logging',
+      description: 'error, warn, info or debug.',
+    },
+  ),
+  LOG_FORMAT: setting(z.enum(['pretty', 'json'], 'write pretty or json').optional(), {
+    section: 'Logging',
+    description: 'pretty or json.',
+    defaultText: 'pretty on a terminal, else json',
+  }),
+  FIREBREAK_URL: setting(
+    z
+      .string()
+      .refine(
+        (value) => isUrl(value, ['https:', 'http:']),
+        'write the hub’s URL, e.g. https://hub.example.com',
+      )
+      .optional(),
+    {
+      section: 'Command line',
+      description: 'The hub that the command line talks to.',
+      defaultText: 'the local hub, when its data folder is at hand',
+    },
+  ),
+  FIREBREAK_TOKEN: setting(z.string().min(1).optional(), {
+    section: 'Command line',
+    description: 'Operator token that the command line uses.',
+    defaultText: 'the local hub’s, when its data folder is at hand',
+    secret: true,
+  }),
+} as const
+
+export type SettingName = keyof typeof SETTINGS
+
+export function metaOf(name: SettingName): SettingMeta {
+  return SETTINGS[name].meta() as unknown as SettingMeta
+}

@@ -1,0 +1,67 @@
+import { retryAfterMs } from './backoff.js'
+
+/** What one push attempt came to; the class alone decides what happens next. */
+export type AttemptOutcome =
+  | { readonly class: 'received' }
+  /** RFC 8935 §2.4: the receiver refuses this SET; sending it again unchanged is useless. */
+  | { readonly class: 'rejected'; readonly code: string; readonly reason: string }
+  /** No success and no verdict on the SET. `answered`: the endpoint spoke HTTP, so the SET may be the trouble. */
+  | {
+      readonly class: 'failed'
+      readonly reason: string
+      readonly answered: boolean
+      readonly retryAfterMs?: number
+    }
+
+const SET_ERRORS = new Set([
+  'invalid_request',
+  'invalid_key',
+  'invalid_issuer',
+  'invalid_audience',
+  'authentication_failed',
+  'access_denied',
+  'invalid_state',
+])
+
+const MAX_REASON = 300
+
+interface Answer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  readonly body: Buffer
+}
+
+function setErrorOf(body: Buffer): { err: string; description: string } | undefined {
+  try {
+    const parsed: unknown = JSON.parse(body.toString('utf8'))
+    if (typeof parsed !== 'object' || parsed === null) return undefined
+    const { err, description } = parsed as { err?: unknown; description?: unknown }
+    if (typeof err !== 'string') return undefined
+    return { err, description: typeof description === 'string' ? description : '' }
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Classes an RFC 8935 answer: only 202 is success (§2.2); 400 with an `err` is a rejection of the SET (§2.4);
+ * everything else, redirects included, is a failure of the endpoint.
+ */
+export function outcomeOfAnswer(answer: Answer, nowMs: number): AttemptOutcome {
+  if (answer.status === 202) return { class: 'received' }
+  if (answer.status === 400) {
+    const error = setErrorOf(answer.body)
+    const code = error && SET_ERRORS.has(error.err) ? error.err : 'rejected'
+    const reason = error
+      ? `${error.err}: ${error.description}`.slice(0, MAX_REASON)
+      : 'answered 400 without an err'
+    return { class: 'rejected', code, reason }
+  }
+  const wait = retryAfterMs(answer.headers['retry-after'], nowMs)
+  return {
+    class: 'failed',
+    answered: true,
+    reason: `answered ${answer.status}`,
+    ...(wait === undefined ? {} : { retryAfterMs: wait }),
+  }
+}

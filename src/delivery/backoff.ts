@@ -1,0 +1,39 @@
+/** Waits between tries while access is at stake: 0.2 to 30 s, then minutes, for days. Milliseconds. */
+const URGENT_WAITS_MS = [200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000]
+const ROUTINE_WAITS_MS = [1_000, 5_000, 15_000, 60_000, 300_000, 900_000]
+
+/** An endpoint that is down is probed at least this often while something urgent waits for it. */
+const PROBE_LIMIT_MS = { urgent: 4_000, routine: 30_000 }
+
+function withJitter(ms: number, random: () => number): number {
+  return ms * (0.8 + 0.4 * random())
+}
+
+/**
+ * How long one SET waits after its n-th failed attempt, in ms, with ±20 % jitter so that the streams of a
+ * recovered endpoint do not return in one wave.
+ */
+export function retryWaitMs(attempts: number, urgent: boolean, random: () => number = Math.random): number {
+  const waits = urgent ? URGENT_WAITS_MS : ROUTINE_WAITS_MS
+  const index = Math.min(Math.max(attempts, 1), waits.length) - 1
+  return withJitter(waits[index] as number, random)
+}
+
+/** How long a failing endpoint rests before the next probe, in ms. */
+export function probeWaitMs(failures: number, urgent: boolean, random: () => number = Math.random): number {
+  const limit = urgent ? PROBE_LIMIT_MS.urgent : PROBE_LIMIT_MS.routine
+  return Math.min(retryWaitMs(failures, urgent, random), limit)
+}
+
+const RETRY_AFTER_MAX_MS = 60_000
+
+/**
+ * RFC 9110 §10.2.3 Retry-After as ms from now: seconds or a date, clamped to 0–60 s so that no endpoint can
+ * put a revocation off for an hour. Undefined when absent or unreadable.
+ */
+export function retryAfterMs(header: string | string[] | undefined, nowMs: number): number | undefined {
+  const text = (Array.isArray(header) ? header[0] : header)?.trim()
+  if (!text) return undefined
+  const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - nowMs
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS)
+}

@@ -1,0 +1,270 @@
+import { type BatchHandler, BatchTaken, type LogBatch, type LogItem } from '../eventlog/event-log.js'
+import { dayOf } from '../kernel/clock.js'
+import { describeError } from '../kernel/errors.js'
+import type { Logger } from '../kernel/logger.js'
+import type { CounterMetric, Metrics } from '../kernel/metrics.js'
+import { type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
+import type { Database, Transaction } from '../storage/database.js'
+import type { StreamMatcher } from '../streams/stream-matching.js'
+import { fanOutRepository, type PreparedEvent } from './fan-out-repository.js'
+import { type EventContent, EXPECTS, RENDERING } from './open-delivery.js'
+import { parkedRepository } from './parked-repository.js'
+import { type NewDelivery, queueRepository } from './queue-repository.js'
+
+export interface QueuedDelivery {
+  readonly delivery: NewDelivery
+  readonly method: 'push' | 'poll'
+  readonly content: EventContent
+}
+
+export interface FanOutOptions {
+  readonly db: Database
+  readonly logger: Logger
+  readonly counters: FanOutCounters
+  /** Days in which a repeat is recognised. */
+  readonly dedupeWindowDays: number
+  /** Hashes and seals what is stored of an event. */
+  prepare(event: SecurityEvent): Promise<PreparedEvent>
+  /** Finds the streams that take each event: by type, subject, grants and status, in SQL. */
+  readonly match: StreamMatcher
+  jtiFor(eventId: string, receiverId: string, day: string): string
+  sealRecord(record: Buffer): Buffer
+  /** After the commit: rows go to the sender in memory, or their owner is woken. */
+  handOver(queued: readonly QueuedDelivery[]): void
+}
+
+const DAY_MS = 86_400_000
+
+/** SQLSTATE classes that only another try can settle: serialization, deadlock, unique races, connections. */
+function isTransient(error: unknown): boolean {
+  if (error instanceof BatchTaken) return true
+  const code = (error as { code?: unknown }).code
+  if (typeof code !== 'string') return true
+  return !/^(22|23502|23514|42804|54)/.test(code)
+}
+
+interface Tally {
+  stored: number
+  repeats: number
+  quarantined: number
+  rejected: number
+  queued: number
+}
+
+/**
+ * Fan-out: one transaction per batch drops repeats, stores the events, matches them to streams and queues one
+ * delivery per match; then the log's position is committed. It never waits for an endpoint.
+ */
+export function createFanOut(options: FanOutOptions): BatchHandler {
+  const { logger, counters } = options
+
+  async function process(batch: LogBatch, items: readonly LogItem[]): Promise<void> {
+    if (items.length === 0) return
+    try {
+      const { queued, tally } = await options.db.transaction((trx) => store(trx, batch, items))
+      options.handOver(queued)
+      counters.add(batch.lane, tally)
+      logger.debug('batch.fanned_out', {
+        lane: batch.lane,
+        from: batch.from,
+        records: items.length,
+        ...tally,
+      })
+    } catch (error) {
+      if (isTransient(error)) throw error
+      await isolate(batch, items, error)
+    }
+  }
+
+  /** A bad record never stops a batch: halve it until the offender is alone, then park that one. */
+  async function isolate(batch: LogBatch, items: readonly LogItem[], error: unknown): Promise<void> {
+    if (items.length > 1) {
+      const middle = items.length >> 1
+      await process(batch, items.slice(0, middle))
+      await process(batch, items.slice(middle))
+      return
+    }
+    const event = items[0]?.event
+    logger.error('record.parked', {
+      lane: batch.lane,
+      event_id: event?.eventId,
+      reason: describeError(error),
+    })
+    await options.db.transaction(async (trx) => {
+      await parkedRepository.parkRecords(trx, [
+        {
+          code: 'unstorable',
+          reason: 'The database cannot store this event.',
+          lane: batch.lane,
+          ...(event ? { eventId: event.eventId, type: event.type, txn: event.txn } : {}),
+          record: options.sealRecord(Buffer.from(JSON.stringify(event ?? null))),
+        },
+      ])
+      await batch.close(trx, items)
+    })
+    counters.add(batch.lane, { stored: 0, repeats: 0, quarantined: 0, rejected: 1, queued: 0 })
+  }
+
+  async function store(trx: Transaction, batch: LogBatch, items: readonly LogItem[]) {
+    const prepared = await Promise.all(items.flatMap(({ event }) => (event ? [options.prepare(event)] : [])))
+    const slots = [...new Set(prepared.map(({ event }) => event.slot % SLOT_COUNT))].sort((a, b) => a - b)
+    if (slots.length > 0) await fanOutRepository.lockSlots(trx, batch.lane, slots)
+    const fresh = await dropRepeats(trx, prepared)
+    const healthy = fresh.filter(({ event }) => event.quarantine === undefined)
+    if (fresh.length > 0) await fanOutRepository.insertEvents(trx, fresh)
+    const queued = await queueMatches(trx, healthy)
+    await parkOddities(trx, batch, items, fresh)
+    await batch.close(trx, items)
+    const tally: Tally = {
+      stored: healthy.length,
+      repeats: prepared.length - fresh.length,
+      quarantined: fresh.length - healthy.length,
+      rejected: items.length - prepared.length,
+      queued: queued.length,
+    }
+    return { queued, tally }
+  }
+
+  async function dropRepeats(trx: Transaction, prepared: readonly PreparedEvent[]): Promise<PreparedEvent[]> {
+    if (prepared.length === 0) return []
+    const newest = Math.max(...prepared.map(({ event }) => event.acceptedAtMs))
+    const oldestDay = dayOf(newest - options.dedupeWindowDays * DAY_MS)
+    const known = new Map<string, { contentHash: string; eventId: string }>()
+    const keys = prepared.map(({ keyHash }) => keyHash)
+    for (const row of await fanOutRepository.findKnown(trx, keys, oldestDay)) known.set(row.keyHash, row)
+    return prepared.filter(({ event, keyHash, contentHash }) => {
+      const key = keyHash.toString('base64')
+      const content = contentHash.toString('base64')
+      const earlier = known.get(key)
+      if (!earlier) {
+        known.set(key, { contentHash: content, eventId: event.eventId })
+        return true
+      }
+      if (earlier.contentHash !== content) {
+        // The issuer used one jti for two different SETs: a fault of theirs, or somebody holds their key.
+        counters.conflicts.add()
+        logger.warn('set.conflicting_repeat', {
+          source_id: event.sourceId,
+          jti: event.sourceJti,
+          event_id: event.eventId,
+          first_event_id: earlier.eventId,
+        })
+      }
+      return false
+    })
+  }
+
+  async function queueMatches(trx: Transaction, events: readonly PreparedEvent[]): Promise<QueuedDelivery[]> {
+    if (events.length === 0) return []
+    const byId = new Map(events.map((prepared) => [prepared.event.eventId, prepared]))
+    const jtis = new Map<string, string>()
+    const queued = (await options.match(trx, events)).flatMap((match): QueuedDelivery[] => {
+      const prepared = byId.get(match.eventId)
+      if (!prepared?.event.subject) return []
+      const { event, day } = prepared
+      const key = `${match.eventId} ${match.receiverId}`
+      const jti = jtis.get(key) ?? options.jtiFor(event.eventId, match.receiverId, day)
+      jtis.set(key, jti)
+      const delivery: NewDelivery = {
+        streamId: match.streamId,
+        eventId: event.eventId,
+        receiverId: match.receiverId,
+        shard: match.shard,
+        lane: event.lane,
+        jti,
+        type: event.type,
+        effect: event.effect,
+        txn: event.txn,
+        orderKey: prepared.orderHash?.toString('base64') ?? '',
+        acceptedAtMs: event.acceptedAtMs,
+        rendering: RENDERING,
+        day,
+        sourceId: event.sourceId,
+        eventTimestampMs: prepared.eventTimestampMs,
+        expects: expectedStages(event, match.reports),
+      }
+      return [
+        {
+          delivery,
+          method: match.method,
+          content: { subject: prepared.event.subject, claims: event.claims },
+        },
+      ]
+    })
+    await queueRepository.insert(
+      trx,
+      queued.map(({ delivery }) => delivery),
+    )
+    return queued
+  }
+
+  async function parkOddities(
+    trx: Transaction,
+    batch: LogBatch,
+    items: readonly LogItem[],
+    fresh: readonly PreparedEvent[],
+  ): Promise<void> {
+    const rejected = items.flatMap(({ rejected: found }) => (found ? [found] : []))
+    for (const { reason } of rejected)
+      logger.error('record.rejected', { lane: batch.lane, from: batch.from, reason })
+    await parkedRepository.parkRecords(
+      trx,
+      rejected.map(({ reason, record }) => ({
+        code: 'untrusted_record',
+        reason,
+        lane: batch.lane,
+        record: options.sealRecord(record),
+      })),
+    )
+    const quarantined = fresh.filter(({ event }) => event.quarantine !== undefined)
+    for (const { event } of quarantined) {
+      logger.warn('set.quarantined', {
+        source_id: event.sourceId,
+        event_id: event.eventId,
+        reason: event.quarantine,
+      })
+    }
+    await parkedRepository.parkEvents(
+      trx,
+      quarantined.map(({ event }) => event),
+    )
+  }
+
+  return (batch) => process(batch, batch.items)
+}
+
+/** Only what the point declared it reports is expected of it; the hub's own stream messages are not measured. */
+function expectedStages(event: SecurityEvent, reports: readonly string[]): number {
+  if (event.targetStreamId) return 0
+  return EXPECTS.received | (reports.includes('applied') ? EXPECTS.applied : 0)
+}
+
+export interface FanOutCounters {
+  readonly conflicts: CounterMetric
+  add(lane: string, tally: Tally): void
+}
+
+/** One set for all lanes. */
+export function fanOutCounters(metrics: Metrics): FanOutCounters {
+  const events = metrics.counter(
+    'firebreak_events_total',
+    'Log records that fan-out settled, by what became of them.',
+    ['lane', 'result'],
+  )
+  const queued = metrics.counter('firebreak_deliveries_queued_total', 'Deliveries queued by fan-out.', [
+    'lane',
+  ])
+  const conflicts = metrics.counter(
+    'firebreak_conflicting_repeats_total',
+    'SETs that reused a jti with other content.',
+  )
+  return {
+    conflicts,
+    add(lane, tally) {
+      for (const result of ['stored', 'repeats', 'quarantined', 'rejected'] as const) {
+        if (tally[result] > 0) events.add({ lane, result }, tally[result])
+      }
+      if (tally.queued > 0) queued.add({ lane }, tally.queued)
+    },
+  }
+}

@@ -1,0 +1,162 @@
+import { newId } from '../kernel/ids.js'
+import { LANE_NUMBER, type Lane, type SecurityEvent } from '../secevent/event.js'
+import { type Database, sqlRows, type Transaction } from '../storage/database.js'
+
+export interface ParkedRecord {
+  readonly code: string
+  readonly reason: string
+  readonly lane: Lane
+  readonly eventId?: string
+  readonly type?: string
+  readonly txn?: string
+  /** Encrypted. */
+  readonly record: Buffer
+}
+
+export interface ParkedRow {
+  id: string
+  kind: 'delivery' | 'event' | 'record'
+  parked_at: Date
+  code: string
+  reason: string
+  lane: number | null
+  stream_id: string | null
+  event_id: string | null
+  type: string | null
+  txn: string | null
+  resolved_at: Date | null
+  resolution: string | null
+}
+
+export interface ParkedFilter {
+  readonly streamId?: string | undefined
+  readonly txn?: string | undefined
+  readonly type?: string | undefined
+  readonly state: 'open' | 'resolved' | 'all'
+  readonly from?: string | undefined
+  readonly to?: string | undefined
+  /** Rows older than this (`parked_at`, `id`). */
+  readonly after?: { readonly at: string; readonly id: string } | undefined
+  readonly limit: number
+}
+
+const LIST_COLUMNS = [
+  'id',
+  'kind',
+  'parked_at',
+  'code',
+  'reason',
+  'lane',
+  'stream_id',
+  'event_id',
+  'type',
+  'txn',
+  'resolved_at',
+  'resolution',
+] as const
+
+/** Writer of `parked` for records and events, and of what a person decides about a parked item. */
+export const parkedRepository = {
+  async parkRecords(trx: Transaction, records: readonly ParkedRecord[]): Promise<void> {
+    if (records.length === 0) return
+    await trx('parked').insert(
+      records.map((record) => ({
+        id: newId(),
+        kind: 'record',
+        code: record.code,
+        reason: record.reason,
+        lane: LANE_NUMBER[record.lane],
+        event_id: record.eventId ?? null,
+        type: record.type ?? null,
+        txn: record.txn ?? null,
+        record: record.record,
+      })),
+    )
+  },
+
+  async parkEvents(trx: Transaction, events: readonly SecurityEvent[]): Promise<void> {
+    if (events.length === 0) return
+    await trx('parked').insert(
+      events.map((event) => ({
+        id: newId(),
+        kind: 'event',
+        code: event.quarantine ?? 'quarantined',
+        reason: 'Accepted from its issuer but not sent on: the event is unknown or not well-formed.',
+        lane: LANE_NUMBER[event.lane],
+        event_id: event.eventId,
+        type: event.type,
+        txn: event.txn,
+      })),
+    )
+  },
+
+  async list(db: Database, filter: ParkedFilter): Promise<ParkedRow[]> {
+    const query = db<ParkedRow, ParkedRow[]>('parked').select(...LIST_COLUMNS)
+    if (filter.state === 'open') query.whereNull('resolved_at')
+    if (filter.state === 'resolved') query.whereNotNull('resolved_at')
+    if (filter.streamId) query.where('stream_id', filter.streamId)
+    if (filter.txn) query.where('txn', filter.txn)
+    if (filter.type) query.where('type', filter.type)
+    if (filter.from) query.where('parked_at', '>=', filter.from)
+    if (filter.to) query.where('parked_at', '<', filter.to)
+    if (filter.after) {
+      query.whereRaw("(date_trunc('milliseconds', parked_at), id) < (?::timestamptz, ?::uuid)", [
+        filter.after.at,
+        filter.after.id,
+      ])
+    }
+    return query.orderByRaw("date_trunc('milliseconds', parked_at) desc, id desc").limit(filter.limit)
+  },
+
+  async find(db: Database, id: string): Promise<ParkedRow | undefined> {
+    return db<ParkedRow>('parked')
+      .where({ id })
+      .first(...LIST_COLUMNS)
+  },
+
+  /**
+   * Queues a parked delivery again, due now, with its attempts forgotten; the safe-order check at claim time
+   * still decides whether it may go out.
+   * @returns its stream and shard, or undefined when it is resolved already or its stream is gone
+   */
+  async replay(trx: Transaction, id: string): Promise<{ streamId: string; shard: number } | undefined> {
+    const [row] = await sqlRows<{ stream_id: string; shard: number }>(
+      trx,
+      `with p as (
+         update parked set resolved_at = clock_timestamp(), resolution = 'replayed'
+         where id = ? and kind = 'delivery' and resolved_at is null
+           and exists (select 1 from streams s where s.stream_id = parked.stream_id and s.status <> 'disabled')
+         returning delivery
+       )
+       insert into delivery_queue
+       select q.* from p, jsonb_populate_record(null::delivery_queue, p.delivery || jsonb_build_object('attempts', 0,
+         'next_attempt_at', clock_timestamp())) q
+       on conflict do nothing
+       returning stream_id, shard`,
+      [id],
+    )
+    return row && { streamId: row.stream_id, shard: row.shard }
+  },
+
+  /** Ends a parked item for good. A delivery becomes a `discarded` result. */
+  async discard(trx: Transaction, id: string, reason: string): Promise<boolean> {
+    const rows = await sqlRows(
+      trx,
+      `with p as (
+         update parked set resolved_at = clock_timestamp(), resolution = 'discarded: ' || ?::text
+         where id = ? and resolved_at is null returning kind, delivery
+       ),
+       d as (
+         insert into deliveries (stream_id, event_id, day, receiver_id, lane, jti, type, effect, txn, source_id, accepted_at,
+           event_timestamp, expects, queued_at, delivered_at, outcome, attempts, failure)
+         select q.stream_id, q.event_id, q.day, q.receiver_id, q.lane, q.jti, q.type, q.effect, q.txn, q.source_id,
+           q.accepted_at, q.event_timestamp, q.expects, q.queued_at, q.delivered_at, 'discarded', q.attempts, ?::text
+         from p, jsonb_populate_record(null::delivery_queue, p.delivery) q where p.kind = 'delivery'
+         on conflict do nothing
+       )
+       select kind from p`,
+      [reason, id, reason],
+    )
+    return rows.length > 0
+  },
+}

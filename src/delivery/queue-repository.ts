@@ -1,0 +1,223 @@
+import { LANE_NUMBER } from '../secevent/event.js'
+import { SSF } from '../secevent/event-types.js'
+import { type Database, sqlRows, type Transaction } from '../storage/database.js'
+import { laneOf, type OpenDelivery } from './open-delivery.js'
+
+/** A match of one event with one stream, ready to be queued. */
+export interface NewDelivery extends Omit<OpenDelivery, 'attempts' | 'queuedAtMs'> {
+  readonly day: string
+  readonly sourceId: string
+  readonly eventTimestampMs: number | null
+  readonly expects: number
+}
+
+export interface DeliveryResult {
+  readonly streamId: string
+  readonly eventId: string
+  readonly shard: number
+  /** The lease under which the attempt was made; a result under an ended lease is not written. */
+  readonly epoch: number
+  readonly outcome: 'received' | 'superseded' | 'retry' | 'park'
+  readonly attempts: number
+  readonly deliveredAtMs: number | null
+  readonly receivedAtMs: number | null
+  readonly nextAttemptAtMs?: number
+  /** For `park`: the code a person filters by. */
+  readonly code?: string
+  readonly failure?: string
+}
+
+interface QueueRow {
+  stream_id: string
+  lane: number
+  event_id: string
+  receiver_id: string
+  shard: number
+  jti: string
+  type: string
+  effect: OpenDelivery['effect']
+  txn: string
+  order_key: string
+  accepted_ms: number
+  queued_ms: number
+  rendering: number
+  attempts: number
+}
+
+/** A row as claimed: with its event's sealed content, and whether a newer tightening event overtook it. */
+export interface ClaimedDelivery {
+  readonly delivery: OpenDelivery
+  readonly day: string
+  readonly sealedContent: Buffer | null
+  readonly superseded: boolean
+}
+
+interface ClaimedRow extends QueueRow {
+  day: string
+  content: Buffer | null
+  superseded: boolean
+}
+
+const QUEUE_COLUMNS = `q.stream_id, q.lane, q.event_id, q.receiver_id, q.shard, q.jti, q.type, q.effect, q.txn,
+  coalesce(encode(q.order_hash, 'base64'), '') as order_key, q.rendering, q.attempts,
+  extract(epoch from q.accepted_at)::float8 * 1000 as accepted_ms,
+  extract(epoch from q.queued_at)::float8 * 1000 as queued_ms`
+
+/**
+ * The whole safe-order check (design.md): a loosening event is stale once a newer tightening one of its
+ * subject is known, whatever lane or log either came by.
+ */
+const SUPERSEDED = `(q.effect = 'loosens' and coalesce(o.newest_tightening > q.event_id, false))`
+
+/** Only while enabled, except for the notice that the hub stopped the stream (SSF 1.0 §8.1.5). */
+const MAY_SEND = `(s.status = 'enabled' or (s.status_by <> 'receiver' and q.type = '${SSF.streamUpdated}'))`
+
+function toDelivery(row: QueueRow): OpenDelivery {
+  return {
+    streamId: row.stream_id,
+    eventId: row.event_id,
+    receiverId: row.receiver_id,
+    shard: row.shard,
+    lane: laneOf(row.lane),
+    jti: row.jti,
+    type: row.type,
+    effect: row.effect,
+    txn: row.txn,
+    orderKey: row.order_key,
+    acceptedAtMs: row.accepted_ms,
+    queuedAtMs: row.queued_ms,
+    rendering: row.rendering,
+    attempts: row.attempts,
+  }
+}
+
+const toClaimed = (row: ClaimedRow): ClaimedDelivery => ({
+  delivery: toDelivery(row),
+  day: row.day,
+  sealedContent: row.content,
+  superseded: row.superseded,
+})
+
+const seconds = (ms: number | null | undefined) => (ms === null || ms === undefined ? null : ms / 1000)
+
+/** Sole writer of `delivery_queue`. */
+export const queueRepository = {
+  /** Queues matches; a match that is there already (a replayed batch) is left alone. */
+  async insert(trx: Transaction, rows: readonly NewDelivery[]): Promise<void> {
+    if (rows.length === 0) return
+    await sqlRows(
+      trx,
+      `insert into delivery_queue (stream_id, lane, event_id, day, receiver_id, shard, jti, type, effect, txn,
+         source_id, order_hash, accepted_at, event_timestamp, expects, rendering)
+       select stream_id, lane, event_id, day, receiver_id, shard, jti, type, effect, txn, source_id,
+         nullif(decode(order_key, 'base64'), ''::bytea), to_timestamp(accepted_s), to_timestamp(event_s), expects, rendering
+       from unnest(?::uuid[], ?::smallint[], ?::uuid[], ?::date[], ?::uuid[], ?::smallint[], ?::text[], ?::text[],
+         ?::text[], ?::text[], ?::uuid[], ?::text[], ?::float8[], ?::float8[], ?::smallint[], ?::smallint[])
+         as t(stream_id, lane, event_id, day, receiver_id, shard, jti, type, effect, txn, source_id, order_key,
+           accepted_s, event_s, expects, rendering)
+       on conflict do nothing`,
+      [
+        rows.map((row) => row.streamId),
+        rows.map((row) => LANE_NUMBER[row.lane]),
+        rows.map((row) => row.eventId),
+        rows.map((row) => row.day),
+        rows.map((row) => row.receiverId),
+        rows.map((row) => row.shard),
+        rows.map((row) => row.jti),
+        rows.map((row) => row.type),
+        rows.map((row) => row.effect),
+        rows.map((row) => row.txn),
+        rows.map((row) => row.sourceId),
+        rows.map((row) => row.orderKey),
+        rows.map((row) => row.acceptedAtMs / 1000),
+        rows.map((row) => seconds(row.eventTimestampMs)),
+        rows.map((row) => row.expects),
+        rows.map((row) => row.rendering),
+      ],
+    )
+  },
+
+  /** The next due rows of a push stream, control first, hub order within a lane. */
+  async claimForPush(db: Database, streamId: string, limit: number): Promise<ClaimedDelivery[]> {
+    const rows = await sqlRows<ClaimedRow>(
+      db,
+      `select ${QUEUE_COLUMNS}, q.day, e.content, ${SUPERSEDED} as superseded
+       from delivery_queue q
+       join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
+       join receivers r on r.id = q.receiver_id and r.enabled
+       join events e on e.event_id = q.event_id and e.day = q.day
+       left join subject_orders o on o.order_hash = q.order_hash
+       where q.stream_id = ? and q.next_attempt_at <= clock_timestamp() and ${MAY_SEND}
+       order by q.lane, q.event_id
+       limit ?`,
+      [streamId, limit],
+    )
+    return rows.map(toClaimed)
+  },
+
+  /** The next rows of a poll stream. Rows stay until acknowledged, so nothing is marked as taken. */
+  async selectForPoll(db: Database, streamId: string, limit: number): Promise<ClaimedDelivery[]> {
+    const rows = await sqlRows<ClaimedRow>(
+      db,
+      `select ${QUEUE_COLUMNS}, q.day, e.content, ${SUPERSEDED} as superseded
+       from delivery_queue q
+       join streams s on s.stream_id = q.stream_id and s.delivery_method = 'poll'
+       join events e on e.event_id = q.event_id and e.day = q.day
+       left join subject_orders o on o.order_hash = q.order_hash
+       where q.stream_id = ? and ${MAY_SEND}
+       order by q.lane, q.event_id
+       limit ?`,
+      [streamId, limit],
+    )
+    return rows.map(toClaimed)
+  },
+
+  /** Notes the first time that rows were handed out. */
+  async markDelivered(
+    db: Database,
+    streamId: string,
+    eventIds: readonly string[],
+    atMs: number,
+  ): Promise<void> {
+    await sqlRows(
+      db,
+      `update delivery_queue set delivered_at = to_timestamp(?::float8), attempts = attempts + 1
+       where stream_id = ? and event_id = any(?::uuid[]) and delivered_at is null`,
+      [atMs / 1000, streamId, [...eventIds]],
+    )
+  },
+
+  /** Streams with open work in these shards, with the time of their earliest due row (ms). */
+  async streamsWithWork(
+    db: Database,
+    shards: readonly number[],
+  ): Promise<{ streamId: string; shard: number; dueMs: number }[]> {
+    const rows = await sqlRows<{ stream_id: string; shard: number; due_ms: number }>(
+      db,
+      `select q.stream_id, q.shard, extract(epoch from min(q.next_attempt_at))::float8 * 1000 as due_ms
+       from delivery_queue q join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
+       where q.shard = any(?::smallint[]) group by 1, 2`,
+      [[...shards]],
+    )
+    return rows.map((row) => ({ streamId: row.stream_id, shard: row.shard, dueMs: row.due_ms }))
+  },
+
+  /** When the stream's earliest waiting row is due, in ms since the epoch; undefined when it has none. */
+  async nextDueMs(db: Database, streamId: string): Promise<number | undefined> {
+    const [row] = await sqlRows<{ due_ms: number | null }>(
+      db,
+      `select extract(epoch from min(next_attempt_at))::float8 * 1000 as due_ms from delivery_queue where stream_id = ?`,
+      [streamId],
+    )
+    return row?.due_ms ?? undefined
+  },
+
+  async countOpen(db: Database): Promise<{ lane: number; count: number; oldestAgeS: number }[]> {
+    const rows = await sqlRows<{ lane: number; count: number; age_s: number }>(
+      db,
+      `select lane, count(*) as count, extract(epoch from clock_timestamp() - min(queued_at))::float8 as age_s
+       from delivery_queue group by lane`,
+    )
+    return rows.map((row) => ({ lane: row.lane, count: row.count, oldestAgeS: row.age_s }))
+  },
+}

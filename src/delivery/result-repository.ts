@@ -1,0 +1,154 @@
+import { newId } from '../kernel/ids.js'
+import { type Database, sqlRows, type Transaction } from '../storage/database.js'
+import type { DeliveryResult } from './queue-repository.js'
+
+const DELIVERY_COLUMNS = `stream_id, event_id, day, receiver_id, lane, jti, type, effect, txn, source_id,
+  accepted_at, event_timestamp, expects, queued_at`
+
+const seconds = (ms: number | null | undefined) => (ms === null || ms === undefined ? null : ms / 1000)
+
+/** Only under a lease that is still valid on the database's clock may a result be written. */
+const UNDER_LEASE = `join leases l on l.kind = 'delivery' and l.unit = r.shard and l.epoch = r.epoch
+  and l.expires_at > clock_timestamp()`
+
+const RESULT_INPUT = `unnest(?::uuid[], ?::uuid[], ?::int[], ?::bigint[], ?::int[], ?::float8[], ?::float8[],
+  ?::text[], ?::text[], ?::float8[], ?::text[], ?::uuid[])
+  as r(stream_id, event_id, shard, epoch, attempts, delivered_s, received_s, outcome, failure, next_s, code, parked_id)`
+
+/** Writer of `deliveries` and of parked deliveries, together with what leaves `delivery_queue`. */
+export const resultRepository = {
+  /**
+   * Writes the results of many attempts in one statement: final ones move to `deliveries`, rejected ones to
+   * `parked`, the rest get their next attempt time.
+   * @returns how many were written; fewer than given means that a lease was lost
+   */
+  async write(db: Database, results: readonly DeliveryResult[]): Promise<number> {
+    const [row] = await sqlRows<{ written: number }>(
+      db,
+      `with r as materialized (select r.* from ${RESULT_INPUT} ${UNDER_LEASE}),
+       gone as (
+         delete from delivery_queue q using r
+         where q.stream_id = r.stream_id and q.event_id = r.event_id and r.outcome <> 'retry'
+         returning q.*, r.outcome, r.attempts as tries, r.failure, r.delivered_s, r.received_s, r.code, r.parked_id
+       ),
+       done as (
+         insert into deliveries (${DELIVERY_COLUMNS}, delivered_at, received_at, outcome, attempts, failure)
+         select ${DELIVERY_COLUMNS}, coalesce(delivered_at, to_timestamp(delivered_s)), to_timestamp(received_s),
+           outcome, tries, failure
+         from gone where outcome <> 'park'
+         on conflict do nothing
+       ),
+       put as (
+         insert into parked (id, kind, code, reason, lane, stream_id, event_id, type, txn, delivery)
+         select parked_id, 'delivery', code, failure, lane, stream_id, event_id, type, txn,
+           to_jsonb(gone) - '{outcome,tries,failure,delivered_s,received_s,code,parked_id}'::text[]
+             || jsonb_build_object('attempts', tries,
+               'delivered_at', coalesce(delivered_at, to_timestamp(delivered_s)))
+         from gone where outcome = 'park'
+       ),
+       later as (
+         update delivery_queue q set attempts = r.attempts, next_attempt_at = to_timestamp(r.next_s),
+           last_failure = r.failure, delivered_at = coalesce(q.delivered_at, to_timestamp(r.delivered_s))
+         from r where q.stream_id = r.stream_id and q.event_id = r.event_id and r.outcome = 'retry'
+         returning 1
+       )
+       select (select count(*) from gone) + (select count(*) from later) as written`,
+      [
+        results.map((result) => result.streamId),
+        results.map((result) => result.eventId),
+        results.map((result) => result.shard),
+        results.map((result) => result.epoch),
+        results.map((result) => result.attempts),
+        results.map((result) => seconds(result.deliveredAtMs)),
+        results.map((result) => seconds(result.receivedAtMs)),
+        results.map((result) => result.outcome),
+        results.map((result) => result.failure ?? null),
+        results.map((result) => seconds(result.nextAttemptAtMs)),
+        results.map((result) => result.code ?? null),
+        results.map(() => newId()),
+      ],
+    )
+    return row?.written ?? 0
+  },
+
+  /** RFC 8936 acks: moves the caller's rows to `deliveries`. Unknown jtis are ignored. Answers those that are measured. */
+  async acknowledge(
+    trx: Transaction,
+    streamId: string,
+    jtis: readonly string[],
+    atMs: number,
+  ): Promise<{ type: string; acceptedAtMs: number }[]> {
+    const rows = await sqlRows<{ type: string; accepted_ms: number }>(
+      trx,
+      `with gone as (
+         delete from delivery_queue q where q.jti = any(?::text[]) and q.stream_id = ? and q.delivered_at is not null
+         returning q.*
+       ),
+       done as (
+         insert into deliveries (${DELIVERY_COLUMNS}, delivered_at, received_at, outcome, attempts)
+         select ${DELIVERY_COLUMNS}, delivered_at, to_timestamp(?::float8), 'received', attempts from gone
+         on conflict do nothing
+       )
+       select type, extract(epoch from accepted_at)::float8 * 1000 as accepted_ms from gone where expects > 0`,
+      [[...jtis], streamId, atMs / 1000],
+    )
+    return rows.map((row) => ({ type: row.type, acceptedAtMs: row.accepted_ms }))
+  },
+
+  /** RFC 8936 setErrs: parks each named SET with what the receiver said. Returns the parked jtis. */
+  async reject(
+    trx: Transaction,
+    streamId: string,
+    errors: readonly { jti: string; err: string; description: string }[],
+  ): Promise<string[]> {
+    const rows = await sqlRows<{ jti: string }>(
+      trx,
+      `with r as (select * from unnest(?::text[], ?::text[], ?::text[], ?::uuid[]) as r(jti, err, description, parked_id)),
+       gone as (
+         delete from delivery_queue q using r where q.jti = r.jti and q.stream_id = ?
+         returning q.*, r.err, r.description, r.parked_id
+       ),
+       put as (
+         insert into parked (id, kind, code, reason, lane, stream_id, event_id, type, txn, delivery)
+         select parked_id, 'delivery', err, err || ': ' || description, lane, stream_id, event_id, type, txn,
+           to_jsonb(gone) - '{err,description,parked_id}'::text[]
+         from gone
+       )
+       select jti from gone`,
+      [
+        errors.map((error) => error.jti),
+        errors.map((error) => error.err),
+        errors.map((error) => error.description),
+        errors.map(() => newId()),
+        streamId,
+      ],
+    )
+    return rows.map((row) => row.jti)
+  },
+
+  /** Drops all open work of a stream that was disabled or deleted; the rows stay visible as results. */
+  async discardStream(trx: Transaction, streamId: string, outcome: 'deleted' | 'discarded'): Promise<number> {
+    const rows = await sqlRows<{ event_id: string }>(
+      trx,
+      `with gone as (delete from delivery_queue where stream_id = ? returning *),
+       done as (
+         insert into deliveries (${DELIVERY_COLUMNS}, delivered_at, outcome, attempts, failure)
+         select ${DELIVERY_COLUMNS}, delivered_at, ?::text, attempts, last_failure from gone on conflict do nothing
+       )
+       select event_id from gone`,
+      [streamId, outcome],
+    )
+    return rows.length
+  },
+
+  /** Rows recorded as superseded when a poll finds them stale. */
+  async supersede(trx: Transaction, streamId: string, eventIds: readonly string[]): Promise<void> {
+    await sqlRows(
+      trx,
+      `with gone as (delete from delivery_queue where stream_id = ? and event_id = any(?::uuid[]) returning *)
+       insert into deliveries (${DELIVERY_COLUMNS}, delivered_at, outcome, attempts)
+       select ${DELIVERY_COLUMNS}, delivered_at, 'superseded', attempts from gone on conflict do nothing`,
+      [streamId, [...eventIds]],
+    )
+  },
+}

@@ -1,0 +1,45 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { StartupError } from '../kernel/errors.js'
+
+/** An account of the operating system that a child process is started as. */
+export interface OsUser {
+  readonly name: string
+  readonly uid: number
+  readonly gid: number
+}
+
+/**
+ * Whom PostgreSQL runs as. It refuses to run as root, and initdb wants a user with a name, so root picks
+ * `postgres` when there is one and `nobody` else; no account is created. `undefined`: we are not root, run as we are.
+ * @throws StartupError when root finds neither account
+ */
+export function pickPostgresUser(passwd = '/etc/passwd'): OsUser | undefined {
+  if (process.getuid?.() !== 0) return undefined
+  const accounts = readFileSync(passwd, 'utf8').split('\n').map(parseAccount)
+  const found = ['postgres', 'nobody']
+    .map((name) => accounts.find((account) => account?.name === name))
+    .find((account) => account !== undefined)
+  if (!found) {
+    throw new StartupError(
+      'PostgreSQL does not run as root, and there is no user `postgres` or `nobody`: start firebreak as another user, or set DATABASE_URL',
+    )
+  }
+  return found
+}
+
+function parseAccount(line: string): OsUser | undefined {
+  const [name, , uid, gid] = line.split(':')
+  return name && uid && gid ? { name, uid: Number(uid), gid: Number(gid) } : undefined
+}
+
+/** Spawn options for that user. The working directory is one that every user can enter. */
+export function asUser(user: OsUser | undefined): { cwd: string; uid?: number; gid?: number } {
+  return user ? { cwd: '/', uid: user.uid, gid: user.gid } : { cwd: '/' }
+}
+
+/** True when the user can pass every folder down to this one; asked of the kernel, not computed from modes. */
+export function canEnter(folder: string, user: OsUser | undefined): boolean {
+  const asked = spawnSync('/bin/sh', ['-c', 'cd "$1"', 'sh', folder], { ...asUser(user), stdio: 'ignore' })
+  return asked.status === 0
+}

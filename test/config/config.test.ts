@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  describeConfig,
+  InvalidConfig,
+  issuerOf,
+  loadConfig,
+  SETTING_NAMES,
+} from '../../src/config/config.js'
+
+function faultsOf(env: NodeJS.ProcessEnv): string[] {
+  try {
+    loadConfig(env)
+  } catch (error) {
+    assert.ok(error instanceof InvalidConfig)
+    return [...error.faults]
+  }
+  assert.fail('the settings were accepted')
+}
+
+describe('config', () => {
+  it('has a sensible default for every setting', () => {
+    const config = loadConfig({})
+    assert.equal(config.port, 8080)
+    assert.equal(config.host, '127.0.0.1')
+    assert.equal(issuerOf(config), 'http://127.0.0.1:8080')
+    assert.deepEqual(config.kafkaBrokers, [])
+    assert.ok(config.roles.includes('push'))
+    assert.ok(Object.isFrozen(config))
+  })
+
+  it('names every wrong setting at once, and what to write', () => {
+    const faults = faultsOf({ PORT: '99999', ROLES: 'api,chef', KAFKA_BROKERS: 'broker', LOG_LEVEL: 'loud' })
+    assert.equal(faults.length, 4)
+    assert.match(faults.join('\n'), /PORT: write a port number/)
+    assert.match(faults.join('\n'), /ROLES: write all, or a list from api/)
+    assert.match(faults.join('\n'), /KAFKA_BROKERS: write host:port/)
+    assert.match(faults.join('\n'), /LOG_LEVEL: write error, warn, info or debug/)
+  })
+
+  const wrong: [string, string, string][] = [
+    ['PORT', '-1', 'port number'],
+    ['PORT', '80a', 'port number'],
+    ['MANAGEMENT_PORT', 'x', 'port number'],
+    ['ISSUER', 'http://hub.example.com', 'https'],
+    ['ISSUER', 'https://hub.example.com/', 'trailing slash'],
+    ['ISSUER', 'https://hub.example.com?x=1', 'query'],
+    ['ROLES', ',', 'write all'],
+    ['DRAIN_TIMEOUT_MS', '1.5', 'whole number'],
+    ['DATABASE_URL', 'mysql://localhost/x', 'postgres://'],
+    ['DATABASE_LISTEN_URL', 'nonsense', 'postgres://'],
+    ['DATABASE_POOL_SIZE', '1', 'from 2'],
+    ['RETENTION_DAYS', '1', 'from 15'],
+    ['DEDUPE_WINDOW_DAYS', '1', 'from 4'],
+    ['KAFKA_TOPIC_PREFIX', 'a b', 'letters'],
+    ['KAFKA_PARTITIONS', '65', 'to 64'],
+    ['KAFKA_REPLICATION', '0', 'from 1'],
+    ['KAFKA_TIMEOUT_MS', '1', 'from 100'],
+    ['KAFKA_SSL', 'yes', 'true or false'],
+    ['KAFKA_SASL_MECHANISM', 'gssapi', 'scram'],
+    ['FIREBREAK_ADMIN_TOKEN', 'short', '24 characters'],
+    ['FIREBREAK_MASTER_KEY', 'abc', '32 bytes'],
+    ['FIREBREAK_ALLOWED_NETWORKS', '10.0.0.0/33', 'CIDR'],
+    ['TRUSTED_PROXIES', 'proxy', 'CIDR'],
+    ['MAX_STREAMS_PER_RECEIVER', '0', 'from 1'],
+    ['PUSH_TIMEOUT_MS', '1', 'from 100'],
+    ['PUSH_CONCURRENCY', '0', 'from 1'],
+    ['POLL_HOLD_MS', '60000', 'to 55000'],
+    ['RECEIVED_DEADLINE_MS', '0', 'from 100'],
+    ['APPLIED_DEADLINE_MS', '0', 'from 100'],
+    ['LOG_FORMAT', 'xml', 'pretty or json'],
+    ['FIREBREAK_URL', 'hub', 'URL'],
+  ]
+  for (const [name, value, text] of wrong) {
+    it(`refuses ${name}=${value} and says what to write`, () => {
+      const faults = faultsOf({ [name]: value })
+      assert.equal(faults.length, 1)
+      assert.ok(faults[0]?.startsWith(`${name}: `) && faults[0].includes(text), faults[0])
+    })
+  }
+
+  it('refuses half of a pair', () => {
+    assert.match(faultsOf({ TLS_CERT_FILE: 'a.pem' }).join(), /TLS_KEY_FILE/)
+    assert.match(faultsOf({ KAFKA_SASL_USERNAME: 'a' }).join(), /KAFKA_SASL_PASSWORD/)
+    assert.match(faultsOf({ RETENTION_DAYS: '20', DEDUPE_WINDOW_DAYS: '20' }).join(), /RETENTION_DAYS/)
+    assert.match(faultsOf({ PORT: '9090' }).join(), /MANAGEMENT_PORT/)
+  })
+
+  it('refuses a misspelt FIREBREAK_ setting instead of ignoring it', () => {
+    assert.match(
+      faultsOf({ FIREBREAK_ALLOWED_NETWORK: '127.0.0.0/8' }).join(),
+      /FIREBREAK_ALLOWED_NETWORK: there is no/,
+    )
+  })
+
+  it('takes a secret from a file, and never from both', () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'firebreak-config-')), 'token')
+    writeFileSync(file, 'a-token-of-more-than-24-characters\n')
+    assert.equal(
+      loadConfig({ FIREBREAK_ADMIN_TOKEN_FILE: file }).firebreakAdminToken,
+      'a-token-of-more-than-24-characters',
+    )
+    const both = {
+      FIREBREAK_ADMIN_TOKEN_FILE: file,
+      FIREBREAK_ADMIN_TOKEN: 'a-token-of-more-than-24-characters',
+    }
+    assert.match(faultsOf(both).join(), /not both/)
+    assert.match(
+      faultsOf({ FIREBREAK_ADMIN_TOKEN_FILE: '/nonexistent' }).join(),
+      /FIREBREAK_ADMIN_TOKEN_FILE: cannot read/,
+    )
+  })
+
+  it('masks secrets wherever it shows them', () => {
+    const env = {
+      FIREBREAK_TOKEN: 'canary-token-value',
+      DATABASE_URL: 'postgres://user:canary-pass@db:5432/x',
+    }
+    const shown = JSON.stringify(describeConfig(loadConfig(env)))
+    assert.ok(!shown.includes('canary'), shown)
+    assert.ok(shown.includes('db:5432'))
+    const faults = faultsOf({ FIREBREAK_MASTER_KEY: 'canary', DATABASE_URL: 'mysql://u:canary@h/x' }).join()
+    assert.ok(!faults.includes('canary'), faults)
+  })
+
+  it('describes every setting', () => {
+    assert.equal(describeConfig(loadConfig({})).length, SETTING_NAMES.length)
+  })
+})
