@@ -60,7 +60,7 @@ const MAX_TOKEN_CHARS = 1024
  * @throws MissingCredentials, MalformedCredentials
  */
 export function bearerToken(req: Pick<Request, 'headers' | 'rawHeaders' | 'query'>): string {
-  if (req.query['access_token'] !== undefined) {
+  if (req.query.access_token !== undefined) {
     throw new MalformedCredentials(
       'A token in the query is not accepted; send it in the Authorization header.',
     )

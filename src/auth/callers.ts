@@ -43,7 +43,7 @@ export function requireOperator(operators: OperatorAuth, permission: Permission)
   return async (req, res, next) => {
     const operator = await authenticated(req, operators.attempts, operators.authenticate)
     checkPermission(operator, permission)
-    res.locals['operator'] = operator
+    res.locals.operator = operator
     next()
   }
 }
@@ -53,7 +53,7 @@ export function requireReceiver(receivers: ReceiverAuth, scope: Scope): RequestH
   return async (req, res, next) => {
     const receiver = await authenticated(req, receivers.attempts, receivers.authenticate)
     checkScope(receiver, scope)
-    res.locals['receiver'] = receiver
+    res.locals.receiver = receiver
     next()
   }
 }
@@ -80,8 +80,8 @@ export function requireCaller(rule: CallerRule): RequestHandler {
     )
     if (caller.operator) checkPermission(caller.operator, rule.permission)
     else checkScope(caller.receiver, rule.scope)
-    res.locals['operator'] = caller.operator
-    res.locals['receiver'] = caller.receiver
+    res.locals.operator = caller.operator
+    res.locals.receiver = caller.receiver
     next()
   }
 }
@@ -92,21 +92,21 @@ export type Caller =
 
 /** The operator behind `requireOperator`. */
 export function operatorOf(res: Response): Operator {
-  const operator = res.locals['operator'] as Operator | undefined
+  const operator = res.locals.operator as Operator | undefined
   if (!operator) throw new Error('operatorOf needs requireOperator before it')
   return operator
 }
 
 /** The receiver behind `requireReceiver`. */
 export function receiverOf(res: Response): AuthenticatedReceiver {
-  const receiver = res.locals['receiver'] as AuthenticatedReceiver | undefined
+  const receiver = res.locals.receiver as AuthenticatedReceiver | undefined
   if (!receiver) throw new Error('receiverOf needs requireReceiver before it')
   return receiver
 }
 
 /** Whoever passed `requireCaller`. */
 export function callerOf(res: Response): Caller {
-  return res.locals['operator'] ? { operator: operatorOf(res) } : { receiver: receiverOf(res) }
+  return res.locals.operator ? { operator: operatorOf(res) } : { receiver: receiverOf(res) }
 }
 
 /** The acting operator as audit rows name it. */

@@ -264,7 +264,8 @@ export const SETTINGS = {
   }),
   PUSH_TIMEOUT_MS: setting(whole(100, 5_500).prefault('5000'), {
     section: 'Delivery',
-    description: 'Total deadline of one push attempt, in ms: DNS, TLS, headers and body. Below the shard lease of 8 s.',
+    description:
+      'Total deadline of one push attempt, in ms: DNS, TLS, headers and body. Below the shard lease of 8 s.',
   }),
   PUSH_CONCURRENCY: setting(whole(1, 64).prefault('12'), {
     section: 'Delivery',

@@ -5,20 +5,11 @@ import type { Logger } from '../kernel/logger.js'
 import type { CounterMetric, Metrics } from '../kernel/metrics.js'
 import { type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
 import type { Database, Transaction } from '../storage/database.js'
+import type { StreamMatcher } from '../streams/stream-matching.js'
 import { fanOutRepository, type PreparedEvent } from './fan-out-repository.js'
 import { type EventContent, EXPECTS, RENDERING } from './open-delivery.js'
 import { parkedRepository } from './parked-repository.js'
 import { type NewDelivery, queueRepository } from './queue-repository.js'
-
-/** One stream that takes one event. */
-export interface StreamMatch {
-  readonly eventId: string
-  readonly streamId: string
-  readonly receiverId: string
-  readonly shard: number
-  readonly method: 'push' | 'poll'
-  readonly reports: readonly string[]
-}
 
 export interface QueuedDelivery {
   readonly delivery: NewDelivery
@@ -29,13 +20,13 @@ export interface QueuedDelivery {
 export interface FanOutOptions {
   readonly db: Database
   readonly logger: Logger
-  readonly metrics: Metrics
+  readonly counters: FanOutCounters
   /** Days in which a repeat is recognised. */
   readonly dedupeWindowDays: number
   /** Hashes and seals what is stored of an event. */
   prepare(event: SecurityEvent): Promise<PreparedEvent>
   /** Finds the streams that take each event: by type, subject, grants and status, in SQL. */
-  match(trx: Transaction, events: readonly PreparedEvent[]): Promise<StreamMatch[]>
+  readonly match: StreamMatcher
   jtiFor(eventId: string, receiverId: string, day: string): string
   sealRecord(record: Buffer): Buffer
   /** After the commit: rows go to the sender in memory, or their owner is woken. */
@@ -65,8 +56,7 @@ interface Tally {
  * delivery per match; then the log's position is committed. It never waits for an endpoint.
  */
 export function createFanOut(options: FanOutOptions): BatchHandler {
-  const { logger } = options
-  const counters = fanOutCounters(options.metrics)
+  const { logger, counters } = options
 
   async function process(batch: LogBatch, items: readonly LogItem[]): Promise<void> {
     if (items.length === 0) return
@@ -106,7 +96,8 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
           code: 'unstorable',
           reason: 'The database cannot store this event.',
           lane: batch.lane,
-          ...(event ? { eventId: event.eventId, type: event.type, txn: event.txn } : {}),
+          // Its type and txn may be the very text that cannot be stored; they are in the sealed record.
+          ...(event ? { eventId: event.eventId } : {}),
           record: options.sealRecord(Buffer.from(JSON.stringify(event ?? null))),
         },
       ])
@@ -249,12 +240,13 @@ function expectedStages(event: SecurityEvent, reports: readonly string[]): numbe
   return EXPECTS.received | (reports.includes('applied') ? EXPECTS.applied : 0)
 }
 
-interface FanOutCounters {
+export interface FanOutCounters {
   readonly conflicts: CounterMetric
   add(lane: string, tally: Tally): void
 }
 
-function fanOutCounters(metrics: Metrics): FanOutCounters {
+/** One set for all lanes. */
+export function fanOutCounters(metrics: Metrics): FanOutCounters {
   const events = metrics.counter(
     'firebreak_events_total',
     'Log records that fan-out settled, by what became of them.',

@@ -43,6 +43,8 @@ export interface SenderOptions {
   readonly attemptTimeoutMs: number
   /** Requests in flight per stream. */
   readonly concurrency: number
+  /** A SET was received: for the time-to-revoke metric. */
+  onReceived(type: string, tookMs: number): void
 }
 
 export interface Sender extends Worker {
@@ -180,6 +182,7 @@ export function createSender(options: SenderOptions): Sender {
       duration_ms: Math.round(durationMs * 10) / 10,
       ...(outcome.class === 'received' ? {} : { reason: outcome.reason }),
     }
+    if (outcome.class === 'received') options.onReceived(item.type, clock.now() - item.acceptedAtMs)
     if (outcome.class === 'rejected') logger.warn('delivery.attempted', line)
     else if (outcome.class === 'failed') logger.info('delivery.attempted', line)
     else logger.debug('delivery.attempted', line)

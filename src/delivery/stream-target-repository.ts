@@ -1,4 +1,5 @@
 import { type Database, sqlRows } from '../storage/database.js'
+import { authorizationContext } from '../streams/stream.js'
 
 /** Where and how the SETs of one stream go; read only, `streams` and `receivers` have their own writers. */
 export interface StreamTarget {
@@ -51,7 +52,7 @@ export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, c
         method: row.delivery_method,
         endpointUrl: row.endpoint_url ?? undefined,
         authorization: row.authorization_wrapped
-          ? openSecret(row.authorization_wrapped, `stream ${row.stream_id}`).toString('utf8')
+          ? openSecret(row.authorization_wrapped, authorizationContext(row.stream_id)).toString('utf8')
           : undefined,
         audience: row.audience,
         alg: row.signing_alg,

@@ -58,7 +58,7 @@ export function acknowledgementRouter(options: {
 }): Router {
   const { service, clock, logger } = options
   // 1,000 entries with full reasons fit.
-  return Router().post('/v1/acknowledgements', options.receiver, ...jsonBody('2mb'), async (req, res) => {
+  return Router().post('/v1/acknowledgements', options.receiver, jsonBody('2mb'), async (req, res) => {
     const startedMs = clock.monotonicMs()
     const { receiverId } = options.receiverOf(res)
     const { acknowledgements } = parseBody<Body>(BODY_SCHEMA, req.body)

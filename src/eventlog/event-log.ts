@@ -14,10 +14,18 @@ export class LogUnavailable extends HubError {
   }
 }
 
+/** Why a record is not believed. */
+export type RejectReason =
+  | 'malformed'
+  | 'not_signed_by_hub'
+  | 'signed_for_another_lane'
+  | 'signed_for_another_slot'
+  | 'too_old'
+
 /** One record as read. Either a verified event, or what was found instead and why it is not believed. */
 export interface LogItem {
   readonly event?: SecurityEvent
-  readonly rejected?: { readonly reason: string; readonly record: Buffer }
+  readonly rejected?: { readonly reason: RejectReason; readonly record: Buffer }
 }
 
 export interface LogBatch {
@@ -61,6 +69,11 @@ export const MAX_BATCH_RECORDS = 500
 
 /** The contract of every event log. One conformance suite runs on all implementations. */
 export interface EventLog {
+  /**
+   * Checks and prepares what is needed (topics, durability). Throws StartupError for what only a person can
+   * change, such as refused credentials, and LogUnavailable when nobody answers now.
+   */
+  start(): Promise<void>
   /** Resolves when all events are durable, in the given order within a lane and slot. Throws LogUnavailable. */
   append(events: readonly SecurityEvent[]): Promise<void>
   /** Hands batches of one lane to the handler, one at a time per slot. The worker is started by the caller. */
@@ -80,15 +93,53 @@ export interface TransactionalLog {
   wake(lanes: readonly Lane[]): void
 }
 
+/** An event as it is stored: signed, with the place it was signed for. */
+export interface LogRecord {
+  readonly lane: Lane
+  readonly slot: number
+  readonly eventId: string
+  /** Compact JWS. */
+  readonly record: string
+}
+
+/** Where a reader found a record. */
+export interface RecordPlace {
+  readonly lane: Lane
+  readonly slot: number
+}
+
 /** Signs a record for the log, and believes only what was so signed. */
 export interface RecordCodec {
-  encode(event: SecurityEvent): string
-  /** Throws `RecordRejected`: bad signature, another lane, too old, not a record. */
-  decode(record: Buffer | string, lane: Lane): SecurityEvent
+  encode(event: SecurityEvent): LogRecord
+  /** Throws `RecordRejected`: not signed by the hub, signed for another place, too old, not a record. */
+  decode(record: string, place: RecordPlace): SecurityEvent
+  /** Another process may have made a key: reads the keys again. False when that was done a moment ago. */
+  refreshKeys(): Promise<boolean>
 }
 
 export class RecordRejected extends HubError {
   readonly code = 'ERR_RECORD_REJECTED'
   readonly status = 500
   override readonly failureClass = 'park' as const
+
+  constructor(
+    readonly reason: RejectReason,
+    /** True when the key is not known here (yet). */
+    readonly unknownKey = false,
+  ) {
+    super(`A record of the event log was not believed: ${reason}.`)
+  }
+}
+
+/** Which slots this process reads: the storage room's leases, or everything in a process that is alone. */
+export interface SlotOwnership {
+  owned(): ReadonlyMap<number, unknown>
+  onChange(listener: () => void): void
+}
+
+/** Wakes other processes; a hint that may be lost. */
+export interface LogNotifier {
+  notify(channel: string, payload?: string): void
+  /** Answers how to stop listening. */
+  on(channel: string, listener: (payload: string) => void): () => void
 }

@@ -31,7 +31,7 @@ export function createApp(options: AppOptions): Express {
 /** No-store is right for all but public metadata, whose routes set their own. */
 const prepareResponse: RequestHandler = (_req, res, next) => {
   const requestId = randomUUID()
-  res.locals['requestId'] = requestId
+  res.locals.requestId = requestId
   res.set({ 'X-Request-Id': requestId, 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' })
   next()
 }

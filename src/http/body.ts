@@ -12,13 +12,15 @@ const UNSTORABLE = /[\u0000\p{Surrogate}]/u
  * An absent body leaves `req.body` undefined. To be placed after authentication.
  * @param limit largest body, e.g. `'16kb'`
  */
-export function jsonBody(limit: number | string = '64kb'): RequestHandler[] {
-  return [json({ limit, type: () => true, inflate: false }), refuseUnstorable]
-}
-
-const refuseUnstorable: RequestHandler = (req, _res, next) => {
-  const reason = findUnstorable(req.body)
-  next(reason && new InvalidRequest(reason))
+export function jsonBody(limit: number | string = '64kb'): RequestHandler {
+  const parse = json({ limit, type: () => true, inflate: false })
+  return (req, res, next) => {
+    parse(req, res, (error?: unknown) => {
+      if (error !== undefined) return next(error)
+      const reason = findUnstorable(req.body)
+      next(reason && new InvalidRequest(reason))
+    })
+  }
 }
 
 /** Walks without recursion: the nesting is the caller's choice, the stack is ours. */

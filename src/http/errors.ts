@@ -56,7 +56,7 @@ export const unknownRoute: RequestHandler = () => {
 
 /** The id given to this request; it stands in the answer's X-Request-Id and in the log. */
 export function requestIdOf(res: Response): string {
-  return String(res.locals['requestId'] ?? '')
+  return String(res.locals.requestId ?? '')
 }
 
 function sendInternalError(res: Response): void {

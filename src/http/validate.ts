@@ -50,13 +50,13 @@ function describe(error: ErrorObject): string | undefined {
   const member = (key: unknown) => clip(place ? `${place}.${key}` : String(key))
   switch (error.keyword) {
     case 'required':
-      return `${member(error.params['missingProperty'])} is required`
+      return `${member(error.params.missingProperty)} is required`
     case 'additionalProperties':
-      return `${member(error.params['additionalProperty'])} is not known here`
+      return `${member(error.params.additionalProperty)} is not known here`
     case 'enum':
-      return `${clip(name)} must be one of ${(error.params['allowedValues'] as unknown[]).join(', ')}`
+      return `${clip(name)} must be one of ${(error.params.allowedValues as unknown[]).join(', ')}`
     case 'const':
-      return `${clip(name)} must be ${JSON.stringify(error.params['allowedValue'])}`
+      return `${clip(name)} must be ${JSON.stringify(error.params.allowedValue)}`
     case 'if':
       // Says only that a condition held; the errors beside it say what is wrong.
       return undefined

@@ -95,42 +95,51 @@ const DEFAULT_FUTURE_SKEW_S = 120
  * Throws SetRejected, or KeysUnavailable (from the key source) and nothing else.
  */
 export async function verifySet(set: ParsedSet, expect: SetExpectations): Promise<VerifiedSet> {
-  const tolerances = expect.tolerances ?? {}
+  const { issuer, audience, nowMs, tolerances = {} } = expect
   const tolerated = new Set<string>()
-  const header = checkHeader(set.header, expect.algorithms, tolerances, tolerated)
-  const key = await expect.keys.find(
-    header.kid === undefined ? { alg: header.alg } : { alg: header.alg, kid: header.kid },
-  )
-  if (!key) {
-    throw new SetRejected('invalid_key', 'The issuer has no key that fits the "kid" and "alg" of the SET.')
-  }
-  checkKey(key, header.alg)
-  await checkSignature(set.compact, key, header.alg)
-  const { issuer, audience, nowMs } = expect
+  const ignoredHeaders = await authenticate(set, expect, tolerated)
   const checked = checkClaims(set.claims, { issuer, audience, nowMs, tolerances, tolerated })
   const claims = modernise(checked.type, checked.event, tolerances, tolerated)
   const { iat: _iat, jti: _jti, ...contentClaims } = set.claims
   // Before SSF 1.0 the subject stood inside the event.
-  const { subject, ...judged } = judge(set.claims.sub_id ?? checked.event.subject, checked.type, claims)
-  const skewS = tolerances.futureSkewS ?? DEFAULT_FUTURE_SKEW_S
-  const { nbf } = set.claims
-  const validFromS = typeof nbf === 'number' ? Math.max(checked.iatS, nbf) : checked.iatS
-  const ahead = validFromS > nowMs / 1000 + skewS
-  const quarantine = judged.quarantine ?? (ahead ? 'iat_in_future' : undefined)
+  const judged = judge(set.claims.sub_id ?? checked.event.subject, checked.type, claims)
+  const quarantine = judged.quarantine ?? (isAhead(set.claims, expect) ? 'iat_in_future' : undefined)
   return {
     issuer,
     jti: checked.jti,
     iatS: checked.iatS,
     ...(checked.txn !== undefined && { txn: checked.txn }),
     type: checked.type,
-    ...(subject && { subject }),
+    ...(judged.subject && { subject: judged.subject }),
     claims,
     contentClaims,
     ...(quarantine && { quarantine }),
     problems: judged.problems,
     tolerated: [...tolerated],
-    ignoredHeaders: header.ignored,
+    ignoredHeaders,
   }
+}
+
+/** Header, key and signature, before a word of the claims is believed. Returns the key offers that were ignored. */
+async function authenticate(
+  set: ParsedSet,
+  { algorithms, keys, tolerances = {} }: SetExpectations,
+  tolerated: Set<string>,
+): Promise<readonly string[]> {
+  const { alg, kid, ignored } = checkHeader(set.header, algorithms, tolerances, tolerated)
+  const key = await keys.find(kid === undefined ? { alg } : { alg, kid })
+  if (!key) {
+    throw new SetRejected('invalid_key', 'The issuer has no key that fits the "kid" and "alg" of the SET.')
+  }
+  checkKey(key, alg)
+  await checkSignature(set.compact, key, alg)
+  return ignored
+}
+
+/** R-30. Only the future is odd: an old `iat` is a held event. `nbf` is read as what it says, a later start. */
+function isAhead({ iat, nbf }: ParsedSet['claims'], { nowMs, tolerances }: SetExpectations): boolean {
+  const latestS = nowMs / 1000 + (tolerances?.futureSkewS ?? DEFAULT_FUTURE_SKEW_S)
+  return [iat, nbf].some((value) => typeof value === 'number' && value > latestS)
 }
 
 /**

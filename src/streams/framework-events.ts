@@ -19,7 +19,12 @@ export interface FrameworkEvents {
   /** SSF 1.0 §8.1.4.1. `state` only when the receiver gave one; the empty string is one too. */
   verification(trx: Transaction, streamId: string, state: string | undefined): Promise<void>
   /** SSF 1.0 §8.1.5. */
-  streamUpdated(trx: Transaction, streamId: string, status: StreamStatus, reason: string | undefined): Promise<void>
+  streamUpdated(
+    trx: Transaction,
+    streamId: string,
+    status: StreamStatus,
+    reason: string | undefined,
+  ): Promise<void>
   /** Wakes fan-out; to be called after the commit. */
   wake(): void
 }

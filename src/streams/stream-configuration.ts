@@ -96,10 +96,14 @@ export function differingMembers(claimed: ClaimedConfiguration, current: StreamC
     min_verification_interval: current.min_verification_interval,
     inactivity_timeout: current.inactivity_timeout,
     // Only when the stream polled before: a switch to poll cannot know the URL it will get.
-    poll_endpoint_url: current.delivery.method === METHOD_URI.poll ? current.delivery.endpoint_url : undefined,
+    poll_endpoint_url:
+      current.delivery.method === METHOD_URI.poll ? current.delivery.endpoint_url : undefined,
   }
   return Object.entries(claimed)
-    .filter(([name, value]) => value !== undefined && !sameValue(name, value, expected[name as keyof typeof expected]))
+    .filter(
+      ([name, value]) =>
+        value !== undefined && !sameValue(name, value, expected[name as keyof typeof expected]),
+    )
     .map(([name]) => (name === 'poll_endpoint_url' ? 'delivery.endpoint_url' : name))
 }
 

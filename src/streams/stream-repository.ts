@@ -24,7 +24,12 @@ interface StreamRow {
 /** What a receiver's request, or a change of its grants, may alter. */
 export type StreamConfigurationChange = Pick<
   Stream,
-  'deliveryMethod' | 'endpointUrl' | 'authorizationSealed' | 'eventsRequested' | 'eventsDelivered' | 'description'
+  | 'deliveryMethod'
+  | 'endpointUrl'
+  | 'authorizationSealed'
+  | 'eventsRequested'
+  | 'eventsDelivered'
+  | 'description'
 >
 
 export type NewStream = StreamConfigurationChange & Pick<Stream, 'streamId' | 'receiverId' | 'shard'>

@@ -2,7 +2,14 @@ import { InvalidRequest } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
 import type { Database, Transaction } from '../storage/database.js'
 import { createReceiverTermsReadModel, type ReceiverTerms } from './receiver-terms-read-model.js'
-import { authorizationContext, type DeliveryChoice, type Stream, type StreamChoice, type StreamSettings, shardOf } from './stream.js'
+import {
+  authorizationContext,
+  type DeliveryChoice,
+  type Stream,
+  type StreamChoice,
+  type StreamSettings,
+  shardOf,
+} from './stream.js'
 import type { AuditTrail, OpenWork, StreamKeys, StreamObserver, UrlGuard } from './stream-collaborators.js'
 import {
   type ClaimedConfiguration,
@@ -58,7 +65,9 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
       endpointUrl,
       // A delivery that is set without a header has none from now on: the old one was for the old endpoint (T-56).
       authorizationSealed:
-        authorizationHeader === undefined ? undefined : keys.seal(authorizationHeader, authorizationContext(streamId)),
+        authorizationHeader === undefined
+          ? undefined
+          : keys.seal(authorizationHeader, authorizationContext(streamId)),
     } as const
   }
 
@@ -67,8 +76,19 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
     if (delivery?.method === 'push') await options.outgoing.checkUrl(delivery.endpointUrl)
   }
 
-  function record(trx: Transaction, receiverId: string, action: string, streamId: string, detail: object = {}) {
-    return options.audit.record(trx, { actor: `receiver:${receiverId}`, action, target: `stream:${streamId}`, detail })
+  function record(
+    trx: Transaction,
+    receiverId: string,
+    action: string,
+    streamId: string,
+    detail: object = {},
+  ) {
+    return options.audit.record(trx, {
+      actor: `receiver:${receiverId}`,
+      action,
+      target: `stream:${streamId}`,
+      detail,
+    })
   }
 
   async function edit(

@@ -1,6 +1,6 @@
 import type { Database } from '../storage/database.js'
 import type { FrameworkEvents } from './framework-events.js'
-import type { StatusSetter, Stream, StreamStatus } from './stream.js'
+import type { StatusSetter, Stream, StreamSettings, StreamStatus } from './stream.js'
 import type { AuditTrail, OpenWork, StreamObserver } from './stream-collaborators.js'
 import { StatusHeld, StreamNotFound } from './stream-errors.js'
 import { createStreamRepository, type StatusChange } from './stream-repository.js'
@@ -11,8 +11,7 @@ export interface StreamStatusServiceOptions {
   observer: StreamObserver
   openWork: OpenWork
   audit: AuditTrail
-  /** Reads restart the inactivity timer only where there is one. */
-  inactivityTimeoutS?: number
+  settings: Pick<StreamSettings, 'inactivityTimeoutS'>
 }
 
 /** SSF 1.0 §8.1.2.1: the wire form. */
@@ -67,14 +66,16 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
    * A disabled stream holds nothing, so open work goes when it is disabled; and again when it is enabled, for what a
    * fan-out under way at that moment still inserted.
    */
-  const dropsWork = (from: StreamStatus, to: StreamStatus) => from !== to && (from === 'disabled' || to === 'disabled')
+  const dropsWork = (from: StreamStatus, to: StreamStatus) =>
+    from !== to && (from === 'disabled' || to === 'disabled')
 
   return {
     async read(receiverId, streamId) {
       const streams = createStreamRepository(db)
       const stream = await streams.find(receiverId, streamId)
       if (!stream) throw new StreamNotFound()
-      if (options.inactivityTimeoutS) await streams.touch([streamId])
+      // Only where there is a timer to restart: reading is no reason to write.
+      if (options.settings.inactivityTimeoutS) await streams.touch([streamId])
       return toView(stream)
     },
 

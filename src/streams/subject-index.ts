@@ -33,7 +33,8 @@ export function subjectIndexRows(subject: Subject, hmac: SubjectHmac): SubjectIn
  * simple subject never meets a complex one, nor a user a device (T-35, T-37). Pure.
  */
 export function eventMatchHashes(subject: Subject, hmac: SubjectHmac): SubjectKey[] {
-  if (subject.format !== 'complex') return [{ member: '', hash: hmac(`simple\n${canonicalSubject(subject)}`) }]
+  if (subject.format !== 'complex')
+    return [{ member: '', hash: hmac(`simple\n${canonicalSubject(subject)}`) }]
   return Object.entries(subject)
     .filter(([name]) => name !== 'format')
     .map(([name, value]) => ({

@@ -33,7 +33,8 @@ export function createSubjectService(options: SubjectServiceOptions): SubjectSer
   const { db, keys } = options
   const { maxSubjectsPerStream, subjectRemovalGraceS } = options.settings
   const indexOf = (subject: Subject) => subjectIndexRows(subject, (text) => keys.hmac('subject', text))
-  const seal = (streamId: string, subject: Subject) => keys.seal(canonicalSubject(subject), subjectContext(streamId))
+  const seal = (streamId: string, subject: Subject) =>
+    keys.seal(canonicalSubject(subject), subjectContext(streamId))
 
   async function change(receiverId: string, streamId: string, apply: Change): Promise<void> {
     await db.transaction(async (trx) => {
@@ -42,7 +43,11 @@ export function createSubjectService(options: SubjectServiceOptions): SubjectSer
       const stream = await streams.lock(receiverId, streamId)
       if (!terms || !stream) throw new StreamNotFound()
       let added = await apply(trx, stream, terms.defaultSubjects)
-      if (added > 0 && stream.subjectCount + added > maxSubjectsPerStream && terms.defaultSubjects === 'NONE') {
+      if (
+        added > 0 &&
+        stream.subjectCount + added > maxSubjectsPerStream &&
+        terms.defaultSubjects === 'NONE'
+      ) {
         added += await createSubjectRepository(trx).deleteRetired(streamId, subjectRemovalGraceS)
       }
       if (added > 0 && stream.subjectCount + added > maxSubjectsPerStream) {

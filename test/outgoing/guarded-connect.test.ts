@@ -133,7 +133,7 @@ describe('outgoing: the guard at connect', () => {
     })
     for (const hostname of ['127.0.0.1', '[::ffff:10.0.0.1]', '::1']) {
       const error = await new Promise((resolve) => {
-        connect({ hostname, protocol: 'https:', port: '443' }, (refusal) => resolve(refusal))
+        connect({ hostname, protocol: 'https:', port: '443' }, (...[refusal]) => resolve(refusal))
       })
       assert.ok(error instanceof AddressRefused)
     }

@@ -1,0 +1,159 @@
+import type { Clock } from '../kernel/clock.js'
+import { describeError, StartupError } from '../kernel/errors.js'
+import { createGroupCommit, type GroupCommit } from '../kernel/group-commit.js'
+import type { Logger } from '../kernel/logger.js'
+import type { Metrics } from '../kernel/metrics.js'
+import { createWake, type Wake } from '../kernel/wake.js'
+import type { Worker } from '../kernel/worker.js'
+import { LANES, type Lane } from '../secevent/event.js'
+import type { Database } from '../storage/database.js'
+import {
+  type EventLog,
+  type LogHealth,
+  type LogNotifier,
+  type LogRecord,
+  LogUnavailable,
+  MAX_BATCH_RECORDS,
+  type RecordCodec,
+  type SlotOwnership,
+  type TransactionalLog,
+} from './event-log.js'
+import { eventLogRepository as repository } from './event-log-repository.js'
+import { logMetricsOf } from './log-metrics.js'
+import { createPostgresReader } from './postgres-reader.js'
+
+export interface PostgresEventLogOptions {
+  /** A pool per lane, so that a flood of one lane takes no connection of another. */
+  pools: Readonly<Record<Lane, Database>>
+  slots: SlotOwnership
+  notifier?: LogNotifier
+  codec: RecordCodec
+  clock: Clock
+  logger: Logger
+  metrics: Metrics
+  /** True when Kafka is configured: closed rows wait for the relay. */
+  keepForRelay?: boolean
+  /** Gives up on one flush after this long, ms. */
+  appendTimeoutMs?: number
+  /** Records that may wait in memory per lane before appends are refused. */
+  maxWaiting?: number
+  /** How often readers look without being woken, ms. */
+  pollMs?: number
+}
+
+export interface PostgresEventLog extends EventLog, TransactionalLog {
+  /** Like `append`, with records that are signed already. Answers their ids. */
+  appendRecords(records: readonly LogRecord[]): Promise<number[]>
+}
+
+const CHANNEL = 'event_log'
+
+/** The log as a table: a queue whose rows are closed in the transaction that stores their effect. */
+export function createPostgresEventLog(options: PostgresEventLogOptions): PostgresEventLog {
+  const { pools, slots, notifier, codec, clock, logger } = options
+  const { keepForRelay = false, appendTimeoutMs = 5_000, maxWaiting = 20_000, pollMs = 500 } = options
+  const metrics = logMetricsOf(options.metrics)
+  const wakes = new Map<Lane, Wake[]>()
+  const readers: Worker[] = []
+  let failure: string | undefined
+  let closed = false
+  const writers = Object.fromEntries(LANES.map((lane) => [lane, createWriter(lane)])) as Record<
+    Lane,
+    GroupCommit<LogRecord, number>
+  >
+  const unsubscribe = notifier?.on(CHANNEL, (lane) => ringLocal([lane as Lane]))
+
+  function createWriter(lane: Lane): GroupCommit<LogRecord, number> {
+    return createGroupCommit({
+      maxBatch: MAX_BATCH_RECORDS,
+      async flush(records: LogRecord[]) {
+        const startedMs = clock.monotonicMs()
+        try {
+          const ids = await repository.insert(pools[lane], records, appendTimeoutMs)
+          failure = undefined
+          metrics.appended('postgres', lane, records.length, (clock.monotonicMs() - startedMs) / 1000)
+          wakeFor(lane, records)
+          return ids
+        } catch (error) {
+          failure = describeError(error)
+          metrics.appendFailed('postgres', lane)
+          logger.warn('log_append.failed', { log: 'postgres', lane, records: records.length, error: failure })
+          throw new LogUnavailable('The event log cannot store events now; try again.', { cause: error })
+        }
+      },
+    })
+  }
+
+  function ringLocal(lanes: readonly Lane[]): void {
+    for (const lane of lanes) for (const wake of wakes.get(lane) ?? []) wake.ring()
+  }
+
+  function wakeFor(lane: Lane, records: readonly LogRecord[]): void {
+    ringLocal([lane])
+    const owned = slots.owned()
+    const reads = wakes.has(lane)
+    // A process that reads all these slots itself need tell nobody.
+    if (!reads || records.some((record) => !owned.has(record.slot))) notifier?.notify(CHANNEL, lane)
+  }
+
+  async function appendRecords(records: readonly LogRecord[]): Promise<number[]> {
+    if (closed) throw new LogUnavailable('The event log is closed.')
+    if (records.some((record) => writers[record.lane].waiting() >= maxWaiting)) {
+      throw new LogUnavailable('Too many events wait for the event log; try again.')
+    }
+    return Promise.all(records.map((record) => writers[record.lane].add(record)))
+  }
+
+  function health(): LogHealth {
+    const sick = readers.map((reader) => reader.health()).find((state) => !state.ok)
+    const reason = failure === undefined ? sick?.reason : `storing events in Postgres fails: ${failure}`
+    return reason === undefined ? { ok: true } : { ok: false, reason }
+  }
+
+  return {
+    async start() {
+      const setting = await repository
+        .readSetting(pools.control, 'synchronous_commit')
+        .catch((cause: unknown) => {
+          throw new LogUnavailable('Postgres does not answer; try again.', { cause })
+        })
+      if (setting === 'off') {
+        throw new StartupError(
+          'Postgres runs with synchronous_commit = off, which loses acknowledged events: set it to on.',
+        )
+      }
+    },
+    async append(events) {
+      await appendRecords(events.map((event) => codec.encode(event)))
+    },
+    appendRecords,
+    async appendIn(trx, events) {
+      if (events.length > 0)
+        await repository.insert(
+          trx,
+          events.map((event) => codec.encode(event)),
+        )
+    },
+    wake(lanes) {
+      ringLocal(lanes)
+      for (const lane of lanes) notifier?.notify(CHANNEL, lane)
+    },
+    subscribe(lane, handler) {
+      const wake = createWake()
+      wakes.set(lane, [...(wakes.get(lane) ?? []), wake])
+      const db = pools[lane]
+      const common = { lane, db, slots, codec, handler, wake, pollMs, keepForRelay, clock, logger, metrics }
+      const reader = createPostgresReader(common)
+      readers.push(reader)
+      return reader
+    },
+    health,
+    lag: () =>
+      Promise.all(LANES.map(async (lane) => ({ lane, ...(await repository.measure(pools[lane], lane)) }))),
+    async close() {
+      closed = true
+      unsubscribe?.()
+      await Promise.all(LANES.map((lane) => writers[lane].idle()))
+    },
+  }
+}
