@@ -118,7 +118,10 @@ describe('help', () => {
 describe('the commands without a hub', () => {
   it('serves until the hub has drained', async () => {
     let served = 0
-    const outcome = await runWords(['serve'], { hooks: { serve: async () => void (served += 1) } })
+    const serve = async () => {
+      served += 1
+    }
+    const outcome = await runWords(['serve'], { hooks: { serve } })
     assert.equal(served, 1)
     assert.equal(outcome.code, 0)
   })
