@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Config } from './config/config.js'
 import type { StartupError } from './kernel/errors.js'
@@ -53,7 +52,5 @@ function startEmbedded({
   onProgress,
   onLost,
 }: OpenStorageOptions): Promise<EmbeddedPostgres> {
-  const dataDir = resolve(config.dataDir)
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-  return startEmbeddedPostgres({ dataDir, logger, onProgress, onLost })
+  return startEmbeddedPostgres({ dataDir: resolve(config.dataDir), logger, onProgress, onLost })
 }

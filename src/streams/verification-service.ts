@@ -1,13 +1,13 @@
 import type { Database } from '../storage/database.js'
 import type { FrameworkEvents } from './framework-events.js'
-import type { StreamSettings } from './stream.js'
 import { StreamNotFound, VerificationTooSoon } from './stream-errors.js'
 import { createStreamRepository } from './stream-repository.js'
 
 export interface VerificationServiceOptions {
   db: Database
   events: FrameworkEvents
-  settings: Pick<StreamSettings, 'minVerificationIntervalS'>
+  /** As advertised; 0: no limit. Seconds. */
+  minVerificationIntervalS: number
 }
 
 /** SSF 1.0 §8.1.4. */
@@ -23,8 +23,7 @@ export interface VerificationService {
 }
 
 export function createVerificationService(options: VerificationServiceOptions): VerificationService {
-  const { db, events } = options
-  const { minVerificationIntervalS } = options.settings
+  const { db, events, minVerificationIntervalS } = options
   return {
     async request(receiverId, streamId, state) {
       await db.transaction(async (trx) => {
