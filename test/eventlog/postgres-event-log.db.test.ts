@@ -41,7 +41,7 @@ describe('Postgres log', () => {
     await log.append([makeEvent(), makeEvent()])
     let error: unknown
     const steal: BatchHandler = async (batch: LogBatch) => {
-      await database.db('event_log').limit(1).delete()
+      await database.db.raw('delete from event_log where id = (select min(id) from event_log)')
       await closeAll(batch).catch((reason: unknown) => {
         error = reason
         throw reason
