@@ -5,8 +5,13 @@ export type AttemptOutcome =
   | { readonly class: 'received' }
   /** RFC 8935 §2.4: the receiver refuses this SET; sending it again unchanged is useless. */
   | { readonly class: 'rejected'; readonly code: string; readonly reason: string }
-  /** The endpoint, not the SET, is the trouble. */
-  | { readonly class: 'failed'; readonly reason: string; readonly retryAfterMs?: number }
+  /** No success and no verdict on the SET. `answered`: the endpoint spoke HTTP, so the SET may be the trouble. */
+  | {
+      readonly class: 'failed'
+      readonly reason: string
+      readonly answered: boolean
+      readonly retryAfterMs?: number
+    }
 
 const SET_ERRORS = new Set([
   'invalid_request',
@@ -55,6 +60,7 @@ export function outcomeOfAnswer(answer: Answer, nowMs: number): AttemptOutcome {
   const wait = retryAfterMs(answer.headers['retry-after'], nowMs)
   return {
     class: 'failed',
+    answered: true,
     reason: `answered ${answer.status}`,
     ...(wait === undefined ? {} : { retryAfterMs: wait }),
   }

@@ -1,24 +1,15 @@
-import { BatchTaken, type BatchHandler, type LogBatch, type LogItem } from '../eventlog/event-log.js'
+import { type BatchHandler, BatchTaken, type LogBatch, type LogItem } from '../eventlog/event-log.js'
 import { dayOf } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { CounterMetric, Metrics } from '../kernel/metrics.js'
 import { type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
 import type { Database, Transaction } from '../storage/database.js'
+import type { StreamMatcher } from '../streams/stream-matching.js'
 import { fanOutRepository, type PreparedEvent } from './fan-out-repository.js'
-import { EXPECTS, type EventContent, RENDERING } from './open-delivery.js'
+import { type EventContent, EXPECTS, RENDERING } from './open-delivery.js'
 import { parkedRepository } from './parked-repository.js'
 import { type NewDelivery, queueRepository } from './queue-repository.js'
-
-/** One stream that takes one event. */
-export interface StreamMatch {
-  readonly eventId: string
-  readonly streamId: string
-  readonly receiverId: string
-  readonly shard: number
-  readonly method: 'push' | 'poll'
-  readonly reports: readonly string[]
-}
 
 export interface QueuedDelivery {
   readonly delivery: NewDelivery
@@ -29,13 +20,13 @@ export interface QueuedDelivery {
 export interface FanOutOptions {
   readonly db: Database
   readonly logger: Logger
-  readonly metrics: Metrics
+  readonly counters: FanOutCounters
   /** Days in which a repeat is recognised. */
   readonly dedupeWindowDays: number
   /** Hashes and seals what is stored of an event. */
   prepare(event: SecurityEvent): Promise<PreparedEvent>
   /** Finds the streams that take each event: by type, subject, grants and status, in SQL. */
-  match(trx: Transaction, events: readonly PreparedEvent[]): Promise<StreamMatch[]>
+  readonly match: StreamMatcher
   jtiFor(eventId: string, receiverId: string, day: string): string
   sealRecord(record: Buffer): Buffer
   /** After the commit: rows go to the sender in memory, or their owner is woken. */
@@ -65,8 +56,7 @@ interface Tally {
  * delivery per match; then the log's position is committed. It never waits for an endpoint.
  */
 export function createFanOut(options: FanOutOptions): BatchHandler {
-  const { logger } = options
-  const counters = fanOutCounters(options.metrics)
+  const { logger, counters } = options
 
   async function process(batch: LogBatch, items: readonly LogItem[]): Promise<void> {
     if (items.length === 0) return
@@ -74,7 +64,12 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       const { queued, tally } = await options.db.transaction((trx) => store(trx, batch, items))
       options.handOver(queued)
       counters.add(batch.lane, tally)
-      logger.debug('batch.fanned_out', { lane: batch.lane, from: batch.from, records: items.length, ...tally })
+      logger.debug('batch.fanned_out', {
+        lane: batch.lane,
+        from: batch.from,
+        records: items.length,
+        ...tally,
+      })
     } catch (error) {
       if (isTransient(error)) throw error
       await isolate(batch, items, error)
@@ -90,14 +85,19 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       return
     }
     const event = items[0]?.event
-    logger.error('record.parked', { lane: batch.lane, event_id: event?.eventId, reason: describeError(error) })
+    logger.error('record.parked', {
+      lane: batch.lane,
+      event_id: event?.eventId,
+      reason: describeError(error),
+    })
     await options.db.transaction(async (trx) => {
       await parkedRepository.parkRecords(trx, [
         {
           code: 'unstorable',
           reason: 'The database cannot store this event.',
           lane: batch.lane,
-          ...(event ? { eventId: event.eventId, type: event.type, txn: event.txn } : {}),
+          // Its type and txn may be the very text that cannot be stored; they are in the sealed record.
+          ...(event ? { eventId: event.eventId } : {}),
           record: options.sealRecord(Buffer.from(JSON.stringify(event ?? null))),
         },
       ])
@@ -184,7 +184,13 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
         eventTimestampMs: prepared.eventTimestampMs,
         expects: expectedStages(event, match.reports),
       }
-      return [{ delivery, method: match.method, content: { subject: prepared.event.subject, claims: event.claims } }]
+      return [
+        {
+          delivery,
+          method: match.method,
+          content: { subject: prepared.event.subject, claims: event.claims },
+        },
+      ]
     })
     await queueRepository.insert(
       trx,
@@ -200,7 +206,8 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     fresh: readonly PreparedEvent[],
   ): Promise<void> {
     const rejected = items.flatMap(({ rejected: found }) => (found ? [found] : []))
-    for (const { reason } of rejected) logger.error('record.rejected', { lane: batch.lane, from: batch.from, reason })
+    for (const { reason } of rejected)
+      logger.error('record.rejected', { lane: batch.lane, from: batch.from, reason })
     await parkedRepository.parkRecords(
       trx,
       rejected.map(({ reason, record }) => ({
@@ -212,7 +219,11 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     )
     const quarantined = fresh.filter(({ event }) => event.quarantine !== undefined)
     for (const { event } of quarantined) {
-      logger.warn('set.quarantined', { source_id: event.sourceId, event_id: event.eventId, reason: event.quarantine })
+      logger.warn('set.quarantined', {
+        source_id: event.sourceId,
+        event_id: event.eventId,
+        reason: event.quarantine,
+      })
     }
     await parkedRepository.parkEvents(
       trx,
@@ -229,17 +240,21 @@ function expectedStages(event: SecurityEvent, reports: readonly string[]): numbe
   return EXPECTS.received | (reports.includes('applied') ? EXPECTS.applied : 0)
 }
 
-interface FanOutCounters {
+export interface FanOutCounters {
   readonly conflicts: CounterMetric
   add(lane: string, tally: Tally): void
 }
 
-function fanOutCounters(metrics: Metrics): FanOutCounters {
-  const events = metrics.counter('firebreak_events_total', 'Log records that fan-out settled, by what became of them.', [
+/** One set for all lanes. */
+export function fanOutCounters(metrics: Metrics): FanOutCounters {
+  const events = metrics.counter(
+    'firebreak_events_total',
+    'Log records that fan-out settled, by what became of them.',
+    ['lane', 'result'],
+  )
+  const queued = metrics.counter('firebreak_deliveries_queued_total', 'Deliveries queued by fan-out.', [
     'lane',
-    'result',
   ])
-  const queued = metrics.counter('firebreak_deliveries_queued_total', 'Deliveries queued by fan-out.', ['lane'])
   const conflicts = metrics.counter(
     'firebreak_conflicting_repeats_total',
     'SETs that reused a jti with other content.',

@@ -7,8 +7,6 @@ export interface ParkedRecord {
   readonly reason: string
   readonly lane: Lane
   readonly eventId?: string
-  readonly type?: string
-  readonly txn?: string
   /** Encrypted. */
   readonly record: Buffer
 }
@@ -40,7 +38,20 @@ export interface ParkedFilter {
   readonly limit: number
 }
 
-const LIST_COLUMNS = 'id, kind, parked_at, code, reason, lane, stream_id, event_id, type, txn, resolved_at, resolution'
+const LIST_COLUMNS = [
+  'id',
+  'kind',
+  'parked_at',
+  'code',
+  'reason',
+  'lane',
+  'stream_id',
+  'event_id',
+  'type',
+  'txn',
+  'resolved_at',
+  'resolution',
+] as const
 
 /** Writer of `parked` for records and events, and of what a person decides about a parked item. */
 export const parkedRepository = {
@@ -54,8 +65,6 @@ export const parkedRepository = {
         reason: record.reason,
         lane: LANE_NUMBER[record.lane],
         event_id: record.eventId ?? null,
-        type: record.type ?? null,
-        txn: record.txn ?? null,
         record: record.record,
       })),
     )
@@ -78,7 +87,7 @@ export const parkedRepository = {
   },
 
   async list(db: Database, filter: ParkedFilter): Promise<ParkedRow[]> {
-    const query = db<ParkedRow>('parked').select(db.raw(LIST_COLUMNS))
+    const query = db<ParkedRow, ParkedRow[]>('parked').select(...LIST_COLUMNS)
     if (filter.state === 'open') query.whereNull('resolved_at')
     if (filter.state === 'resolved') query.whereNotNull('resolved_at')
     if (filter.streamId) query.where('stream_id', filter.streamId)
@@ -92,11 +101,13 @@ export const parkedRepository = {
         filter.after.id,
       ])
     }
-    return query.orderByRaw("date_trunc('milliseconds', parked_at) desc, id desc").limit(filter.limit) as Promise<ParkedRow[]>
+    return query.orderByRaw("date_trunc('milliseconds', parked_at) desc, id desc").limit(filter.limit)
   },
 
   async find(db: Database, id: string): Promise<ParkedRow | undefined> {
-    return db<ParkedRow>('parked').where({ id }).first(db.raw(LIST_COLUMNS)) as Promise<ParkedRow | undefined>
+    return db<ParkedRow>('parked')
+      .where({ id })
+      .first(...LIST_COLUMNS)
   },
 
   /**

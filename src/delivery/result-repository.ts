@@ -71,14 +71,14 @@ export const resultRepository = {
     return row?.written ?? 0
   },
 
-  /** RFC 8936 acks: moves the caller's rows to `deliveries`. Unknown jtis are ignored. Returns the acked jtis. */
+  /** RFC 8936 acks: moves the caller's rows to `deliveries`. Unknown jtis are ignored. */
   async acknowledge(
     trx: Transaction,
     streamId: string,
     jtis: readonly string[],
     atMs: number,
-  ): Promise<string[]> {
-    const rows = await sqlRows<{ jti: string }>(
+  ): Promise<{ type: string; acceptedAtMs: number }[]> {
+    const rows = await sqlRows<{ type: string; accepted_ms: number }>(
       trx,
       `with gone as (
          delete from delivery_queue q where q.jti = any(?::text[]) and q.stream_id = ? and q.delivered_at is not null
@@ -89,10 +89,10 @@ export const resultRepository = {
          select ${DELIVERY_COLUMNS}, delivered_at, to_timestamp(?::float8), 'received', attempts from gone
          on conflict do nothing
        )
-       select jti from gone`,
+       select type, extract(epoch from accepted_at)::float8 * 1000 as accepted_ms from gone`,
       [[...jtis], streamId, atMs / 1000],
     )
-    return rows.map((row) => row.jti)
+    return rows.map((row) => ({ type: row.type, acceptedAtMs: row.accepted_ms }))
   },
 
   /** RFC 8936 setErrs: parks each named SET with what the receiver said. Returns the parked jtis. */

@@ -30,6 +30,8 @@ export function openPool(databaseUrl: string, options: PoolOptions): Database {
     },
     pool: { min: 0, max: options.max, acquireTimeoutMillis: 5_000, idleTimeoutMillis: 60_000 },
     acquireConnectionTimeout: 5_000,
+    // Whatever knex would print it also throws, and there the caller logs it as one line.
+    log: { debug() {}, warn() {}, error() {}, deprecate() {} },
   })
 }
 

@@ -11,14 +11,12 @@ describe('storage: database', () => {
 
   it('gives each caller a migrated database of its own', async () => {
     const other = await createTestDatabase()
-    await other
-      .db('operators')
-      .insert({
-        id: '00000000-0000-7000-8000-000000000001',
-        name: 'a',
-        role: 'viewer',
-        token_hash: Buffer.from('x'),
-      })
+    await other.db('operators').insert({
+      id: '00000000-0000-7000-8000-000000000001',
+      name: 'a',
+      role: 'viewer',
+      token_hash: Buffer.from('x'),
+    })
     assert.equal((await sqlRows<{ n: number }>(other.db, 'select count(*) n from operators'))[0]?.n, 1)
     assert.equal((await sqlRows<{ n: number }>(test.db, 'select count(*) n from operators'))[0]?.n, 0)
     await other.close()

@@ -1,0 +1,97 @@
+import type { Adapter, AdapterPayload } from 'oidc-provider'
+import type { Clock } from '../kernel/clock.js'
+import type { Database } from '../storage/database.js'
+import { type ArtifactPayload, createArtifactRepository } from './oauth-artifacts.js'
+import type { Receiver } from './receiver.js'
+import { createReceiverRepository } from './receiver-repository.js'
+
+export interface AdapterOptions {
+  db: Database
+  clock: Pick<Clock, 'monotonicMs'>
+  /** Hex of the hash of the secret that the current request was authenticated by; undefined with a key. */
+  currentSecretHash(): string | undefined
+}
+
+const PURGE_EVERY_MS = 60_000
+/** Nothing is kept longer than a token may live. */
+const LONGEST_S = 3_600
+
+/** oidc-provider's storage on Postgres. Clients are our receivers; only what client credentials need is implemented. */
+export function createAdapterFactory(options: AdapterOptions): (model: string) => Adapter {
+  const { db, clock } = options
+  const artifacts = createArtifactRepository()
+  const receivers = createReceiverRepository()
+  let purgedAt = clock.monotonicMs()
+
+  async function purge(): Promise<void> {
+    if (clock.monotonicMs() - purgedAt < PURGE_EVERY_MS) return
+    purgedAt = clock.monotonicMs()
+    await artifacts.deleteExpired(db)
+  }
+
+  async function store(
+    model: string,
+    id: string,
+    payload: ArtifactPayload,
+    expiresInS: number,
+  ): Promise<void> {
+    const clientId = typeof payload.clientId === 'string' ? payload.clientId : null
+    const artifact = { clientId, payload, expiresInS }
+    const secretHash = options.currentSecretHash()
+    const stored =
+      model === 'ClientCredentials'
+        ? await artifacts.insertToken(db, id, {
+            ...artifact,
+            secretHash: secretHash === undefined ? null : Buffer.from(secretHash, 'hex'),
+          })
+        : await artifacts.insert(db, model, id, artifact)
+    if (!stored) throw await refusal(model)
+    await purge()
+  }
+
+  return (model) => ({
+    async find(id) {
+      if (model !== 'Client') return (await artifacts.find(db, model, id)) as AdapterPayload | undefined
+      // Ids of ours are found by text; anything unstorable would be an error of the database.
+      const receiver = id.includes('\0') ? undefined : await receivers.find(db, { client_id: id })
+      return receiver?.enabled ? toClient(receiver, await receivers.secretHash(db, id)) : undefined
+    },
+    upsert: (id, payload, expiresInS) =>
+      store(model, id, payload as ArtifactPayload, expiresInS ?? LONGEST_S),
+    destroy: (id) => artifacts.delete(db, model, id),
+    async findByUid() {
+      return undefined
+    },
+    async findByUserCode() {
+      return undefined
+    },
+    async consume() {},
+    async revokeByGrantId() {},
+  })
+}
+
+/** The row was refused: a replayed assertion, or a client that was disabled or rotated meanwhile. */
+async function refusal(model: string): Promise<Error> {
+  const { errors } = await import('oidc-provider')
+  return new errors.InvalidClientAuth(
+    model === 'ReplayDetection'
+      ? 'client assertion tokens must only be used once'
+      : 'client changed meanwhile',
+  )
+}
+
+/** RFC 7591 metadata. The library is given the hash as the secret and compares hashes. */
+function toClient(receiver: Receiver, secretHash: Buffer | null | undefined): AdapterPayload {
+  const usesKeys = receiver.authMethod === 'private_key_jwt'
+  return {
+    client_id: receiver.clientId,
+    grant_types: ['client_credentials'],
+    response_types: [],
+    redirect_uris: [],
+    // `client_secret` is ours for basic and post alike, which the library takes as one anyway.
+    token_endpoint_auth_method:
+      receiver.authMethod === 'client_secret' ? 'client_secret_basic' : receiver.authMethod,
+    any_secret_method: receiver.authMethod === 'client_secret',
+    ...(usesKeys ? { jwks: receiver.jwks } : { client_secret: secretHash?.toString('hex') }),
+  } as AdapterPayload
+}

@@ -1,0 +1,193 @@
+import { generateKeyPairSync } from 'node:crypto'
+import type { Express, RequestHandler } from 'express'
+import type { Client, Configuration, KoaContextWithOIDC, Provider } from 'oidc-provider'
+import { asUnavailable } from '../http/outages.js'
+import type { Clock } from '../kernel/clock.js'
+import { Unavailable } from '../kernel/errors.js'
+import type { Logger } from '../kernel/logger.js'
+import type { Database } from '../storage/database.js'
+import type { AttemptLimiter } from './attempt-limiter.js'
+import { createAdapterFactory } from './authorization-adapter.js'
+import { KEY_ALGORITHMS, OAUTH_PATHS, serverMetadata, wellKnownPath } from './authorization-metadata.js'
+import type { Scope } from './callers.js'
+import { hashSecret, isSameHash } from './secrets.js'
+
+export interface AuthorizationServerOptions {
+  db: Database
+  clock: Pick<Clock, 'monotonicMs'>
+  logger: Logger
+  /** The hub's ISSUER; it is the authorization server's issuer too. */
+  issuer: string
+  /** Bounds failed client authentication by address. */
+  attempts?: AttemptLimiter
+  /** At most 3600 (CAEP interoperability profile §2.7.1), which is the default. */
+  tokenLifetimeS?: number
+}
+
+const SCOPES: readonly Scope[] = ['ssf.read', 'ssf.manage']
+
+interface SecretClient extends Client {
+  any_secret_method?: boolean
+}
+
+/**
+ * The OAuth 2.0 authorization server for receivers: client credentials, introspection (RFC 7662), revocation (RFC 7009)
+ * and metadata (RFC 8414). The library is loaded here, for it takes 0.3 s that other roles need not spend.
+ * @returns what `mount` of `createApp` calls; the library reads the request itself, so no body parser may stand before it
+ */
+export async function createAuthorizationServer(
+  options: AuthorizationServerOptions,
+): Promise<(app: Express) => void> {
+  const { Provider, errors } = await importQuietly()
+  const provider = new Provider(
+    options.issuer,
+    configuration(options, () => currentClient(Provider)?.clientSecret),
+  )
+  provider.registerGrantType('client_credentials', (ctx) => grant(provider, ctx, errors.InvalidScope), [
+    'scope',
+  ])
+  useHashedSecrets(provider, Provider)
+  provider.on('server_error', (ctx, error) => {
+    const known = asUnavailable(error)
+    if (known instanceof Unavailable) {
+      ctx.status = 503
+      ctx.set('Retry-After', String(Math.ceil(known.retryAfterS ?? 2)))
+      ctx.body = { error: 'temporarily_unavailable', error_description: known.message }
+      return
+    }
+    options.logger.error('oauth.failed', { path: ctx.path, error: error.stack ?? error.message })
+  })
+
+  const answer = provider.callback()
+  const issuer = new URL(options.issuer)
+  const issuerPath = issuer.pathname.replace(/\/$/, '')
+  // The library reads its own URLs, and with them the audiences of assertions, off the request. A caller could
+  // write another server's name there and replay what was signed for that one: the issuer alone decides.
+  provider.proxy = true
+  const endpoint: RequestHandler = (req, res) => {
+    req.headers['x-forwarded-host'] = issuer.host
+    req.headers['x-forwarded-proto'] = issuer.protocol.slice(0, -1)
+    if (!req.originalUrl.startsWith(`${issuerPath}/`)) req.originalUrl = issuerPath + req.originalUrl
+    void answer(req, res)
+  }
+  const metadata = serverMetadata(options.issuer)
+  return (app) => {
+    app.get(wellKnownPath(options.issuer), (_req, res) => {
+      res.set('Cache-Control', 'public, max-age=300').json(metadata)
+    })
+    // Only these: the library would serve an authorization endpoint and more under the same prefix.
+    app.post(Object.values(OAUTH_PATHS), limitFailures(options.attempts), endpoint)
+  }
+}
+
+function configuration(
+  options: AuthorizationServerOptions,
+  currentSecretHash: () => string | undefined,
+): Configuration {
+  const ownToken = async (
+    _ctx: KoaContextWithOIDC,
+    client: Client,
+    token: { clientId?: string | undefined },
+  ) => token.clientId === client.clientId
+  return {
+    adapter: createAdapterFactory({ db: options.db, clock: options.clock, currentSecretHash }),
+    // Signs nothing: tokens are opaque. Without a key of our own the library warns about its published one.
+    jwks: {
+      keys: [
+        generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }),
+      ] as never,
+    },
+    // Its default, RS256, is not what the key above can do.
+    clientDefaults: { id_token_signed_response_alg: 'ES256' },
+    scopes: [...SCOPES],
+    responseTypes: [],
+    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt'],
+    enabledJWA: { clientAuthSigningAlgValues: [...KEY_ALGORITHMS] },
+    extraClientMetadata: { properties: ['any_secret_method'] },
+    ttl: { ClientCredentials: Math.min(options.tokenLifetimeS ?? 3600, 3600) },
+    formats: { bitsOfOpaqueRandomness: 256 },
+    routes: {
+      token: OAUTH_PATHS.token,
+      introspection: OAUTH_PATHS.introspection,
+      revocation: OAUTH_PATHS.revocation,
+    },
+    clientBasedCORS: () => false,
+    features: {
+      clientCredentials: { enabled: true },
+      introspection: { enabled: true, allowedPolicy: ownToken },
+      revocation: { enabled: true, allowedPolicy: ownToken },
+      devInteractions: { enabled: false },
+      userinfo: { enabled: false },
+      rpInitiatedLogout: { enabled: false },
+      resourceIndicators: { enabled: false },
+      pushedAuthorizationRequests: { enabled: false },
+      dPoP: { enabled: false },
+    },
+    renderError: (ctx, out) => {
+      ctx.type = 'json'
+      ctx.body = out
+    },
+  }
+}
+
+/** RFC 6749 §4.4. A scope must be asked for and known: a token without scopes would be good for nothing. */
+async function grant(
+  provider: Provider,
+  ctx: KoaContextWithOIDC,
+  InvalidScope: new (description: string, scope: string) => Error,
+): Promise<void> {
+  const asked = String(ctx.oidc.params?.scope ?? '')
+  const scopes = [...new Set(asked.split(' ').filter((scope) => scope !== ''))]
+  const unknown = scopes.filter((scope) => !(SCOPES as readonly string[]).includes(scope))
+  if (scopes.length === 0 || unknown.length > 0) {
+    throw new InvalidScope(`scope must be one or both of ${SCOPES.join(' ')}`, asked)
+  }
+  const scope = scopes.join(' ')
+  const client = ctx.oidc.client as Client
+  const token = new provider.ClientCredentials({ client, scope } as never)
+  ctx.oidc.entity('ClientCredentials', token)
+  const value = await token.save()
+  ctx.body = { access_token: value, expires_in: token.expiration, token_type: 'Bearer', scope }
+}
+
+/** Secrets are known only as hashes, and a client that registered one method cannot use another. */
+function useHashedSecrets(provider: Provider, ProviderClass: typeof Provider): void {
+  Object.defineProperty(provider.Client.prototype, 'compareClientSecret', {
+    value(this: SecretClient, actual: string): boolean {
+      const params = (ProviderClass.ctx as KoaContextWithOIDC | undefined)?.oidc.params
+      const used = params?.client_secret === undefined ? 'client_secret_basic' : 'client_secret_post'
+      const allowed = this.any_secret_method === true || this.tokenEndpointAuthMethod === used
+      return isSameHash(hashSecret(actual), Buffer.from(this.clientSecret ?? '', 'hex')) && allowed
+    },
+  })
+}
+
+function currentClient(ProviderClass: typeof Provider): Client | undefined {
+  return (ProviderClass.ctx as KoaContextWithOIDC | undefined)?.oidc.client
+}
+
+/** Counts refused client authentication by address; an Authorization header that was good passes anyway. */
+function limitFailures(attempts: AttemptLimiter | undefined): RequestHandler {
+  return (req, res, next) => {
+    if (!attempts) return next()
+    const address = req.ip ?? 'unknown'
+    const credentials = hashSecret(req.headers.authorization ?? '').toString('base64')
+    attempts.check(address, credentials)
+    res.once('finish', () => {
+      if (res.statusCode === 401) attempts.failed(address)
+      else if (res.statusCode === 200 && req.headers.authorization) attempts.succeeded(credentials)
+    })
+    next()
+  }
+}
+
+/** The library warns on standard error about runtimes it does not test; which we run on is our own decision. */
+async function importQuietly(): Promise<typeof import('oidc-provider')> {
+  const warn = console.warn
+  console.warn = () => {}
+  try {
+    return await import('oidc-provider')
+  } finally {
+    console.warn = warn
+  }
+}

@@ -1,0 +1,155 @@
+import { parseBody } from '../http/validate.js'
+import type { Scope } from './callers.js'
+import {
+  CLIENT_AUTH_METHODS,
+  type ClientAuthMethod,
+  type Receiver,
+  type ReceiverSettings,
+  type ReceiverToken,
+} from './receiver.js'
+
+const GRANTS = {
+  type: 'object',
+  properties: {
+    event_types: {
+      type: ['array', 'null'],
+      maxItems: 200,
+      uniqueItems: true,
+      items: { type: 'string', format: 'uri', maxLength: 500 },
+    },
+    sources: {
+      type: ['array', 'null'],
+      maxItems: 1000,
+      uniqueItems: true,
+      items: { type: 'string', minLength: 1, maxLength: 200 },
+    },
+  },
+  additionalProperties: false,
+}
+
+/** RFC 7517, public members only: a private key sent here by mistake is refused, not stored. */
+const PUBLIC_JWK = {
+  type: 'object',
+  properties: { kty: { enum: ['RSA', 'EC', 'OKP'] }, kid: { type: 'string', maxLength: 200 } },
+  required: ['kty'],
+  not: { anyOf: ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'].map((member) => ({ required: [member] })) },
+}
+
+const PROPERTIES = {
+  name: { type: 'string', minLength: 1, maxLength: 100 },
+  grants: GRANTS,
+  default_subjects: { enum: ['ALL', 'NONE'] },
+  reports: { type: 'array', uniqueItems: true, items: { enum: ['applied'] } },
+  profile: { type: ['string', 'null'], minLength: 1, maxLength: 100 },
+  compatibility: {
+    type: 'object',
+    maxProperties: 50,
+    propertyNames: { maxLength: 100 },
+    additionalProperties: { type: ['boolean', 'string', 'number'] },
+  },
+  signing_alg: { enum: ['RS256', 'ES256'] },
+  token_endpoint_auth_method: { enum: CLIENT_AUTH_METHODS },
+  jwks: {
+    type: 'object',
+    properties: { keys: { type: 'array', minItems: 1, maxItems: 10, items: PUBLIC_JWK } },
+    required: ['keys'],
+    additionalProperties: false,
+  },
+}
+
+const CREATE = { type: 'object', properties: PROPERTIES, required: ['name'], additionalProperties: false }
+const UPDATE = { type: 'object', properties: PROPERTIES, minProperties: 1, additionalProperties: false }
+const TOKEN = {
+  type: 'object',
+  properties: {
+    scopes: { type: 'array', minItems: 1, uniqueItems: true, items: { enum: ['ssf.read', 'ssf.manage'] } },
+    expires_at: { type: ['string', 'null'], format: 'date-time' },
+  },
+  required: ['scopes'],
+  additionalProperties: false,
+}
+
+interface ReceiverBody {
+  name: string
+  grants?: { event_types?: string[] | null; sources?: string[] | null }
+  default_subjects?: 'ALL' | 'NONE'
+  reports?: string[]
+  profile?: string | null
+  compatibility?: Record<string, unknown>
+  signing_alg?: 'RS256' | 'ES256'
+  token_endpoint_auth_method?: ClientAuthMethod
+  jwks?: { keys: object[] }
+}
+
+/** `POST /v1/receivers`: absent grants are all types and all sources, absent `default_subjects` is `ALL`. */
+export function parseNewReceiver(body: unknown): ReceiverSettings {
+  const input = parseBody<ReceiverBody>(CREATE, body)
+  return {
+    name: input.name,
+    authMethod: 'client_secret',
+    jwks: null,
+    defaultSubjects: 'ALL',
+    reports: [],
+    profile: null,
+    compatibility: {},
+    signingAlg: 'RS256',
+    grantEventTypes: null,
+    grantSources: null,
+    ...toSettings(input),
+  }
+}
+
+/** `PATCH /v1/receivers/{id}`: what is absent stays; `null` in a grant means all again. */
+export function parseReceiverChange(body: unknown): Partial<ReceiverSettings> {
+  return toSettings(parseBody<Partial<ReceiverBody>>(UPDATE, body))
+}
+
+export function parseTokenRequest(body: unknown): { scopes: Scope[]; expiresAt: Date | null } {
+  const { scopes, expires_at } = parseBody<{ scopes: Scope[]; expires_at?: string | null }>(TOKEN, body)
+  return { scopes, expiresAt: expires_at ? new Date(expires_at) : null }
+}
+
+function toSettings(input: Partial<ReceiverBody>): Partial<ReceiverSettings> {
+  const { grants } = input
+  return {
+    ...(input.name !== undefined && { name: input.name }),
+    ...(input.token_endpoint_auth_method !== undefined && { authMethod: input.token_endpoint_auth_method }),
+    ...(input.jwks !== undefined && { jwks: input.jwks }),
+    ...(input.default_subjects !== undefined && { defaultSubjects: input.default_subjects }),
+    ...(input.reports !== undefined && { reports: input.reports }),
+    ...(input.profile !== undefined && { profile: input.profile }),
+    ...(input.compatibility !== undefined && { compatibility: input.compatibility }),
+    ...(input.signing_alg !== undefined && { signingAlg: input.signing_alg }),
+    ...(grants?.event_types !== undefined && { grantEventTypes: grants.event_types }),
+    ...(grants?.sources !== undefined && { grantSources: grants.sources }),
+  }
+}
+
+export function toReceiverBody(receiver: Receiver) {
+  return {
+    id: receiver.id,
+    name: receiver.name,
+    client_id: receiver.clientId,
+    audience: receiver.audience,
+    token_endpoint_auth_method: receiver.authMethod,
+    ...(receiver.jwks && { jwks: receiver.jwks }),
+    grants: { event_types: receiver.grantEventTypes, sources: receiver.grantSources },
+    default_subjects: receiver.defaultSubjects,
+    reports: receiver.reports,
+    profile: receiver.profile,
+    compatibility: receiver.compatibility,
+    signing_alg: receiver.signingAlg,
+    enabled: receiver.enabled,
+    created_at: receiver.createdAt.toISOString(),
+    updated_at: receiver.updatedAt.toISOString(),
+  }
+}
+
+export function toTokenBody(token: ReceiverToken) {
+  return {
+    id: token.id,
+    scopes: token.scopes,
+    created_at: token.createdAt.toISOString(),
+    expires_at: token.expiresAt?.toISOString() ?? null,
+  }
+}

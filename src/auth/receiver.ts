@@ -1,0 +1,56 @@
+/** How a receiver proves itself at the token endpoint. `client_secret` accepts basic and post alike. */
+export const CLIENT_AUTH_METHODS = [
+  'client_secret',
+  'client_secret_basic',
+  'client_secret_post',
+  'private_key_jwt',
+] as const
+
+export type ClientAuthMethod = (typeof CLIENT_AUTH_METHODS)[number]
+
+/** A registered receiver: who may hold streams, and which events may reach it. */
+export interface Receiver {
+  id: string
+  name: string
+  clientId: string
+  audience: string
+  authMethod: ClientAuthMethod
+  /** Public keys, for `private_key_jwt` alone. */
+  jwks: { keys: object[] } | null
+  defaultSubjects: 'ALL' | 'NONE'
+  /** Stages beyond `received` that the receiver declared to report. */
+  reports: string[]
+  profile: string | null
+  compatibility: Record<string, unknown>
+  signingAlg: 'RS256' | 'ES256'
+  /** Null: all event types. */
+  grantEventTypes: string[] | null
+  /** Ids of transmitters; null: all sources. */
+  grantSources: string[] | null
+  enabled: boolean
+  createdAt: Date
+  updatedAt: Date
+}
+
+/** What a registration or a change may set. */
+export interface ReceiverSettings {
+  name: string
+  authMethod: ClientAuthMethod
+  jwks: { keys: object[] } | null
+  defaultSubjects: 'ALL' | 'NONE'
+  reports: string[]
+  profile: string | null
+  compatibility: Record<string, unknown>
+  signingAlg: 'RS256' | 'ES256'
+  grantEventTypes: string[] | null
+  /** Ids or names of transmitters. */
+  grantSources: string[] | null
+}
+
+/** A long-lived token that an operator issued. */
+export interface ReceiverToken {
+  id: string
+  scopes: string[]
+  createdAt: Date
+  expiresAt: Date | null
+}

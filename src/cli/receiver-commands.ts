@@ -1,0 +1,126 @@
+import { type Command, Option } from 'commander'
+import { type ApiList, apiPath } from './api-client.js'
+import { type Cli, examples, moreHint, type PageOptions, withApi } from './command.js'
+import { addReceiverTest } from './receiver-test-command.js'
+import { addReceiverToken } from './receiver-token-command.js'
+import { type Column, renderFields, renderTable } from './table.js'
+import { collect, parseCount } from './time-option.js'
+
+interface Receiver {
+  id: string
+  name: string
+  client_id: string
+  client_secret?: string
+  audience: string
+  default_subjects?: string
+  reports?: string[]
+}
+
+interface AddOptions {
+  name: string
+  eventType?: string[]
+  source?: string[]
+  defaultSubjects?: 'ALL' | 'NONE'
+  reports?: string[]
+  profile?: string
+}
+
+export function addReceiverCommands(cli: Cli, program: Command): void {
+  const group = program
+    .command('receiver')
+    .description('receivers: the enforcement points that may subscribe')
+  addAdd(cli, group)
+
+  withApi<PageOptions>(
+    cli,
+    group
+      .command('list')
+      .description('all receivers')
+      .option('--limit <n>', 'at most this many', parseCount)
+      .option('--cursor <cursor>', 'go on where a list ended'),
+    async ({ api, print }, { limit, cursor }) => {
+      const list = await api.get<ApiList<Receiver>>(apiPath('receivers'), { limit, cursor })
+      print(list, () => renderTable(COLUMNS, list.items) + moreHint(list))
+    },
+  )
+
+  withApi(
+    cli,
+    group.command('remove').description('delete it, its streams and its tokens').argument('<id>'),
+    async ({ api, print }, _options, [id = '']) => {
+      await api.delete(apiPath('receivers', id))
+      print({}, () => `removed receiver ${id}, its streams and its tokens\n`)
+    },
+  )
+
+  withApi(
+    cli,
+    group
+      .command('rotate')
+      .description('make a new client secret; the old one and all its access tokens end at once')
+      .argument('<id>'),
+    async ({ api, print }, _options, [id = '']) => {
+      const receiver = await api.post<Receiver>(apiPath('receivers', id, 'rotate'))
+      print(receiver, () => secretText(receiver))
+    },
+  )
+
+  addReceiverToken(cli, group)
+  addReceiverTest(cli, group)
+}
+
+const COLUMNS: Column<Receiver>[] = [
+  { title: 'ID', value: (row) => row.id },
+  { title: 'NAME', value: (row) => row.name },
+  { title: 'CLIENT ID', value: (row) => row.client_id },
+  { title: 'AUDIENCE', value: (row) => row.audience },
+  { title: 'SUBJECTS', value: (row) => row.default_subjects },
+  { title: 'REPORTS', value: (row) => row.reports },
+]
+
+function addAdd(cli: Cli, group: Command): void {
+  const command = group
+    .command('add')
+    .description('register a receiver; prints its client secret once')
+    .requiredOption('--name <name>', 'a name of your choice')
+    .option('--event-type <uri>', 'grant only these event types; repeat for more (default: all)', collect)
+    .option(
+      '--source <id>',
+      'grant only events of these transmitters; repeat for more (default: all)',
+      collect,
+    )
+    .addOption(
+      new Option('--default-subjects <which>', 'subjects of a new stream (default: ALL)').choices([
+        'ALL',
+        'NONE',
+      ]),
+    )
+    .option('--reports <stage>', 'what it reports beyond receipt: applied', collect)
+    .option('--profile <name>', 'hold it to a certification profile')
+  examples(command, [
+    'receiver add --name gateway-1 --reports applied',
+    'receiver add --name broker --event-type https://schemas.openid.net/secevent/caep/event-type/session-revoked',
+  ])
+  withApi<AddOptions>(cli, command, async ({ api, print }, options) => {
+    const receiver = await api.post<Receiver>(apiPath('receivers'), addBody(options))
+    print(receiver, () => secretText(receiver))
+  })
+}
+
+function addBody(options: AddOptions): object {
+  const grants = {
+    ...(options.eventType && { event_types: options.eventType }),
+    ...(options.source && { sources: options.source }),
+  }
+  return {
+    name: options.name,
+    ...(Object.keys(grants).length > 0 && { grants }),
+    ...(options.defaultSubjects && { default_subjects: options.defaultSubjects }),
+    ...(options.reports && { reports: options.reports }),
+    ...(options.profile && { profile: options.profile }),
+  }
+}
+
+function secretText({ id, client_id, client_secret, audience }: Receiver): string {
+  return `${renderFields({ id, client_id, client_secret, audience })}Keep the client secret now: it is not shown again.\n`
+}

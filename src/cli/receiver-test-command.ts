@@ -1,0 +1,126 @@
+import type { Command } from 'commander'
+import { type ApiClient, type ApiList, apiPath, createApiClient } from './api-client.js'
+import { CommandFailed } from './cli-errors.js'
+import { paint, withProgress } from './cli-io.js'
+import { type ApiCall, type Cli, examples, pause, withApi } from './command.js'
+import { methodOf, type Stream } from './stream-commands.js'
+import { renderTable } from './table.js'
+import { parseDuration } from './time-option.js'
+
+const VERIFICATION = 'https://schemas.openid.net/secevent/ssf/event-type/verification'
+const POLL_MS = 200
+const TOKEN_SPARE_MS = 60_000
+
+interface Delivery {
+  event_id: string
+  state: string
+  failure?: string | null
+}
+
+interface StreamTest {
+  stream_id: string
+  method: string
+  /** received, or the delivery's state when the time was over. */
+  result: string
+  after_ms: number
+  failure?: string
+}
+
+/** SSF 1.0 §8.1.4: a verification event on every stream of a receiver, and whether it was received. */
+export function addReceiverTest(cli: Cli, group: Command): void {
+  const command = group
+    .command('test')
+    .description("send a verification on the receiver's streams and wait until it was received")
+    .argument('<id>', 'the receiver')
+    .option('--timeout <duration>', 'how long to wait', parseDuration, 15_000)
+  examples(command, ['receiver test 5f0c…', 'receiver test 5f0c… --timeout 1m --json'])
+  withApi<{ timeout: number }>(cli, command, async (call, { timeout }, [id = '']) => {
+    const streams = await call.api.get<ApiList<Stream>>(apiPath('streams'), { receiver_id: id })
+    if (streams.items.length === 0) {
+      throw new CommandFailed(
+        `receiver ${id} has no stream yet: it creates one at the hub's configuration endpoint`,
+      )
+    }
+    const tests = testStreams(call, { receiverId: id, streams: streams.items, timeoutMs: timeout })
+    const results = await withProgress(call.io, 'waiting for the verification', tests)
+    call.print({ items: results }, () => resultTable(call, results))
+    const silent = results.filter((result) => result.result !== 'received').length
+    if (silent > 0)
+      throw new CommandFailed(`${silent} of ${results.length} streams did not receive the verification`)
+  })
+}
+
+/**
+ * Asks as the receiver itself would, with a token that lives as long as the test: without `state`, since a receiver must
+ * refuse a state that it did not choose (SSF 1.0 §8.1.4.1).
+ */
+async function testStreams(
+  call: ApiCall,
+  test: { receiverId: string; streams: Stream[]; timeoutMs: number },
+) {
+  const tokens = apiPath('receivers', test.receiverId, 'tokens')
+  const expiresAt = new Date(Date.now() + test.timeoutMs + TOKEN_SPARE_MS).toISOString()
+  const issued = await call.api.post<{ id: string; token: string }>(tokens, {
+    scopes: ['ssf.read', 'ssf.manage'],
+    expires_at: expiresAt,
+  })
+  const asReceiver = createApiClient(
+    { url: call.api.url, token: issued.token, tokenFrom: 'the test' },
+    call.signal,
+  )
+  try {
+    return await Promise.all(
+      test.streams.map((stream) => testStream(call, { asReceiver, stream, timeoutMs: test.timeoutMs })),
+    )
+  } finally {
+    // Ctrl-C ends `call.signal`; the token is to go all the same, and by itself soon if this fails.
+    await call.cleanUp.delete(`${tokens}/${issued.id}`).catch(() => {})
+  }
+}
+
+async function testStream(
+  call: ApiCall,
+  { asReceiver, stream, timeoutMs }: { asReceiver: ApiClient; stream: Stream; timeoutMs: number },
+): Promise<StreamTest> {
+  const before = await newestVerification(call.api, stream.stream_id)
+  const startedAt = performance.now()
+  await asReceiver.post('/ssf/verify', { stream_id: stream.stream_id })
+  for (;;) {
+    const newest = await newestVerification(call.api, stream.stream_id)
+    const delivery = newest?.event_id === before?.event_id ? undefined : newest
+    const afterMs = Math.round(performance.now() - startedAt)
+    if (delivery?.state === 'received' || afterMs >= timeoutMs) {
+      return {
+        stream_id: stream.stream_id,
+        method: methodOf(stream),
+        result: delivery?.state ?? 'not sent',
+        after_ms: afterMs,
+        ...(delivery?.failure && { failure: delivery.failure }),
+      }
+    }
+    await pause(POLL_MS, call.signal)
+  }
+}
+
+async function newestVerification(api: ApiClient, streamId: string): Promise<Delivery | undefined> {
+  const query = { stream_id: streamId, type: VERIFICATION, limit: 1 }
+  const list = await api.get<ApiList<Delivery>>(apiPath('deliveries'), query)
+  return list.items[0]
+}
+
+function resultTable({ io }: ApiCall, results: StreamTest[]): string {
+  return renderTable(
+    [
+      { title: 'STREAM', value: (row) => row.stream_id },
+      { title: 'METHOD', value: (row) => row.method },
+      {
+        title: 'VERIFICATION',
+        value: (row) => row.result,
+        paint: (text, row) => paint(io, row.result === 'received' ? 'green' : 'red', text),
+      },
+      { title: 'MS', value: (row) => row.after_ms, align: 'right' },
+      { title: 'FAILURE', value: (row) => row.failure },
+    ],
+    results,
+  )
+}

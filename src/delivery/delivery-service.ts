@@ -1,0 +1,238 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { BatchHandler } from '../eventlog/event-log.js'
+import type { Clock } from '../kernel/clock.js'
+import { describeError } from '../kernel/errors.js'
+import { newId } from '../kernel/ids.js'
+import type { Logger } from '../kernel/logger.js'
+import type { Metrics } from '../kernel/metrics.js'
+import type { KeyService } from '../keys/key-service.js'
+import { LANES, type Lane } from '../secevent/event.js'
+import { SSF } from '../secevent/event-types.js'
+import { mintJti } from '../secevent/mint.js'
+import { type Database, sqlRows, type Transaction } from '../storage/database.js'
+import type { LeaseSet } from '../storage/leases.js'
+import { shardOf } from '../streams/stream.js'
+import type { StreamMatcher } from '../streams/stream-matching.js'
+import { createFanOut, fanOutCounters, type QueuedDelivery } from './fan-out.js'
+import { createMinter } from './minter.js'
+import type { ReceivedDelivery } from './open-delivery.js'
+import { createPollService, type PollService } from './poll-service.js'
+import { createContentOpener, createEventPreparer } from './prepare-event.js'
+import { queueRepository } from './queue-repository.js'
+import { resultRepository } from './result-repository.js'
+import { createSender, type Sender, type SenderOptions } from './sender.js'
+import type { SendItem } from './stream-sender.js'
+import { createStreamTargets } from './stream-target-repository.js'
+
+/** LISTEN/NOTIFY between processes: hints only. */
+export interface Hints {
+  notify(channel: string, payload: string): void
+  on(channel: string, listener: (payload: string) => void): void
+}
+
+export interface DeliveryOptions {
+  readonly pools: Readonly<Record<Lane | 'api', Database>>
+  readonly leases: LeaseSet
+  readonly hints: Hints
+  readonly keys: KeyService
+  readonly match: StreamMatcher
+  readonly post: SenderOptions['post']
+  readonly issuer: string
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly metrics: Metrics
+  readonly attemptTimeoutMs: number
+  readonly concurrency: number
+  readonly holdMs: number
+  readonly dedupeWindowDays: number
+  /** The receiver was heard of on this stream: room streams. */
+  touchStream(streamId: string): Promise<void>
+  /** A SET was received: for the time-to-revoke metric. */
+  onReceived(type: string, tookMs: number): void
+  /** A verification event was received: room streams. */
+  onVerified(streamId: string): Promise<void>
+}
+
+export interface Delivery {
+  /** What the log's subscriptions call, a lane each. */
+  readonly fanOut: Readonly<Record<Lane, BatchHandler>>
+  readonly sender: Sender
+  readonly polls: PollService
+  /** A stream's row changed and is committed: true once the process that sends for it has taken note. */
+  streamChanged(streamId: string): Promise<boolean>
+  /** Drops the open work of a stream that is disabled or deleted. */
+  discard(trx: Transaction, streamId: string, outcome: 'deleted' | 'discarded'): Promise<void>
+  /** There is work again for this stream in the table. */
+  wake(streamId: string): void
+}
+
+const SHARDS_CHANNEL = 'delivery_shards'
+const CHANGED_CHANNEL = 'stream_changed'
+const CONFIRMED_CHANNEL = 'stream_confirmed'
+/** Design: pausing answers within a second, confirmed or not. */
+const CONFIRM_TIMEOUT_MS = 1_000
+
+/** Wires the room: fan-out hands rows over in memory or by a hint; push and poll take them from there. */
+export function createDelivery(options: DeliveryOptions): Delivery {
+  const { keys, hints, logger, metrics, clock } = options
+  const processMark = newId()
+  const openContent = createContentOpener(keys)
+  const targets = createStreamTargets(options.pools.api, (sealed, context) => keys.open(sealed, context))
+  const minter = createMinter({ issuer: options.issuer, signer: (alg) => keys.setSigner(alg) })
+  const received = (delivery: ReceivedDelivery): void => {
+    if (delivery.type === SSF.verification) {
+      options.onVerified(delivery.streamId).catch((error: unknown) => {
+        logger.warn('stream.verified_unwritten', {
+          stream_id: delivery.streamId,
+          reason: describeError(error),
+        })
+      })
+    } else if (delivery.type !== SSF.streamUpdated) {
+      options.onReceived(delivery.type, clock.now() - delivery.acceptedAtMs)
+    }
+  }
+  const sender = createSender({ ...options, received, targets, minter, openContent })
+  const polls = createPollService({
+    ...options,
+    received,
+    db: options.pools.api,
+    targets,
+    minter,
+    openContent,
+  })
+  const prepare = createEventPreparer(keys)
+
+  function handOver(queued: readonly QueuedDelivery[]): void {
+    const elsewhere = new Set<number>()
+    for (const [streamId, rows] of groupByStream(queued)) {
+      const [first] = rows
+      if (!first) continue
+      const { shard } = first.delivery
+      if (first.method === 'poll') {
+        polls.wake(streamId)
+        elsewhere.add(shard)
+      } else if (!sender.offer(streamId, shard, rows.map(toSendItem))) {
+        elsewhere.add(shard)
+      }
+    }
+    if (elsewhere.size > 0) hints.notify(SHARDS_CHANNEL, `${processMark}:${[...elsewhere].join(',')}`)
+  }
+
+  const toSendItem = ({ delivery, content }: QueuedDelivery): SendItem => ({
+    ...delivery,
+    content,
+    attempts: 0,
+    queuedAtMs: clock.now(),
+  })
+
+  const counters = fanOutCounters(metrics)
+  const fanOut = {} as Record<Lane, BatchHandler>
+  for (const lane of LANES) {
+    fanOut[lane] = createFanOut({
+      db: options.pools[lane],
+      logger,
+      counters,
+      dedupeWindowDays: options.dedupeWindowDays,
+      prepare,
+      match: options.match,
+      jtiFor: (eventId, receiverId, day) =>
+        mintJti((data) => keys.hmac('jti', data), eventId, receiverId, day),
+      sealRecord: (record) => keys.seal(record, 'parked record'),
+      handOver,
+    })
+  }
+
+  const confirmations = new Map<string, () => void>()
+  hints.on(SHARDS_CHANNEL, (payload) => {
+    const [mark, list = ''] = payload.split(':')
+    if (mark === processMark) return
+    const shards = list.split(',').map(Number)
+    polls.wakeShards(new Set(shards))
+    sender.wakeShards(shards)
+  })
+  hints.on(CONFIRMED_CHANNEL, (requestId) => confirmations.get(requestId)?.())
+  hints.on(CHANGED_CHANNEL, (payload) => {
+    const [mark, requestId = '', streamId = ''] = payload.split(':')
+    if (mark === processMark) return
+    polls.wake(streamId)
+    sender
+      .reload(streamId, shardOf(streamId))
+      .then((owned) => owned && hints.notify(CONFIRMED_CHANNEL, requestId))
+      .catch((error: unknown) =>
+        logger.warn('stream.reload_failed', { stream_id: streamId, reason: describeError(error) }),
+      )
+  })
+
+  async function confirmedElsewhere(streamId: string, requestId: string): Promise<boolean> {
+    const confirmed = new Promise<boolean>((resolve) => {
+      confirmations.set(requestId, () => resolve(true))
+    })
+    try {
+      hints.notify(CHANGED_CHANNEL, `${processMark}:${requestId}:${streamId}`)
+      if (!(await hasOwner(options.pools.api, shardOf(streamId)))) return true
+      return await Promise.race([confirmed, delay(CONFIRM_TIMEOUT_MS, false)])
+    } finally {
+      confirmations.delete(requestId)
+    }
+  }
+
+  return {
+    fanOut,
+    sender,
+    polls,
+    async streamChanged(streamId) {
+      polls.wake(streamId)
+      const requestId = newId()
+      const local = sender.reload(streamId, shardOf(streamId))
+      const owned = await Promise.race([local, delay(CONFIRM_TIMEOUT_MS, undefined)])
+      if (owned === undefined) return false
+      if (!owned) return confirmedElsewhere(streamId, requestId)
+      hints.notify(CHANGED_CHANNEL, `${processMark}:${requestId}:${streamId}`)
+      return true
+    },
+    async discard(trx, streamId, outcome) {
+      await resultRepository.discardStream(trx, streamId, outcome)
+    },
+    wake(streamId) {
+      polls.wake(streamId)
+      const shard = shardOf(streamId)
+      sender.wakeShards([shard])
+      hints.notify(SHARDS_CHANNEL, `${processMark}:${shard}`)
+    },
+  }
+}
+
+/** Without a living owner nothing is being sent: whoever takes the shard reads the stream afresh. */
+async function hasOwner(db: Database, shard: number): Promise<boolean> {
+  const rows = await sqlRows(
+    db,
+    `select 1 from leases where kind = 'delivery' and unit = ? and expires_at > clock_timestamp()`,
+    [shard],
+  )
+  return rows.length > 0
+}
+
+function groupByStream(queued: readonly QueuedDelivery[]): Map<string, QueuedDelivery[]> {
+  const groups = new Map<string, QueuedDelivery[]>()
+  for (const row of queued) {
+    const group = groups.get(row.delivery.streamId)
+    if (group) group.push(row)
+    else groups.set(row.delivery.streamId, [row])
+  }
+  return groups
+}
+
+/** Gauges of the backlog, read when scraped. */
+export function exposeBacklog(metrics: Metrics, db: Database): void {
+  const open = metrics.gauge('firebreak_open_deliveries', 'Deliveries not yet received.', ['lane'])
+  const age = metrics.gauge('firebreak_open_delivery_oldest_seconds', 'Age of the oldest open delivery.', [
+    'lane',
+  ])
+  metrics.beforeScrape(async () => {
+    const counts = new Map((await queueRepository.countOpen(db)).map((row) => [row.lane, row]))
+    LANES.forEach((lane, number) => {
+      open.set(counts.get(number)?.count ?? 0, { lane })
+      age.set(counts.get(number)?.oldestAgeS ?? 0, { lane })
+    })
+  })
+}

@@ -1,0 +1,46 @@
+import { LRUCache } from 'lru-cache'
+import { mintClaims } from '../secevent/mint.js'
+import type { SetSigner } from '../secevent/sign.js'
+import type { EventContent, OpenDelivery } from './open-delivery.js'
+
+export interface MintFor {
+  readonly audience: string
+  readonly alg: 'RS256' | 'ES256'
+}
+
+export interface Minter {
+  /** The compact SET of this delivery. Claims are a pure function of event, receiver and rendering. */
+  mint(delivery: OpenDelivery, content: EventContent, receiver: MintFor): Promise<string>
+}
+
+/** Signatures are the ceiling of the hub, so streams of one receiver and repeated polls share them. */
+const CACHED_SETS = 4_096
+
+export function createMinter(options: { issuer: string; signer(alg: 'RS256' | 'ES256'): SetSigner }): Minter {
+  const cache = new LRUCache<string, Promise<string>>({ max: CACHED_SETS })
+  return {
+    mint(delivery, content, receiver) {
+      const signer = options.signer(receiver.alg)
+      const key = `${delivery.jti} ${signer.kid}`
+      const cached = cache.get(key)
+      if (cached) return cached
+      const claims = mintClaims({
+        event: {
+          type: delivery.type,
+          subject: content.subject,
+          claims: content.claims,
+          txn: delivery.txn,
+          acceptedAtMs: delivery.acceptedAtMs,
+        },
+        issuer: options.issuer,
+        audience: receiver.audience,
+        jti: delivery.jti,
+      })
+      const signed = signer.sign(claims)
+      cache.set(key, signed)
+      // A failed signature must not be remembered.
+      signed.catch(() => cache.delete(key))
+      return signed
+    },
+  }
+}

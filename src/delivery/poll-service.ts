@@ -1,0 +1,227 @@
+import { LRUCache } from 'lru-cache'
+import type { Clock } from '../kernel/clock.js'
+import { NotFound } from '../kernel/errors.js'
+import type { Logger } from '../kernel/logger.js'
+import type { CounterMetric, Metrics } from '../kernel/metrics.js'
+import { createWake, type Wake } from '../kernel/wake.js'
+import type { Database } from '../storage/database.js'
+import { shardOf } from '../streams/stream.js'
+import type { Minter } from './minter.js'
+import type { EventContent, ReceivedDelivery } from './open-delivery.js'
+import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
+import { resultRepository } from './result-repository.js'
+import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
+
+export interface PollRequest {
+  /** Absent: as many as the hub gives at once. 0: acknowledge only. */
+  readonly maxEvents?: number
+  readonly returnImmediately?: boolean
+  readonly ack?: readonly string[]
+  readonly setErrs?: Readonly<Record<string, { err: string; description?: string }>>
+}
+
+export interface PollAnswer {
+  readonly sets: Readonly<Record<string, string>>
+  readonly moreAvailable: boolean
+}
+
+export interface PollServiceOptions {
+  readonly db: Database
+  readonly targets: StreamTargets
+  readonly minter: Minter
+  openContent(day: string, sealed: Buffer): Promise<EventContent>
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly metrics: Metrics
+  /** How long an empty long poll is held, ms. */
+  readonly holdMs: number
+  /** The receiver was heard of on this stream. */
+  touchStream(streamId: string): Promise<void>
+  received(delivery: ReceivedDelivery): void
+}
+
+export interface PollServiceOptions {
+  readonly db: Database
+  readonly targets: StreamTargets
+  readonly minter: Minter
+  openContent(day: string, sealed: Buffer): Promise<EventContent>
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly metrics: Metrics
+  /** How long an empty long poll is held, ms. */
+  readonly holdMs: number
+  /** Called after a poll acknowledged or refused SETs, so that the stream counts as active. */
+  touchStream(streamId: string): Promise<void>
+}
+
+export interface PollService {
+  /** RFC 8936 §2.4: acknowledges first, then selects. Throws NotFound for a stream that is not the receiver's. */
+  poll(receiverId: string, streamId: string, request: PollRequest, aborted: AbortSignal): Promise<PollAnswer>
+  /** There is new work, or a changed status, on this stream. */
+  wake(streamId: string): void
+  /** There may be new work on any stream of these shards. */
+  wakeShards(shards: ReadonlySet<number>): void
+  /** Answers all held polls now, and holds none from here on. */
+  drain(): void
+}
+
+const DEFAULT_SETS = 100
+/** SETs of about 1 KB: an answer stays below a megabyte. */
+const MAX_SETS = 500
+/** Held polls in one process. */
+const MAX_HELD = 10_000
+/** Behind the wake-ups: a row that nobody announced is found within this time, ms. */
+const RECHECK_MS = 2_000
+const TOUCH_EVERY_MS = 60_000
+
+/** RFC 8936 poll delivery. Any process may serve any stream: what is owed stands in the table until acknowledged. */
+export function createPollService(options: PollServiceOptions): PollService {
+  const { db, clock } = options
+  const waiting = new Map<string, Set<Wake>>()
+  const instruments = pollMetrics(options.metrics)
+  const touched = new LRUCache<string, number>({ max: 50_000 })
+  let held = 0
+  let draining = false
+
+  function register(streamId: string): { wake: Wake; leave(): void } {
+    const wake = createWake()
+    const wakes = waiting.get(streamId) ?? new Set()
+    waiting.set(streamId, wakes.add(wake))
+    held += 1
+    return {
+      wake,
+      leave() {
+        held -= 1
+        wakes.delete(wake)
+        if (wakes.size === 0) waiting.delete(streamId)
+      },
+    }
+  }
+
+  async function findOwn(receiverId: string, streamId: string): Promise<StreamTarget> {
+    const target = await options.targets.find(streamId)
+    if (!target || target.receiverId !== receiverId || target.method !== 'poll') {
+      throw new NotFound('There is no poll stream with this id.')
+    }
+    return target
+  }
+
+  /** A poll restarts the inactivity timer of a poll stream (SSF 1.0 §8.1.1); a minute's precision is enough. */
+  async function touch(streamId: string): Promise<void> {
+    const now = clock.monotonicMs()
+    if (now - (touched.get(streamId) ?? Number.NEGATIVE_INFINITY) < TOUCH_EVERY_MS) return
+    touched.set(streamId, now)
+    await options.touchStream(streamId)
+  }
+
+  /** Acks and errors count even while the stream is paused: refusing them would lose what the receiver knows. */
+  async function settle(streamId: string, request: PollRequest): Promise<void> {
+    const errors = Object.entries(request.setErrs ?? {})
+    const acks = request.ack ?? []
+    if (acks.length === 0 && errors.length === 0) return
+    const now = clock.now()
+    await db.transaction(async (trx) => {
+      const acked = acks.length > 0 ? await resultRepository.acknowledge(trx, streamId, acks, now) : []
+      const refused =
+        errors.length > 0
+          ? await resultRepository.reject(
+              trx,
+              streamId,
+              errors.map(([jti, { err, description }]) => ({ jti, err, description: description ?? '' })),
+            )
+          : []
+      for (const delivery of acked) options.received({ ...delivery, streamId })
+      instruments.sets.add({ result: 'acknowledged' }, acked.length)
+      instruments.sets.add({ result: 'refused' }, refused.length)
+      if (refused.length > 0) options.logger.warn('set.refused', { stream_id: streamId, jtis: refused })
+    })
+  }
+
+  async function select(target: StreamTarget, limit: number): Promise<PollAnswer> {
+    const rows = await queueRepository.selectForPoll(db, target.streamId, limit + 1)
+    const stale = rows.filter((row) => row.superseded)
+    if (stale.length > 0) {
+      const ids = stale.map(({ delivery }) => delivery.eventId)
+      await db.transaction((trx) => resultRepository.supersede(trx, target.streamId, ids))
+    }
+    const fit = withoutOpposites(rows.filter((row) => !row.superseded))
+    const chosen = fit.slice(0, limit)
+    if (chosen.length === 0) return { sets: {}, moreAvailable: false }
+    const tokens = await Promise.all(chosen.map(async (row) => mint(row, target)))
+    const newly = chosen.filter(({ delivery }) => delivery.attempts === 0)
+    await queueRepository.markDelivered(
+      db,
+      target.streamId,
+      newly.map(({ delivery }) => delivery.eventId),
+      clock.now(),
+    )
+    instruments.sets.add({ result: 'handed_out' }, chosen.length)
+    const sets = Object.fromEntries(
+      chosen.map(({ delivery }, index) => [delivery.jti, tokens[index] as string]),
+    )
+    return { sets, moreAvailable: rows.length > limit }
+  }
+
+  async function mint(row: ClaimedDelivery, target: StreamTarget): Promise<string> {
+    const content = row.sealedContent
+      ? await options.openContent(row.day, row.sealedContent)
+      : { subject: { format: 'opaque', id: 'erased' }, claims: {} }
+    return options.minter.mint(row.delivery, content, target)
+  }
+
+  return {
+    async poll(receiverId, streamId, request, aborted) {
+      const began = clock.monotonicMs()
+      let target = await findOwn(receiverId, streamId)
+      await settle(streamId, request)
+      await touch(streamId)
+      if (request.maxEvents === 0) return { sets: {}, moreAvailable: false }
+      const limit = Math.min(request.maxEvents ?? DEFAULT_SETS, MAX_SETS)
+      const holdMs = request.returnImmediately || held >= MAX_HELD ? 0 : options.holdMs
+      const { wake, leave } = register(streamId)
+      const onAbort = () => wake.ring()
+      aborted.addEventListener('abort', onAbort)
+      try {
+        for (;;) {
+          const answer = target.sending ? await select(target, limit) : { sets: {}, moreAvailable: false }
+          const leftMs = holdMs - (clock.monotonicMs() - began)
+          if (Object.keys(answer.sets).length > 0 || leftMs <= 0 || draining || aborted.aborted) return answer
+          await wake.wait(Math.min(leftMs, RECHECK_MS))
+          target = await findOwn(receiverId, streamId)
+        }
+      } finally {
+        aborted.removeEventListener('abort', onAbort)
+        leave()
+      }
+    },
+    wake(streamId) {
+      for (const wake of waiting.get(streamId) ?? []) wake.ring()
+    },
+    wakeShards(shards) {
+      for (const [streamId, wakes] of waiting) {
+        if (shards.has(shardOf(streamId))) for (const wake of wakes) wake.ring()
+      }
+    },
+    drain() {
+      draining = true
+      for (const wakes of waiting.values()) for (const wake of wakes) wake.ring()
+    },
+  }
+}
+
+/**
+ * An answer's `sets` has no order, so a loosening event stays back while a tightening one of its subject is still
+ * unacknowledged: the receiver could apply them the wrong way round.
+ */
+function withoutOpposites(rows: readonly ClaimedDelivery[]): ClaimedDelivery[] {
+  const tightened = new Set(
+    rows.filter(({ delivery }) => delivery.effect === 'tightens').map(({ delivery }) => delivery.orderKey),
+  )
+  return rows.filter(({ delivery }) => delivery.effect !== 'loosens' || !tightened.has(delivery.orderKey))
+}
+
+function pollMetrics(metrics: Metrics): { sets: CounterMetric } {
+  return {
+    sets: metrics.counter('firebreak_poll_sets_total', 'SETs of poll streams, by what happened.', ['result']),
+  }
+}

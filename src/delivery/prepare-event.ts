@@ -1,0 +1,42 @@
+import { dayOf } from '../kernel/clock.js'
+import type { SecurityEvent } from '../secevent/event.js'
+import { eventTimestampMs } from '../secevent/security-event.js'
+import type { PreparedEvent } from './fan-out-repository.js'
+import type { EventContent } from './open-delivery.js'
+
+interface ContentKeys {
+  hmac(purpose: 'subject' | 'event-key', data: string): Buffer
+  contentCipher(day: string): Promise<{ seal(plain: Buffer): Buffer; open(sealed: Buffer): Buffer }>
+}
+
+/** Hashes the keys of an event and seals what identifies a person under the day's key. */
+export function createEventPreparer(keys: ContentKeys) {
+  return async function prepare(event: SecurityEvent): Promise<PreparedEvent> {
+    const day = dayOf(event.acceptedAtMs)
+    const cipher = await keys.contentCipher(day)
+    return {
+      event,
+      day,
+      // The separator cannot stand in an issuer, so no two pairs share a key.
+      keyHash: keys.hmac('event-key', `${event.sourceIssuer}\n${event.sourceJti}`),
+      contentHash: Buffer.from(event.contentHash, 'base64url'),
+      orderHash: event.subject ? keys.hmac('subject', event.orderKey) : undefined,
+      eventTimestampMs: eventTimestampMs(event.claims) ?? null,
+      sealedContent: cipher.seal(
+        Buffer.from(JSON.stringify({ sub_id: event.subject, claims: event.claims })),
+      ),
+    }
+  }
+}
+
+/** Opens what `prepare` sealed. */
+export function createContentOpener(keys: Pick<ContentKeys, 'contentCipher'>) {
+  return async function openContent(day: string, sealed: Buffer): Promise<EventContent> {
+    const cipher = await keys.contentCipher(day)
+    const { sub_id, claims } = JSON.parse(cipher.open(sealed).toString('utf8')) as {
+      sub_id: EventContent['subject']
+      claims: EventContent['claims']
+    }
+    return { subject: sub_id, claims }
+  }
+}

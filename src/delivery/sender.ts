@@ -1,0 +1,304 @@
+import type { Clock } from '../kernel/clock.js'
+import { describeError } from '../kernel/errors.js'
+import { createGroupCommit } from '../kernel/group-commit.js'
+import type { Logger } from '../kernel/logger.js'
+import type { CounterMetric, HistogramMetric, Metrics } from '../kernel/metrics.js'
+import type { Health, Worker } from '../kernel/worker.js'
+import { LANES, type Lane } from '../secevent/event.js'
+import type { Database } from '../storage/database.js'
+import type { LeaseSet } from '../storage/leases.js'
+import { type AttemptOutcome, outcomeOfAnswer } from './attempt-outcome.js'
+import type { Minter } from './minter.js'
+import type { EventContent, OpenDelivery, ReceivedDelivery } from './open-delivery.js'
+import { type ClaimedDelivery, type DeliveryResult, queueRepository } from './queue-repository.js'
+import { resultRepository } from './result-repository.js'
+import { createStreamSender, type SendItem, type StreamSender } from './stream-sender.js'
+import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
+
+interface PushAnswer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  readonly body: Buffer
+}
+
+export interface SenderOptions {
+  /** A pool per lane, so that no lane waits for another's statements. */
+  readonly pools: Readonly<Record<Lane, Database>>
+  readonly leases: LeaseSet
+  readonly targets: StreamTargets
+  readonly minter: Minter
+  /** The one door for requests that leave (RFC 8935 push). */
+  post(request: {
+    url: string
+    method: 'POST'
+    headers: Record<string, string>
+    body: string
+    deadlineMs: number
+    pool: Lane
+  }): Promise<PushAnswer>
+  openContent(day: string, sealed: Buffer): Promise<EventContent>
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly metrics: Metrics
+  readonly attemptTimeoutMs: number
+  /** Requests in flight per stream. */
+  readonly concurrency: number
+  received(delivery: ReceivedDelivery): void
+}
+
+export interface Sender extends Worker {
+  /** Rows just queued for streams whose shard this process owns. Others are refused: false. */
+  offer(streamId: string, shard: number, items: readonly SendItem[]): boolean
+  /** There is new work in the table for these shards. */
+  wakeShards(shards: readonly number[]): void
+  /** Reads the stream again; resolves when nothing of the old state is under way. False: not the owner. */
+  reload(streamId: string, shard: number): Promise<boolean>
+}
+
+/** Requests in flight in the whole process, per lane: a flood in one never takes the room of another. */
+const PROCESS_BUDGET: Readonly<Record<Lane, number>> = { control: 64, urgent: 256, routine: 128 }
+const RESULT_BATCH = 1_000
+const SWEEP_MS = 5_000
+
+interface Entry {
+  readonly sender: StreamSender
+  readonly shard: number
+  timer?: NodeJS.Timeout
+  dueMs: number
+}
+
+/** Push delivery (RFC 8935): sends for the streams of the delivery shards that this process holds. */
+export function createSender(options: SenderOptions): Sender {
+  const { clock, leases, logger } = options
+  const entries = new Map<string, Entry>()
+  const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
+  const starving: Record<Lane, Set<string>> = { control: new Set(), urgent: new Set(), routine: new Set() }
+  const instruments = senderMetrics(options.metrics)
+  const writers = resultWriters(options)
+  let stopping = false
+  let sweep: NodeJS.Timeout | undefined
+
+  const limits: Record<Lane, number> = {
+    control: Math.max(2, Math.ceil(options.concurrency / 3)),
+    urgent: options.concurrency,
+    routine: Math.max(1, Math.ceil(options.concurrency / 2)),
+  }
+
+  function entryOf(streamId: string, shard: number): Entry {
+    let entry = entries.get(streamId)
+    if (!entry) {
+      entry = { sender: openSender(streamId, shard), shard, dueMs: Number.POSITIVE_INFINITY }
+      entries.set(streamId, entry)
+    }
+    return entry
+  }
+
+  function openSender(streamId: string, shard: number): StreamSender {
+    return createStreamSender({
+      clock,
+      lease: () => (stopping ? undefined : leases.get(shard)),
+      loadTarget: async () => {
+        const target = await options.targets.find(streamId)
+        return target?.method === 'push' ? target : undefined
+      },
+      claim: (limit) => claim(streamId, limit),
+      nextDueMs: () => queueRepository.nextDueMs(options.pools.routine, streamId),
+      attempt: (item, target) => attempt(item, target),
+      writeResult: (lane, result) => writers[lane](result),
+      mayStart(lane) {
+        if (inFlight[lane] < PROCESS_BUDGET[lane]) return true
+        starving[lane].add(streamId)
+        return false
+      },
+      started: (lane) => {
+        inFlight[lane] += 1
+      },
+      ended: (lane) => {
+        inFlight[lane] -= 1
+        feedStarving(lane)
+      },
+      wakeAt: (atMs) => wakeAt(streamId, atMs),
+      attemptTimeoutMs: options.attemptTimeoutMs,
+      limits,
+      onFailing: (reason, failures) =>
+        logger.warn('endpoint.failing', { stream_id: streamId, reason, failures }),
+      onRecovered: () => logger.info('endpoint.recovered', { stream_id: streamId }),
+    })
+  }
+
+  /** Room in the budget goes round by stream: the one that has waited longest is next. */
+  function feedStarving(lane: Lane): void {
+    const [next] = starving[lane]
+    if (next === undefined) return
+    starving[lane].delete(next)
+    entries.get(next)?.sender.pump()
+  }
+
+  function wakeAt(streamId: string, atMs: number): void {
+    const entry = entries.get(streamId)
+    if (!entry || stopping || entry.dueMs <= atMs) return
+    clearTimeout(entry.timer)
+    entry.dueMs = atMs
+    entry.timer = setTimeout(
+      () => {
+        entry.dueMs = Number.POSITIVE_INFINITY
+        entry.sender.wake()
+      },
+      Math.max(1, Math.min(atMs - clock.now(), 3_600_000)),
+    )
+  }
+
+  async function claim(streamId: string, limit: number): Promise<{ due: SendItem[]; stale: OpenDelivery[] }> {
+    const rows = await queueRepository.claimForPush(options.pools.urgent, streamId, limit)
+    const due: SendItem[] = []
+    const stale: OpenDelivery[] = []
+    for (const row of rows) {
+      if (row.superseded) stale.push(row.delivery)
+      else due.push({ ...row.delivery, content: await openContent(row) })
+    }
+    return { due, stale }
+  }
+
+  async function openContent(row: ClaimedDelivery): Promise<EventContent> {
+    // Erased content: the event is still owed, with nothing personal left in it.
+    if (!row.sealedContent) return { subject: { format: 'opaque', id: 'erased' }, claims: {} }
+    return options.openContent(row.day, row.sealedContent)
+  }
+
+  async function attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome> {
+    const began = clock.monotonicMs()
+    const outcome = await tryPush(item, target)
+    const durationMs = clock.monotonicMs() - began
+    instruments.attempts.add({ lane: item.lane, outcome: outcome.class })
+    instruments.duration.observe(durationMs / 1000, { outcome: outcome.class })
+    const line = {
+      stream_id: item.streamId,
+      jti: item.jti,
+      txn: item.txn,
+      lane: item.lane,
+      attempt: item.attempts + 1,
+      outcome: outcome.class,
+      duration_ms: Math.round(durationMs * 10) / 10,
+      ...(outcome.class === 'received' ? {} : { reason: outcome.reason }),
+    }
+    if (outcome.class === 'received') options.received(item)
+    if (outcome.class === 'rejected') logger.warn('delivery.attempted', line)
+    else if (outcome.class === 'failed') logger.info('delivery.attempted', line)
+    else logger.debug('delivery.attempted', line)
+    return outcome
+  }
+
+  async function tryPush(item: SendItem, target: StreamTarget): Promise<AttemptOutcome> {
+    if (!target.endpointUrl)
+      return { class: 'failed', answered: false, reason: 'the stream has no endpoint_url' }
+    try {
+      const body = await options.minter.mint(item, item.content, target)
+      const answer = await options.post({
+        url: target.endpointUrl,
+        method: 'POST',
+        headers: {
+          'content-type': 'application/secevent+jwt',
+          accept: 'application/json',
+          ...(target.authorization ? { authorization: target.authorization } : {}),
+        },
+        body,
+        deadlineMs: options.attemptTimeoutMs,
+        pool: item.lane,
+      })
+      return outcomeOfAnswer(answer, clock.now())
+    } catch (error) {
+      return { class: 'failed', answered: false, reason: describeError(error) }
+    }
+  }
+
+  async function loadShards(shards: readonly number[]): Promise<void> {
+    if (shards.length === 0) return
+    const work = await queueRepository.streamsWithWork(options.pools.urgent, shards)
+    for (const { streamId, shard } of work) {
+      if (leases.get(shard)) entryOf(streamId, shard).sender.wake()
+    }
+  }
+
+  function loadLater(shards: readonly number[]): void {
+    loadShards(shards).catch((error: unknown) => {
+      logger.warn('shards.load_failed', { shards: shards.length, reason: describeError(error) })
+      // The sweep finds them again.
+    })
+  }
+
+  function dropShards(lost: readonly number[]): void {
+    const gone = new Set(lost)
+    for (const [streamId, entry] of entries) {
+      if (!gone.has(entry.shard)) continue
+      clearTimeout(entry.timer)
+      entries.delete(streamId)
+      void entry.sender.stop()
+    }
+  }
+
+  return {
+    name: 'sender',
+    async start() {
+      leases.onChange(({ gained, lost }) => {
+        dropShards(lost)
+        loadLater(gained.map(({ unit }) => unit))
+      })
+      await loadShards([...leases.owned().keys()])
+      // Behind the hints: a row that nobody announced is found within seconds.
+      sweep = setInterval(() => loadLater([...leases.owned().keys()]), SWEEP_MS)
+    },
+    async stop() {
+      clearInterval(sweep)
+      for (const entry of entries.values()) clearTimeout(entry.timer)
+      const stopped = [...entries.values()].map(({ sender }) => sender.stop())
+      await Promise.all(stopped)
+      stopping = true
+      entries.clear()
+    },
+    health: (): Health => ({ ok: true }),
+    offer(streamId, shard, items) {
+      if (stopping || !leases.get(shard)) return false
+      entryOf(streamId, shard).sender.offer(items)
+      return true
+    },
+    wakeShards(shards) {
+      const owned = shards.filter((shard) => leases.get(shard))
+      if (!stopping) loadLater(owned)
+    },
+    async reload(streamId, shard) {
+      if (!leases.get(shard)) return false
+      await entryOf(streamId, shard).sender.reload()
+      return true
+    },
+  }
+}
+
+/** Results gather while the previous flush is under way: one statement for hundreds of attempts. */
+function resultWriters(options: SenderOptions): Record<Lane, (result: DeliveryResult) => Promise<void>> {
+  const writers = {} as Record<Lane, (result: DeliveryResult) => Promise<void>>
+  for (const lane of LANES) {
+    const commit = createGroupCommit<DeliveryResult, void>({
+      maxBatch: RESULT_BATCH,
+      async flush(results) {
+        await resultRepository.write(options.pools[lane], results)
+        return results.map(() => undefined)
+      },
+    })
+    writers[lane] = (result) => commit.add(result)
+  }
+  return writers
+}
+
+function senderMetrics(metrics: Metrics): { attempts: CounterMetric; duration: HistogramMetric } {
+  return {
+    attempts: metrics.counter('firebreak_push_attempts_total', 'Push attempts by outcome class.', [
+      'lane',
+      'outcome',
+    ]),
+    duration: metrics.histogram(
+      'firebreak_push_attempt_seconds',
+      'Duration of a push attempt, signing included.',
+      ['outcome'],
+    ),
+  }
+}

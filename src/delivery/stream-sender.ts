@@ -1,0 +1,381 @@
+import type { Clock } from '../kernel/clock.js'
+import { describeError } from '../kernel/errors.js'
+import { LANES, type Lane } from '../secevent/event.js'
+import type { Lease } from '../storage/leases.js'
+import type { AttemptOutcome } from './attempt-outcome.js'
+import { probeWaitMs, retryWaitMs } from './backoff.js'
+import type { EventContent, OpenDelivery } from './open-delivery.js'
+import { createPendingQueue } from './pending-queue.js'
+import type { DeliveryResult } from './queue-repository.js'
+import type { StreamTarget } from './stream-target-repository.js'
+
+export interface SendItem extends OpenDelivery {
+  readonly content: EventContent
+}
+
+export interface StreamSenderDeps {
+  readonly clock: Clock
+  /** The stream's shard lease; undefined once it is lost. */
+  lease(): Lease | undefined
+  loadTarget(): Promise<StreamTarget | undefined>
+  /** Due rows of this stream, in order, with those that are stale already apart. */
+  claim(limit: number): Promise<{ due: SendItem[]; stale: OpenDelivery[] }>
+  nextDueMs(): Promise<number | undefined>
+  attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
+  /** Resolves when written (or when the lease is gone and the row is another's). */
+  writeResult(lane: Lane, result: DeliveryResult): Promise<void>
+  /** Room in the process-wide budget of this lane. */
+  mayStart(lane: Lane): boolean
+  started(lane: Lane): void
+  ended(lane: Lane): void
+  /** Calls `wake` once the shared clock has reached `atMs`; only the earliest time is kept. */
+  wakeAt(atMs: number): void
+  readonly attemptTimeoutMs: number
+  /** Requests in flight per lane. */
+  readonly limits: Readonly<Record<Lane, number>>
+  onFailing(reason: string, failures: number): void
+  onRecovered(): void
+}
+
+export interface StreamSender {
+  /** Takes rows that fan-out has just queued. */
+  offer(items: readonly SendItem[]): void
+  /** There may be rows in the table, or a time asked for with `wakeAt` has come. */
+  wake(): void
+  /** Starts what may be started. */
+  pump(): void
+  /** Status, endpoint or grants changed: drops what waits, lets attempts end, reads the stream again. */
+  reload(): Promise<void>
+  /** Stops starting; resolves when nothing is under way. */
+  stop(): Promise<void>
+  idle(): boolean
+  /** In flight or waiting in memory. */
+  size(): number
+}
+
+/** Above this the table is the queue: memory stays flat in backlog. */
+const MAX_IN_MEMORY = 500
+const CLAIM_LIMIT = 200
+const PROBES = 2
+const PARK_AFTER_ATTEMPTS = 10
+const PARK_AFTER_MS = 60_000
+/** So many failures in a row mean that the endpoint is down; one refused connection is enough. */
+const DOWN_AFTER_FAILURES = 3
+/** An attempt must end this long before its lease does. */
+const LEASE_MARGIN_MS = 150
+const RENEWAL_WAIT_MS = 250
+const SOON_MS = 20
+
+/**
+ * Sends the SETs of one stream, in the process that holds its shard. Rows come from fan-out in memory or, once
+ * the stream has spilled, only from the table until that is drained.
+ */
+export function createStreamSender(deps: StreamSenderDeps): StreamSender {
+  const queue = createPendingQueue<SendItem>()
+  const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
+  let target: StreamTarget | undefined
+  let targetLoading: Promise<void> | undefined
+  let spilled = true
+  let arrivedWhileClaiming = false
+  let claiming: Promise<void> | undefined
+  let failures = 0
+  let restUntilMs = 0
+  let lastSuccessMs = 0
+  let stopped = false
+  let writing = 0
+  const onQuiet: (() => void)[] = []
+
+  const underWay = () => inFlight.control + inFlight.urgent + inFlight.routine
+  const isDown = () => failures >= DOWN_AFTER_FAILURES
+
+  function settleQuiet(): void {
+    if (underWay() > 0 || writing > 0 || claiming) return
+    for (const resolve of onQuiet.splice(0)) resolve()
+  }
+
+  function quiet(): Promise<void> {
+    return new Promise((resolve) => {
+      onQuiet.push(resolve)
+      settleQuiet()
+    })
+  }
+
+  function accept(items: readonly SendItem[]): void {
+    for (const item of items) {
+      for (const stale of queue.push(item)) supersede(stale)
+    }
+  }
+
+  function supersede(item: OpenDelivery): void {
+    const lease = deps.lease()
+    if (!lease) return
+    write(item, {
+      streamId: item.streamId,
+      eventId: item.eventId,
+      shard: item.shard,
+      epoch: lease.epoch,
+      outcome: 'superseded',
+      attempts: item.attempts,
+      deliveredAtMs: null,
+      receivedAtMs: null,
+    })
+  }
+
+  function write(item: OpenDelivery, result: DeliveryResult): void {
+    writing += 1
+    void deps
+      .writeResult(item.lane, result)
+      .catch(() => {
+        // The row is still in the table: whoever holds the shard sends it again, under the same jti.
+        spilled = true
+      })
+      .finally(() => {
+        writing -= 1
+        queue.settle(item.eventId)
+        settleQuiet()
+        pump()
+      })
+  }
+
+  /** Loads the stream once; gone or not sending means that nothing may wait in memory. */
+  function ensureTarget(): boolean {
+    if (target) return target.sending
+    if (targetLoading) return false
+    targetLoading = deps
+      .loadTarget()
+      .then((loaded) => {
+        target = loaded
+        if (loaded?.sending) pump()
+        else queue.clear()
+      })
+      .catch(() => {
+        deps.wakeAt(deps.clock.now() + 500)
+      })
+      .finally(() => {
+        targetLoading = undefined
+      })
+    return false
+  }
+
+  function pump(): void {
+    if (stopped || !deps.lease()) return
+    if (!ensureTarget() || !target) return
+    if (isDown()) {
+      probe()
+      return
+    }
+    if (!hasTimeToSend()) return
+    for (const lane of LANES) {
+      while (inFlight[lane] < deps.limits[lane] && deps.mayStart(lane)) {
+        const item = queue.take(lane)
+        if (!item) break
+        start(item, target)
+      }
+    }
+    if (spilled && queue.waiting() < CLAIM_LIMIT / 2) claim(CLAIM_LIMIT)
+  }
+
+  /** An attempt starts only with more lease left than its deadline; else it waits for the next renewal. */
+  function hasTimeToSend(): boolean {
+    const lease = deps.lease()
+    if (!lease) return false
+    const leftMs = lease.endsAtMonotonicMs - deps.clock.monotonicMs()
+    if (leftMs > deps.attemptTimeoutMs + LEASE_MARGIN_MS) return true
+    deps.wakeAt(deps.clock.now() + RENEWAL_WAIT_MS)
+    return false
+  }
+
+  /** Two tries at an endpoint that is down, most urgent first: two, because the first may itself be the trouble. */
+  function probe(): void {
+    if (underWay() > 0 || claiming) return
+    const now = deps.clock.now()
+    if (now < restUntilMs) {
+      deps.wakeAt(restUntilMs)
+      return
+    }
+    if (queue.waiting() === 0) {
+      claim(CLAIM_LIMIT)
+      return
+    }
+    if (!target || !hasTimeToSend()) return
+    const probes: SendItem[] = []
+    for (const lane of LANES) {
+      while (probes.length < PROBES && deps.mayStart(lane)) {
+        const item = queue.take(lane)
+        if (!item) break
+        probes.push(item)
+      }
+    }
+    for (const item of probes) start(item, target)
+  }
+
+  function claim(limit: number): void {
+    if (claiming) {
+      arrivedWhileClaiming = true
+      return
+    }
+    arrivedWhileClaiming = false
+    queue.hold()
+    claiming = deps
+      .claim(limit)
+      .then(async ({ due, stale }) => {
+        for (const item of stale) if (!queue.has(item.eventId)) supersede(item)
+        const fresh = due.filter((item) => !queue.has(item.eventId))
+        accept(fresh)
+        // A short page means that the table holds nothing more that is due, unless rows came meanwhile.
+        if (due.length + stale.length < limit && !arrivedWhileClaiming) {
+          spilled = false
+          await scheduleNextDue()
+        } else if (fresh.length === 0 && stale.length === 0) {
+          deps.wakeAt(deps.clock.now() + 50)
+        }
+      })
+      .catch(() => {
+        spilled = true
+        deps.wakeAt(deps.clock.now() + 500)
+      })
+      .finally(() => {
+        claiming = undefined
+        queue.release()
+        settleQuiet()
+        if (queue.waiting() > 0 || spilled) pump()
+      })
+  }
+
+  async function scheduleNextDue(): Promise<void> {
+    const due = await deps.nextDueMs()
+    if (due !== undefined) deps.wakeAt(Math.max(due, deps.clock.now() + SOON_MS))
+  }
+
+  function start(item: SendItem, to: StreamTarget): void {
+    inFlight[item.lane] += 1
+    deps.started(item.lane)
+    const sentAtMs = deps.clock.now()
+    deps
+      .attempt(item, to)
+      .catch(
+        (error: unknown): AttemptOutcome => ({
+          class: 'failed',
+          answered: false,
+          reason: describeError(error),
+        }),
+      )
+      .then((outcome) => finish(item, sentAtMs, outcome))
+      .finally(() => {
+        inFlight[item.lane] -= 1
+        deps.ended(item.lane)
+        settleQuiet()
+        pump()
+      })
+      .catch(() => {})
+  }
+
+  function finish(item: SendItem, sentAtMs: number, outcome: AttemptOutcome): void {
+    const now = deps.clock.now()
+    queue.finish(item)
+    const lease = deps.lease()
+    if (!lease) {
+      queue.settle(item.eventId)
+      return
+    }
+    const attempts = item.attempts + 1
+    const base = {
+      streamId: item.streamId,
+      eventId: item.eventId,
+      shard: item.shard,
+      epoch: lease.epoch,
+      attempts,
+      deliveredAtMs: sentAtMs,
+      receivedAtMs: null,
+    }
+    if (outcome.class === 'received') {
+      succeed(now)
+      write(item, { ...base, outcome: 'received', receivedAtMs: now })
+    } else if (outcome.class === 'rejected') {
+      // The endpoint works: it refused this one SET.
+      succeed(now)
+      write(item, { ...base, outcome: 'park', code: outcome.code, failure: outcome.reason })
+    } else {
+      fail(item, base, outcome, now)
+    }
+  }
+
+  function succeed(now: number): void {
+    lastSuccessMs = now
+    const wasDown = isDown()
+    failures = 0
+    restUntilMs = 0
+    if (!wasDown) return
+    spilled = true
+    deps.onRecovered()
+  }
+
+  function fail(
+    item: SendItem,
+    base: Omit<DeliveryResult, 'outcome'>,
+    outcome: Extract<AttemptOutcome, { class: 'failed' }>,
+    now: number,
+  ): void {
+    const urgent = item.lane !== 'routine'
+    const othersSucceed = lastSuccessMs > item.queuedAtMs && now - lastSuccessMs < PARK_AFTER_MS
+    const isOld = base.attempts >= PARK_AFTER_ATTEMPTS || now - item.queuedAtMs > PARK_AFTER_MS
+    if (othersSucceed && isOld && base.attempts > 1) {
+      write(item, { ...base, outcome: 'park', code: 'keeps_failing', failure: outcome.reason })
+      return
+    }
+    failures = outcome.answered ? failures + 1 : Math.max(failures + 1, DOWN_AFTER_FAILURES)
+    let nextAttemptAtMs = now + Math.max(retryWaitMs(base.attempts, urgent), outcome.retryAfterMs ?? 0)
+    if (isDown()) {
+      const rest = probeWaitMs(failures - DOWN_AFTER_FAILURES + 1, urgent)
+      restUntilMs = now + Math.max(rest, outcome.retryAfterMs ?? 0)
+      // The endpoint sets the pace: whatever waits is due at the next probe.
+      nextAttemptAtMs = Math.min(nextAttemptAtMs, restUntilMs)
+      spilled = true
+      queue.clear()
+      deps.onFailing(outcome.reason, failures)
+    }
+    write(item, { ...base, outcome: 'retry', nextAttemptAtMs, failure: outcome.reason })
+    deps.wakeAt(nextAttemptAtMs)
+  }
+
+  return {
+    offer(items) {
+      if (stopped) return
+      const direct = items.filter((item) => item.effect !== 'loosens')
+      // A loosening row always comes through the table, where a newer tightening event is seen (a fan-out of
+      // another lane may have committed in between).
+      const isDirect = !spilled && !isDown() && queue.waiting() + items.length <= MAX_IN_MEMORY
+      if (isDirect) accept(direct)
+      if (!isDirect || direct.length < items.length) {
+        spilled = true
+        if (claiming) arrivedWhileClaiming = true
+      }
+      pump()
+    },
+    wake() {
+      spilled = true
+      if (claiming) arrivedWhileClaiming = true
+      pump()
+    },
+    pump,
+    async reload() {
+      queue.clear()
+      target = undefined
+      stopped = true
+      await quiet()
+      stopped = false
+      failures = 0
+      restUntilMs = 0
+      spilled = true
+      pump()
+    },
+    async stop() {
+      stopped = true
+      queue.clear()
+      await quiet()
+    },
+    idle: () =>
+      underWay() === 0 && writing === 0 && !claiming && queue.waiting() === 0 && !isDown() && !spilled,
+    size: () => underWay() + queue.waiting(),
+  }
+}

@@ -1,0 +1,65 @@
+import { type Database, sqlRows } from '../storage/database.js'
+import { authorizationContext } from '../streams/stream.js'
+
+/** Where and how the SETs of one stream go; read only, `streams` and `receivers` have their own writers. */
+export interface StreamTarget {
+  readonly streamId: string
+  readonly receiverId: string
+  readonly shard: number
+  readonly version: number
+  readonly method: 'push' | 'poll'
+  readonly endpointUrl: string | undefined
+  /** Value of the Authorization header, opened; undefined: send none. */
+  readonly authorization: string | undefined
+  readonly audience: string
+  readonly alg: 'RS256' | 'ES256'
+  /** False while paused, disabled, or the receiver is disabled. */
+  readonly sending: boolean
+}
+
+interface TargetRow {
+  stream_id: string
+  receiver_id: string
+  shard: number
+  version: number
+  delivery_method: 'push' | 'poll'
+  endpoint_url: string | null
+  authorization_wrapped: Buffer | null
+  audience: string
+  signing_alg: 'RS256' | 'ES256'
+  sending: boolean
+}
+
+/** @param openSecret opens a sealed authorization header (KeyService.open) */
+export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, context: string) => Buffer) {
+  return {
+    /** Undefined when the stream is gone. */
+    async find(streamId: string): Promise<StreamTarget | undefined> {
+      const [row] = await sqlRows<TargetRow>(
+        db,
+        `select s.stream_id, s.receiver_id, s.shard, s.version, s.delivery_method, s.endpoint_url,
+           s.authorization_wrapped, r.audience, r.signing_alg,
+           r.enabled and (s.status = 'enabled' or s.status_by <> 'receiver') as sending
+         from streams s join receivers r on r.id = s.receiver_id where s.stream_id = ?`,
+        [streamId],
+      )
+      if (!row) return undefined
+      return {
+        streamId: row.stream_id,
+        receiverId: row.receiver_id,
+        shard: row.shard,
+        version: row.version,
+        method: row.delivery_method,
+        endpointUrl: row.endpoint_url ?? undefined,
+        authorization: row.authorization_wrapped
+          ? openSecret(row.authorization_wrapped, authorizationContext(row.stream_id)).toString('utf8')
+          : undefined,
+        audience: row.audience,
+        alg: row.signing_alg,
+        sending: row.sending,
+      }
+    },
+  }
+}
+
+export type StreamTargets = ReturnType<typeof createStreamTargets>

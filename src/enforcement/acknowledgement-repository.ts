@@ -1,0 +1,123 @@
+import type { Database } from '../storage/database.js'
+import { runSql, sql } from './sql-fragment.js'
+
+export type AcknowledgementStatus = 'applied' | 'failed' | 'not_applicable'
+
+/** One entry of a report, as the hub received it. */
+export interface Acknowledgement {
+  receiverId: string
+  jti: string
+  /** The event's day, from the jti: `YYYY-MM-DD`. */
+  day: string
+  streamId?: string
+  status: AcknowledgementStatus
+  replica: string
+  reason?: string
+  streamsCut?: number
+  /** Shared clock, ms. */
+  reportedAtMs: number
+}
+
+/** One delivery that an entry speaks of. */
+export interface AcknowledgedDelivery {
+  /** Place of the entry in the batch. */
+  index: number
+  streamId: string
+  eventId: string
+  eventType: string
+  acceptedAtMs: number
+  expects: number
+  /** False: this status of this replica was there already. */
+  inserted: boolean
+}
+
+interface Row {
+  ord: number
+  stream_id: string
+  event_id: string
+  type: string
+  accepted_ms: number
+  expects: number
+  inserted: boolean
+}
+
+/**
+ * Sole writer of `acknowledgements`; also marks `latency_dirty_hours`. One statement for a whole batch: it looks
+ * the deliveries up where they stand now (open, finished or parked), so one that moves meanwhile is seen once.
+ */
+export function createAcknowledgementRepository(db: Database) {
+  return {
+    async record(entries: readonly Acknowledgement[]): Promise<AcknowledgedDelivery[]> {
+      if (entries.length === 0) return []
+      const rows = await runSql<Row>(db, recordStatement(entries))
+      return rows.map((row) => ({
+        index: row.ord - 1,
+        streamId: row.stream_id,
+        eventId: row.event_id,
+        eventType: row.type,
+        acceptedAtMs: row.accepted_ms,
+        expects: row.expects,
+        inserted: row.inserted,
+      }))
+    },
+  }
+}
+
+export type AcknowledgementRepository = ReturnType<typeof createAcknowledgementRepository>
+
+function recordStatement(entries: readonly Acknowledgement[]) {
+  const column = (read: (entry: Acknowledgement) => unknown) => entries.map(read)
+  const days = [...new Set(column((entry) => entry.day))]
+  // Literal days prune the partitions when planning; a day without a partition can hold no delivery.
+  return sql`
+    with days as materialized (
+      select day from unnest(${days}::date[]) day
+      where to_regclass('acknowledgements_' || to_char(day, 'YYYYMMDD')) is not null
+    ), asked as materialized (
+      select a.* from unnest(
+        ${column((e) => e.jti)}::text[], ${column((e) => e.receiverId)}::uuid[], ${column((e) => e.day)}::date[],
+        ${column((e) => e.streamId ?? null)}::uuid[], ${column((e) => e.status)}::text[],
+        ${column((e) => e.replica)}::text[], ${column((e) => e.reason ?? null)}::text[],
+        ${column((e) => e.streamsCut ?? null)}::int[], ${column((e) => e.reportedAtMs)}::float8[]
+      ) with ordinality a(jti, receiver_id, day, wanted_stream_id, status, replica, reason, streams_cut, reported_ms, ord)
+      join days using (day)
+    ), found as materialized (
+      select a.*, d.stream_id, d.event_id, d.type, d.accepted_at, d.expects from asked a cross join lateral (
+        select stream_id, event_id, day, receiver_id, type, accepted_at, expects from deliveries
+          where jti = a.jti and day = a.day and day = any(${days}::date[]) and outcome <> 'superseded'
+        union all
+        select stream_id, event_id, day, receiver_id, type, accepted_at, expects from delivery_queue where jti = a.jti
+        union all
+        select (delivery ->> 'stream_id')::uuid, (delivery ->> 'event_id')::uuid, (delivery ->> 'day')::date,
+            (delivery ->> 'receiver_id')::uuid, delivery ->> 'type', (delivery ->> 'accepted_at')::timestamptz,
+            (delivery ->> 'expects')::smallint
+          from parked where kind = 'delivery' and resolved_at is null and delivery ->> 'jti' = a.jti
+      ) d
+      where d.receiver_id = a.receiver_id and d.day = a.day
+        and (a.wanted_stream_id is null or a.wanted_stream_id = d.stream_id)
+    ), fresh as (
+      -- In key order: two processes that record the same entries must not wait for each other in a ring.
+      insert into acknowledgements
+        (stream_id, event_id, day, receiver_id, jti, stage, status, replica, reason, streams_cut, reported_at)
+      select distinct on (stream_id, event_id, status, replica)
+        stream_id, event_id, day, receiver_id, jti, 'applied', status, replica, reason, streams_cut,
+        to_timestamp(reported_ms / 1000)
+      from found order by stream_id, event_id, status, replica, ord
+      on conflict do nothing
+      returning stream_id, event_id, status, replica
+    ), dirty as (
+      -- The update takes the row's lock: a fold under way cannot remove a mark that it has not counted.
+      insert into latency_dirty_hours (hour)
+      select distinct date_trunc('hour', f.accepted_at, 'UTC') from found f join fresh using (stream_id, event_id, status, replica)
+        where f.accepted_at < date_trunc('hour', clock_timestamp(), 'UTC')
+        order by 1
+      on conflict (hour) do update set marked_at = clock_timestamp()
+    )
+    select f.ord, f.stream_id, f.event_id, f.type, f.expects,
+      extract(epoch from f.accepted_at)::float8 * 1000 as accepted_ms,
+      -- Of two entries of this batch that say the same, only the first is new.
+      n.stream_id is not null and f.ord = min(f.ord) over (
+        partition by f.stream_id, f.event_id, f.status, f.replica) as inserted
+    from found f left join fresh n using (stream_id, event_id, status, replica)
+    order by f.ord`
+}

@@ -1,0 +1,101 @@
+import type { Clock } from '../kernel/clock.js'
+import { createGroupCommit } from '../kernel/group-commit.js'
+import type {
+  AcknowledgedDelivery,
+  Acknowledgement,
+  AcknowledgementRepository,
+  AcknowledgementStatus,
+} from './acknowledgement-repository.js'
+import type { RevocationMetrics } from './revocation-metrics.js'
+
+/** What a point reports about one SET. */
+export interface AcknowledgementEntry {
+  jti: string
+  streamId?: string
+  status: AcknowledgementStatus
+  replica?: string
+  reason?: string
+  streamsCut?: number
+}
+
+export type AcknowledgementResult = 'recorded' | 'repeat' | 'unknown'
+
+export interface AcknowledgementService {
+  /**
+   * Records one point's report; answers one result per entry, in order. What the receiver was never to get,
+   * another receiver's jti included, is `unknown`.
+   */
+  acknowledge(receiverId: string, entries: readonly AcknowledgementEntry[]): Promise<AcknowledgementResult[]>
+}
+
+const MAX_BATCH = 2_000
+
+export function createAcknowledgementService(options: {
+  repository: AcknowledgementRepository
+  clock: Clock
+  metrics: RevocationMetrics
+}): AcknowledgementService {
+  const { repository, clock, metrics } = options
+
+  async function flush(batch: Acknowledgement[]): Promise<AcknowledgementResult[]> {
+    const found = await repository.record(batch)
+    const results = settle(batch.length, found)
+    observe(batch, found, results)
+    return results
+  }
+
+  function observe(
+    batch: readonly Acknowledgement[],
+    found: readonly AcknowledgedDelivery[],
+    results: readonly AcknowledgementResult[],
+  ): void {
+    for (const delivery of found) {
+      const entry = batch[delivery.index]
+      if (delivery.inserted && entry?.status === 'applied' && results[delivery.index] === 'recorded') {
+        metrics.resolved('applied', delivery.eventType, entry.reportedAtMs - delivery.acceptedAtMs)
+      }
+    }
+  }
+
+  const commits = createGroupCommit<Acknowledgement, AcknowledgementResult>({ maxBatch: MAX_BATCH, flush })
+
+  return {
+    async acknowledge(receiverId, entries) {
+      const reportedAtMs = clock.now()
+      const results = await Promise.all(
+        entries.map(async (entry): Promise<AcknowledgementResult> => {
+          const day = dayOfJti(entry.jti)
+          if (!day) return 'unknown'
+          return commits.add({ ...entry, receiverId, day, replica: entry.replica ?? '', reportedAtMs })
+        }),
+      )
+      for (const result of ['recorded', 'repeat', 'unknown'] as const) {
+        metrics.acknowledged(result, results.filter((each) => each === result).length)
+      }
+      return results
+    },
+  }
+}
+
+/**
+ * Two entries of one batch may say the same of the same delivery: the first is recorded, the next is a repeat.
+ * An entry that counts for several streams is recorded when it is new for any of them.
+ */
+function settle(length: number, found: readonly AcknowledgedDelivery[]): AcknowledgementResult[] {
+  const results: AcknowledgementResult[] = new Array(length).fill('unknown')
+  for (const delivery of found) {
+    if (delivery.inserted) results[delivery.index] = 'recorded'
+    else if (results[delivery.index] === 'unknown') results[delivery.index] = 'repeat'
+  }
+  return results
+}
+
+/** A jti of ours starts with its event's day, `<yyyymmdd>-`; anything else cannot be ours. */
+function dayOfJti(jti: string): string | undefined {
+  const match = /^(20\d{2})(\d{2})(\d{2})-[A-Za-z0-9_-]{1,64}$/.exec(jti)
+  if (!match) return undefined
+  const day = `${match[1]}-${match[2]}-${match[3]}`
+  const ms = Date.parse(`${day}T00:00:00Z`)
+  // 20260231 parses in some engines as 3 March: only a day that reads back is one.
+  return Number.isFinite(ms) && new Date(ms).toISOString().startsWith(day) ? day : undefined
+}

@@ -1,0 +1,70 @@
+import { InvalidRequest } from '../kernel/errors.js'
+import { parseQuery } from './validate.js'
+
+/** A list as every `/v1` route answers it; `next` is null on the last page. */
+export interface Page<T> {
+  items: T[]
+  next: string | null
+}
+
+export interface PageRequest {
+  limit: number
+  /** Sort keys of the last item of the page before; absent on the first page. */
+  after?: string[]
+}
+
+/** Properties to spread into a list route's own query schema. */
+export const PAGE_PROPERTIES = {
+  limit: { type: 'integer', minimum: 1, maximum: 1000 },
+  cursor: { type: 'string', maxLength: 1000 },
+} as const
+
+const PAGE_SCHEMA = { type: 'object', properties: PAGE_PROPERTIES } as const
+
+/**
+ * Reads `limit` (1 to 1000) and `cursor` from a query.
+ * @param keys how many sort keys the list's cursor holds
+ */
+export function parsePage(query: unknown, keys: number, defaultLimit = 100): PageRequest {
+  const { limit, cursor } = parseQuery<{ limit?: number; cursor?: string }>(PAGE_SCHEMA, query)
+  const request: PageRequest = { limit: limit ?? defaultLimit }
+  if (cursor !== undefined) request.after = decodeCursor(cursor, keys)
+  return request
+}
+
+/**
+ * Makes the answer from `limit + 1` rows that were asked for: the extra row only shows that more follow.
+ * @param keysOf the sort keys of a row, as text
+ */
+export function toPage<R, T>(
+  rows: readonly R[],
+  limit: number,
+  use: { keysOf(row: R): string[]; render(row: R): T },
+): Page<T> {
+  const shown = rows.slice(0, limit)
+  const last = rows.length > limit ? shown.at(-1) : undefined
+  return {
+    items: shown.map((row) => use.render(row)),
+    next: last === undefined ? null : encodeCursor(use.keysOf(last)),
+  }
+}
+
+/** Opaque to callers, not secret and not trusted: each list checks the keys it gets back. */
+export function encodeCursor(keys: readonly string[]): string {
+  return Buffer.from(JSON.stringify(keys)).toString('base64url')
+}
+
+/** @throws InvalidRequest when the text is not a cursor of this many keys */
+export function decodeCursor(cursor: string, keys: number): string[] {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString())
+    if (Array.isArray(value) && value.length === keys && value.every(isKey)) return value
+  } catch {
+    // Not JSON: the same answer as any other text that no page gave out.
+  }
+  throw new InvalidRequest('The cursor was not given by this list; leave it out to start from the beginning.')
+}
+
+function isKey(value: unknown): value is string {
+  return typeof value === 'string' && !value.includes('\0')
+}

@@ -1,0 +1,71 @@
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
+import addFormats from 'ajv-formats'
+import { InvalidRequest } from '../kernel/errors.js'
+
+const bodies = new Ajv({ allErrors: true, allowUnionTypes: true })
+// Query strings are text: numbers and booleans are read out of it.
+const queries = new Ajv({ allErrors: true, allowUnionTypes: true, coerceTypes: true })
+addFormats.default(bodies)
+addFormats.default(queries)
+
+const compiled = new Map<Ajv, WeakMap<object, ValidateFunction>>([
+  [bodies, new WeakMap()],
+  [queries, new WeakMap()],
+])
+
+/**
+ * Checks a parsed JSON body against a JSON Schema (draft 7). The schema is compiled once, so pass a constant.
+ * @throws InvalidRequest that names everything that is wrong, not only the first
+ */
+export function parseBody<T>(schema: object, body: unknown): T {
+  if (body === undefined) throw new InvalidRequest('The request has no body; send one JSON object.')
+  return check<T>(bodies, schema, body)
+}
+
+/** Checks `req.query`; numbers and booleans of the schema are read from text. @throws InvalidRequest */
+export function parseQuery<T>(schema: object, query: unknown): T {
+  return check<T>(queries, schema, { ...(query as object) })
+}
+
+function check<T>(ajv: Ajv, schema: object, value: unknown): T {
+  const cache = compiled.get(ajv) as WeakMap<object, ValidateFunction>
+  let validate = cache.get(schema)
+  if (!validate) {
+    validate = ajv.compile(schema)
+    cache.set(schema, validate)
+  }
+  if (!validate(value)) throw new InvalidRequest(describeErrors(validate.errors ?? []))
+  return value as T
+}
+
+/** One sentence for all errors, each naming the member: `name is required; grants.colour is not known here`. */
+function describeErrors(errors: readonly ErrorObject[]): string {
+  const texts = errors.map(describe).filter((text) => text !== undefined)
+  return `${[...new Set(texts)].slice(0, 20).join('; ')}.`
+}
+
+function describe(error: ErrorObject): string | undefined {
+  const place = error.instancePath.slice(1).replaceAll('/', '.').replaceAll('~1', '/').replaceAll('~0', '~')
+  const name = place || 'the body'
+  const member = (key: unknown) => clip(place ? `${place}.${key}` : String(key))
+  switch (error.keyword) {
+    case 'required':
+      return `${member(error.params.missingProperty)} is required`
+    case 'additionalProperties':
+      return `${member(error.params.additionalProperty)} is not known here`
+    case 'enum':
+      return `${clip(name)} must be one of ${(error.params.allowedValues as unknown[]).join(', ')}`
+    case 'const':
+      return `${clip(name)} must be ${JSON.stringify(error.params.allowedValue)}`
+    case 'if':
+      // Says only that a condition held; the errors beside it say what is wrong.
+      return undefined
+    default:
+      return `${clip(name)} ${error.message ?? 'is not valid'}`
+  }
+}
+
+/** A caller's own member name comes back to it, but not megabytes of it. */
+function clip(text: string): string {
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text
+}

@@ -1,0 +1,119 @@
+import { readFileSync } from 'node:fs'
+import type { Config } from './config/config.js'
+import type { EventLog, SlotOwnership, TransactionalLog } from './eventlog/event-log.js'
+import { createFailoverEventLog } from './eventlog/failover-event-log.js'
+import { createKafkaEventLog } from './eventlog/kafka-event-log.js'
+import { createLogRelay } from './eventlog/log-relay.js'
+import { createPostgresEventLog } from './eventlog/postgres-event-log.js'
+import { createRecordCodec } from './eventlog/record-codec.js'
+import type { Clock } from './kernel/clock.js'
+import { StartupError } from './kernel/errors.js'
+import type { Logger } from './kernel/logger.js'
+import type { Metrics } from './kernel/metrics.js'
+import type { Worker } from './kernel/worker.js'
+import type { KeyService } from './keys/key-service.js'
+import type { Lane } from './secevent/event.js'
+import type { Database } from './storage/database.js'
+import type { Notifier } from './storage/notifier.js'
+
+const DAY_MS = 86_400_000
+
+export interface HubEventLog {
+  readonly log: EventLog
+  /** What the hub itself decides goes through Postgres, whatever log is configured. */
+  readonly transactional: TransactionalLog
+  /** Copies what went through Postgres to Kafka, for other readers. */
+  readonly relay: Worker | undefined
+}
+
+export interface OpenEventLogOptions {
+  readonly config: Config
+  readonly issuer: string
+  readonly pools: Readonly<Record<Lane | 'api', Database>>
+  readonly slots: SlotOwnership
+  readonly notifier: Notifier
+  readonly keys: KeyService
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly metrics: Metrics
+  /** One process copies to Kafka. */
+  readonly relayLease: SlotOwnership
+}
+
+/** The Postgres log, or with KAFKA_BROKERS both behind a breaker. */
+export function openEventLog(options: OpenEventLogOptions): HubEventLog {
+  const { config, pools, slots, notifier, clock, logger, metrics } = options
+  const codec = createRecordCodec({
+    keys: options.keys,
+    issuer: options.issuer,
+    clock,
+    maxAgeMs: config.dedupeWindowDays * DAY_MS,
+  })
+  const usesKafka = config.kafkaBrokers.length > 0
+  const postgres = createPostgresEventLog({
+    pools,
+    slots,
+    notifier,
+    codec,
+    clock,
+    logger,
+    metrics,
+    keepForRelay: usesKafka,
+  })
+  if (!usesKafka) return { log: postgres, transactional: postgres, relay: undefined }
+  const kafka = createKafkaEventLog({
+    ...kafkaConnection(config),
+    topicPrefix: config.kafkaTopicPrefix,
+    partitions: config.kafkaPartitions,
+    replication: config.kafkaReplication,
+    answerTimeoutMs: config.kafkaTimeoutMs,
+    codec,
+    clock,
+    logger,
+    metrics,
+  })
+  const log = createFailoverEventLog({
+    kafka,
+    postgres,
+    codec,
+    db: pools.api,
+    clock,
+    logger,
+    metrics,
+  })
+  const relay = createLogRelay({ db: pools.api, kafka, lease: options.relayLease, logger, metrics })
+  return { log, transactional: postgres, relay }
+}
+
+function kafkaConnection(config: Config) {
+  return {
+    brokers: config.kafkaBrokers,
+    ...(config.kafkaSsl ? { ssl: kafkaTls(config) } : {}),
+    ...(config.kafkaSaslMechanism
+      ? {
+          sasl: {
+            mechanism: config.kafkaSaslMechanism,
+            username: config.kafkaSaslUsername as string,
+            password: config.kafkaSaslPassword as string,
+          },
+        }
+      : {}),
+  }
+}
+
+function kafkaTls(config: Config) {
+  return {
+    ...(config.kafkaSslCaFile ? { ca: readSetting('KAFKA_SSL_CA_FILE', config.kafkaSslCaFile) } : {}),
+    ...(config.kafkaSslCertFile ? { cert: readSetting('KAFKA_SSL_CERT_FILE', config.kafkaSslCertFile) } : {}),
+    ...(config.kafkaSslKeyFile ? { key: readSetting('KAFKA_SSL_KEY_FILE', config.kafkaSslKeyFile) } : {}),
+  }
+}
+
+/** @throws StartupError that names the setting */
+export function readSetting(name: string, file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (cause) {
+    throw new StartupError(`${name}: cannot read ${file}; name a readable PEM file.`, { cause })
+  }
+}

@@ -1,0 +1,341 @@
+import { rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { createAuditLog } from './audit/audit-log.js'
+import { createAuditSealer } from './audit/audit-sealer.js'
+import { createAttemptLimiter } from './auth/attempt-limiter.js'
+import { ensureFirstAdmin } from './auth/first-admin.js'
+import { type Config, issuerOf } from './config/config.js'
+import { createDelivery, exposeBacklog } from './delivery/delivery-service.js'
+import { createLatencyFolder } from './enforcement/latency-folder.js'
+import { createLatencyHistogramRepository } from './enforcement/latency-histogram-repository.js'
+import { createRevocationMetrics } from './enforcement/revocation-metrics.js'
+import { createManagementApp, type Readiness } from './http/management.js'
+import { createHttpServer, type HttpServer } from './http/server.js'
+import { openEventLog } from './hub-event-log.js'
+import { createRoutes } from './hub-routes.js'
+import { openStorage } from './hub-storage.js'
+import { createClock } from './kernel/clock.js'
+import { describeError } from './kernel/errors.js'
+import { createEventIds, newId } from './kernel/ids.js'
+import type { Logger } from './kernel/logger.js'
+import { createMetrics } from './kernel/metrics.js'
+import type { Worker } from './kernel/worker.js'
+import { eraseContentKeys } from './keys/data-keys.js'
+import { createKeyService } from './keys/key-service.js'
+import { createOutgoing } from './outgoing/outgoing.js'
+import { LANES } from './secevent/event.js'
+import { EVENTS_SUPPORTED } from './secevent/event-types.js'
+import { createClockSync } from './storage/clock-sync.js'
+import { checkDatabase } from './storage/database-check.js'
+import { createLeases, type LeaseSet } from './storage/leases.js'
+import { migrate } from './storage/migrator.js'
+import { createNotifier } from './storage/notifier.js'
+import { createUpkeep } from './storage/partitions.js'
+import { createStreamMatcher } from './streams/stream-matching.js'
+import { createStreamRepository } from './streams/stream-repository.js'
+
+export interface Hub {
+  readonly url: string
+  readonly managementUrl: string
+  /** Where the data are, for a person. */
+  readonly dataDescribed: string
+  /** The first admin's token, when this start made it. To be shown once. */
+  readonly firstAdminToken: string | undefined
+  /** Drains: no new requests, work in flight ends, then Postgres stops. */
+  stop(): Promise<void>
+}
+
+export interface StartHubOptions {
+  readonly config: Config
+  readonly logger: Logger
+  onProgress(text: string): void
+  /** The hub cannot go on: end the process. */
+  onFatal(error: Error): void
+}
+
+/**
+ * Wires all rooms and starts them, in the order they need each other.
+ * @throws HubError (StartupError, InvalidConfig) with one clear text
+ */
+export async function startHub(options: StartHubOptions): Promise<Hub> {
+  const { config, logger } = options
+  const issuer = issuerOf(config)
+  const processId = newId()
+  const clock = createClock()
+  const metrics = createMetrics({ processMetrics: true })
+  const has = (role: Config['roles'][number]) => config.roles.includes(role)
+
+  const storage = await openStorage({
+    config,
+    logger,
+    onProgress: options.onProgress,
+    onLost: options.onFatal,
+  })
+  const started: Worker[] = []
+  const start = async (worker: Worker): Promise<void> => {
+    await worker.start()
+    started.push(worker)
+  }
+
+  /** The reverse of the start: what takes requests first, what they need last. */
+  async function stop(): Promise<void> {
+    for (const worker of started.splice(0).reverse()) {
+      try {
+        await worker.stop()
+      } catch (error) {
+        logger.warn('worker.stop_failed', { worker: worker.name, reason: describeError(error) })
+      }
+    }
+    await storage.close()
+  }
+
+  try {
+    const { pools } = storage
+    const { applied } = await migrate(pools.api)
+    if (applied.length > 0) logger.info('database.migrated', { applied })
+    const clockSync = createClockSync({ db: pools.api, clock, metrics, logger })
+    await clockSync.syncOnce()
+    const keys = await createKeyService({
+      db: pools.api,
+      logger,
+      ...(config.firebreakMasterKey ? { masterKey: Buffer.from(config.firebreakMasterKey, 'base64') } : {}),
+    })
+    const audit = createAuditLog()
+    const firstAdminToken = await ensureFirstAdmin({
+      db: pools.api,
+      audit,
+      logger,
+      given: config.firebreakAdminToken,
+    })
+    const notifier = createNotifier({ url: storage.listenUrl, logger })
+    const leases = (kind: string, units: number): LeaseSet =>
+      createLeases({ db: pools.api, kind, units, processId, clock, logger })
+    const shards = leases('delivery', 256)
+    const slots = leases('fanout', 64)
+    const relayLease = leases('log-relay', 1)
+    const sealerLease = leases('audit-sealer', 1)
+    const folderLease = leases('latency-folder', 1)
+    const upkeepLease = leases('upkeep', 1)
+
+    const { log, transactional, relay } = openEventLog({
+      config,
+      issuer,
+      pools,
+      slots,
+      notifier,
+      keys,
+      clock,
+      logger,
+      metrics,
+      relayLease,
+    })
+    const outgoing = createOutgoing({
+      allowedNetworks: config.firebreakAllowedNetworks,
+      // No registered URL may lead to the hub's own stores, even on an allowed network.
+      refusedPorts: ownPorts(config, storage.listenUrl),
+      metrics,
+      logger,
+    })
+    const revocation = createRevocationMetrics(metrics, EVENTS_SUPPORTED)
+    const streams = createStreamRepository(pools.api)
+    const delivery = createDelivery({
+      pools,
+      leases: shards,
+      hints: notifier,
+      keys,
+      match: createStreamMatcher({
+        hmac: (text) => keys.hmac('subject', text),
+        subjectRemovalGraceS: config.subjectRemovalGraceS,
+      }),
+      post: (request) => outgoing.request(request),
+      issuer,
+      clock,
+      logger,
+      metrics,
+      attemptTimeoutMs: config.pushTimeoutMs,
+      concurrency: config.pushConcurrency,
+      holdMs: config.pollHoldMs,
+      dedupeWindowDays: config.dedupeWindowDays,
+      touchStream: (streamId) => streams.touch([streamId]),
+      onReceived: (type, tookMs) => revocation.resolved('received', type, tookMs),
+      onVerified: (streamId) => streams.markVerified(streamId),
+    })
+    const deadlines = {
+      received: config.receivedDeadlineMs,
+      applied: config.appliedDeadlineMs,
+      verified: config.verifiedDeadlineMs,
+    }
+    const histograms = createLatencyHistogramRepository(pools.api, deadlines)
+
+    let phase: 'starting' | 'serving' | 'draining' = 'starting'
+    async function readiness(): Promise<Readiness> {
+      const reasons: string[] = []
+      let ok = phase === 'serving'
+      if (!ok) reasons.push(phase === 'starting' ? 'The hub is starting.' : 'The hub is shutting down.')
+      const database = await checkDatabase(pools.api)
+      const logHealth = log.health()
+      // With Kafka the hub goes on taking SETs while Postgres is away, so only the loss of both ends readiness.
+      if (!database.ok) reasons.push(`Database: ${database.reason}`)
+      if (!logHealth.ok || logHealth.reason) reasons.push(`Event log: ${logHealth.reason ?? 'not available'}`)
+      ok &&= logHealth.ok && (database.ok || config.kafkaBrokers.length > 0)
+      for (const worker of started) {
+        const health = worker.health()
+        if (health.reason) reasons.push(`${worker.name}: ${health.reason}`)
+        if (!health.ok && worker.name !== 'http') ok = false
+      }
+      if (keys.warning) reasons.push(keys.warning)
+      return { ok, reasons: [...new Set(reasons)] }
+    }
+
+    const management = createHttpServer({
+      name: 'management',
+      host: config.managementHost,
+      port: config.managementPort,
+      portSetting: 'MANAGEMENT_PORT',
+      app: createManagementApp({ readiness, metrics, logger }),
+      logger,
+    })
+    await start(management)
+
+    exposeBacklog(metrics, pools.api)
+    metrics.gauge('firebreak_build_info', 'Always 1; the labels say what runs.', ['roles']).set(1, {
+      roles: config.roles.join(','),
+    })
+
+    await start(outgoingWorker(outgoing))
+    await start(notifier)
+    await start(clockSync)
+    await start({
+      name: 'event-log',
+      start: async () => {},
+      stop: () => log.close(),
+      health: () => ({ ok: true }),
+    })
+    if (has('upkeep')) {
+      for (const lease of [sealerLease, folderLease, upkeepLease, relayLease]) await start(lease)
+      await start(createAuditSealer({ db: pools.api, lease: sealerLease, logger }))
+      await start(
+        createLatencyFolder({
+          repository: histograms,
+          isLeader: () => folderLease.get(0) !== undefined,
+          clock,
+          logger,
+        }),
+      )
+      await start(
+        createUpkeep({
+          db: pools.api,
+          lease: upkeepLease,
+          logger,
+          dedupeWindowDays: config.dedupeWindowDays,
+          retentionDays: config.retentionDays,
+          eraseDaysBefore: eraseContentKeys,
+        }),
+      )
+      if (relay) await start(relay)
+    }
+    if (has('push')) {
+      await start(shards)
+      await start(delivery.sender)
+    }
+    if (has('fanout')) {
+      await start(slots)
+      for (const lane of LANES) await start(log.subscribe(lane, delivery.fanOut[lane]))
+    }
+    const routes = await createRoutes({
+      config,
+      issuer,
+      db: pools.api,
+      keys,
+      audit,
+      clock,
+      logger,
+      metrics,
+      outgoing,
+      log,
+      transactional,
+      delivery,
+      notifier,
+      deadlines,
+      revocation,
+      nextEventId: createEventIds(clock),
+      attempts: createAttemptLimiter({ clock }),
+    })
+    for (const worker of routes.workers) await start(worker)
+    let http: HttpServer | undefined
+    if (has('api') || has('ingest')) {
+      http = createHttpServer({
+        host: config.host,
+        port: config.port,
+        app: routes.app,
+        ...(has('ingest') ? { first: routes.ingest } : {}),
+        ...(routes.tls ? { tls: routes.tls } : {}),
+        drainMs: config.drainTimeoutMs,
+        logger,
+      })
+      await start(http)
+    }
+    const scheme = routes.tls ? 'https' : 'http'
+    const url = `${scheme}://${config.host}:${http?.port() ?? config.port}`
+    const managementUrl = `http://${config.managementHost}:${management.port()}`
+    const forget = leaveTraces(config, { url: config.issuer ?? url, managementUrl, firstAdminToken })
+    phase = 'serving'
+    logger.info('hub.started', {
+      url,
+      management_url: managementUrl,
+      roles: config.roles,
+      data: storage.described,
+    })
+    return {
+      url,
+      managementUrl,
+      dataDescribed: storage.described,
+      firstAdminToken,
+      async stop() {
+        phase = 'draining'
+        delivery.polls.drain()
+        forget()
+        await stop()
+        logger.info('hub.stopped', {})
+      },
+    }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+function ownPorts(config: Config, databaseUrl: string): number[] {
+  const brokers = config.kafkaBrokers.map((broker) => Number(broker.split(':').at(-1)))
+  return [Number(new URL(databaseUrl).port || 5432), config.managementPort, ...brokers].filter(
+    (port) => port > 0,
+  )
+}
+
+function outgoingWorker(outgoing: { close(): Promise<void> }): Worker {
+  return {
+    name: 'outgoing',
+    start: async () => {},
+    stop: () => outgoing.close(),
+    health: () => ({ ok: true }),
+  }
+}
+
+/** What the command line finds in the data folder: where the hub is and, on the first start, the admin's token. */
+function leaveTraces(
+  config: Config,
+  hub: { url: string; managementUrl: string; firstAdminToken: string | undefined },
+): () => void {
+  const folder = resolve(config.dataDir)
+  const file = join(folder, 'hub.json')
+  try {
+    if (hub.firstAdminToken)
+      writeFileSync(join(folder, 'admin-token'), `${hub.firstAdminToken}\n`, { mode: 0o600 })
+    const content = { url: hub.url, management_url: hub.managementUrl, pid: process.pid }
+    writeFileSync(file, `${JSON.stringify(content)}\n`, { mode: 0o600 })
+  } catch {
+    // With DATABASE_URL there may be no data folder; then FIREBREAK_URL and FIREBREAK_TOKEN say it.
+    return () => {}
+  }
+  return () => rmSync(file, { force: true })
+}

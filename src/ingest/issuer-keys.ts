@@ -1,0 +1,146 @@
+import type { Clock } from '../kernel/clock.js'
+import { describeError } from '../kernel/errors.js'
+import type { Logger } from '../kernel/logger.js'
+import type { Metrics } from '../kernel/metrics.js'
+import type { Outgoing } from '../outgoing/outgoing.js'
+import { createJwkSet, type JwkSet } from '../secevent/jwk-set.js'
+import { type KeySource, KeysUnavailable } from '../secevent/verify-set.js'
+import type { Transmitter } from './transmitter.js'
+
+export interface IssuerKeys {
+  /**
+   * The keys of a transmitter, for one SET.
+   * @param arrivedAtMs on the monotonic clock: only a refresh begun after this proves that a key does not exist
+   */
+  sourceFor(transmitter: Transmitter, arrivedAtMs: number): KeySource
+}
+
+export interface IssuerKeysOptions {
+  outgoing: Pick<Outgoing, 'request'>
+  clock: Clock
+  logger: Logger
+  metrics: Metrics
+  /** Least time between two fetches of one issuer, failed ones too. Default 5 s. */
+  cooldownMs?: number
+  /** Keys older than this are fetched again in the background. Default 5 min: the longest a removed key is believed. */
+  refreshAfterMs?: number
+  /** While the issuer does not answer, its last keys count for this long. Default 24 h. */
+  maxAgeMs?: number
+}
+
+const FETCH_DEADLINE_MS = 3_000
+const MAX_JWKS_BYTES = 262_144
+
+interface IssuerState {
+  readonly uri: string
+  set?: JwkSet
+  /** Monotonic ms at which the fetch that gave `set` began. */
+  setFromMs: number
+  lastFetchMs: number
+  fetching?: Promise<void>
+}
+
+/**
+ * Keys come from the registered place alone (R-4). A key nobody knows is asked for once per cool-down, however many
+ * SETs name one; until a fetch that began after the SET arrived has succeeded, the answer is "later", for a 400
+ * would make the sender drop a true revocation.
+ */
+export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
+  const { clock, logger, cooldownMs = 5_000, refreshAfterMs = 300_000, maxAgeMs = 86_400_000 } = options
+  const refreshes = options.metrics.counter(
+    'firebreak_issuer_key_refreshes_total',
+    'Fetches of issuer keys, by result.',
+    ['result'],
+  )
+  const remote = new Map<string, IssuerState>()
+  const pinned = new Map<string, { version: number; set: JwkSet }>()
+
+  function pinnedSet({ id, version, jwks }: Transmitter): JwkSet {
+    let entry = pinned.get(id)
+    if (entry?.version !== version) {
+      entry = { version, set: createJwkSet(jwks, clock.now) }
+      pinned.set(id, entry)
+    }
+    return entry.set
+  }
+
+  function stateOf({ id, jwksUri = '' }: Transmitter): IssuerState {
+    let state = remote.get(id)
+    if (state?.uri !== jwksUri) {
+      state = { uri: jwksUri, setFromMs: Number.NEGATIVE_INFINITY, lastFetchMs: Number.NEGATIVE_INFINITY }
+      remote.set(id, state)
+    }
+    return state
+  }
+
+  async function fetchInto(state: IssuerState, transmitterId: string): Promise<void> {
+    const beganMs = clock.monotonicMs()
+    state.lastFetchMs = beganMs
+    try {
+      const answer = await options.outgoing.request({
+        url: state.uri,
+        method: 'GET',
+        headers: { accept: 'application/jwk-set+json, application/json' },
+        deadlineMs: FETCH_DEADLINE_MS,
+        maxBytes: MAX_JWKS_BYTES,
+        pool: 'metadata',
+      })
+      if (answer.status !== 200) throw new Error(`the JWKS endpoint answered ${answer.status}`)
+      state.set = createJwkSet(JSON.parse(answer.body.toString('utf8')), clock.now)
+      state.setFromMs = beganMs
+      refreshes.add({ result: 'ok' })
+    } catch (error) {
+      refreshes.add({ result: 'failed' })
+      logger.warn('issuer_keys.refresh_failed', {
+        transmitter_id: transmitterId,
+        // Infinity, for never, is no JSON.
+        age_s: state.set ? Math.round((beganMs - state.setFromMs) / 1000) : undefined,
+        error: describeError(error),
+      })
+    }
+  }
+
+  /** Single flight. Undefined while cooling down. Never rejects. */
+  function refresh(state: IssuerState, transmitterId: string): Promise<void> | undefined {
+    if (state.fetching) return state.fetching
+    if (clock.monotonicMs() - state.lastFetchMs < cooldownMs) return undefined
+    state.fetching = fetchInto(state, transmitterId).finally(() => {
+      delete state.fetching
+    })
+    return state.fetching
+  }
+
+  function usableSet(state: IssuerState): JwkSet | undefined {
+    return clock.monotonicMs() - state.setFromMs <= maxAgeMs ? state.set : undefined
+  }
+
+  function later(state: IssuerState): KeysUnavailable {
+    const waitMs = Math.max(0, state.lastFetchMs + cooldownMs - clock.monotonicMs())
+    return new KeysUnavailable('The keys of the issuer cannot be fetched now; send the SET again later.', {
+      retryAfterS: Math.max(1, Math.ceil(waitMs / 1000)),
+    })
+  }
+
+  async function findRemote(transmitter: Transmitter, header: KeyHeader, arrivedAtMs: number) {
+    const state = stateOf(transmitter)
+    const key = await usableSet(state)?.find(header)
+    if (key) {
+      if (clock.monotonicMs() - state.setFromMs > refreshAfterMs) void refresh(state, transmitter.id)
+      return key
+    }
+    // Another SET's fetch may have come between.
+    if (state.setFromMs < arrivedAtMs) await refresh(state, transmitter.id)
+    const found = await usableSet(state)?.find(header)
+    if (found || state.setFromMs >= arrivedAtMs) return found
+    throw later(state)
+  }
+
+  return {
+    sourceFor: (transmitter, arrivedAtMs) => ({
+      find: (header) =>
+        transmitter.jwks ? pinnedSet(transmitter).find(header) : findRemote(transmitter, header, arrivedAtMs),
+    }),
+  }
+}
+
+type KeyHeader = Parameters<KeySource['find']>[0]

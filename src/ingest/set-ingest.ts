@@ -1,0 +1,99 @@
+import type { EventLog } from '../eventlog/event-log.js'
+import { LogUnavailable } from '../eventlog/event-log.js'
+import type { Clock } from '../kernel/clock.js'
+import { TooManyRequests } from '../kernel/errors.js'
+import { createEventIds, eventIdTimeMs, newId } from '../kernel/ids.js'
+import type { SecurityEvent } from '../secevent/event.js'
+import { parseSet } from '../secevent/parse-set.js'
+import { createSecurityEvent } from '../secevent/security-event.js'
+import { type VerifiedSet, verifySet } from '../secevent/verify-set.js'
+import type { IssuerKeys } from './issuer-keys.js'
+import type { SourceBudgets } from './source-budget.js'
+import type { Transmitter } from './transmitter.js'
+
+export interface IngestedSet {
+  readonly event: SecurityEvent
+  readonly verified: VerifiedSet
+  /** The source was past its first bound. */
+  readonly overBudget: boolean
+}
+
+export interface SetIngestOptions {
+  clock: Clock
+  keys: IssuerKeys
+  budgets: SourceBudgets
+  log: Pick<EventLog, 'append'>
+  /** Shared by all that stamps events in this process. */
+  nextEventId?: () => string
+  /** A log that does not answer within this is as good as away; a repeat of the SET has no second effect. Default 10 s. */
+  appendDeadlineMs?: number
+}
+
+/** One SET of a known transmitter, however it came: resolves when it is durable. */
+export type SetIngest = (transmitter: Transmitter, body: Buffer) => Promise<IngestedSet>
+
+/** @throws (from the returned function) SetRejected, KeysUnavailable, TooManyRequests, LogUnavailable */
+export function createSetIngest(options: SetIngestOptions): SetIngest {
+  const { clock, appendDeadlineMs = 10_000 } = options
+  const nextEventId = options.nextEventId ?? createEventIds(clock)
+
+  return async (transmitter, body) => {
+    const arrivedAtMs = clock.monotonicMs()
+    const verified = await verifySet(parseSet(body), {
+      issuer: transmitter.issuer,
+      audience: transmitter.audience,
+      algorithms: transmitter.algorithms,
+      keys: options.keys.sourceFor(transmitter, arrivedAtMs),
+      nowMs: clock.now(),
+      tolerances: transmitter.tolerances,
+    })
+    const allowance = options.budgets.take(transmitter.id, transmitter.budgetPerS)
+    if (allowance.state === 'spent') {
+      throw new TooManyRequests('This transmitter sends more than its budget; send the SET again later.', {
+        retryAfterS: allowance.retryAfterS,
+      })
+    }
+    const overBudget = allowance.state === 'over'
+    // The stamp and the append stand in one turn of the loop: hub order is log order inside a process.
+    const event = toEvent(transmitter, verified, { eventId: nextEventId(), overBudget })
+    await within(appendDeadlineMs, options.log.append([event]))
+    return { event, verified, overBudget }
+  }
+}
+
+function toEvent(
+  transmitter: Transmitter,
+  verified: VerifiedSet,
+  stamp: { eventId: string; overBudget: boolean },
+): SecurityEvent {
+  return createSecurityEvent({
+    eventId: stamp.eventId,
+    acceptedAtMs: eventIdTimeMs(stamp.eventId),
+    type: verified.type,
+    ...(verified.subject && { subject: verified.subject }),
+    claims: verified.claims,
+    txn: verified.txn ?? newId(),
+    sourceId: transmitter.id,
+    sourceIssuer: verified.issuer,
+    sourceJti: verified.jti,
+    // Routine is where the rest of it goes anyway: the lane changes, the effect does not.
+    ...(stamp.overBudget && { lane: 'routine' as const }),
+    ...(verified.quarantine && { quarantine: verified.quarantine }),
+    extraClaims: verified.contentClaims,
+  })
+}
+
+async function within(deadlineMs: number, append: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(
+      () => reject(new LogUnavailable('The hub could not store the event in time; send it again.')),
+      deadlineMs,
+    )
+  })
+  try {
+    await Promise.race([append, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

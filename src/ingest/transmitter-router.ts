@@ -1,0 +1,191 @@
+import { type RequestHandler, Router } from 'express'
+import { actorOf } from '../auth/callers.js'
+import type { Permission } from '../auth/roles.js'
+import { jsonBody } from '../http/body.js'
+import { parsePage, toPage } from '../http/page.js'
+import { uuidParam } from '../http/params.js'
+import { parseBody } from '../http/validate.js'
+import { toTimestamp } from '../kernel/clock.js'
+import { SET_ALGORITHMS } from '../secevent/set-header.js'
+import type { SetTolerances } from '../secevent/verify-set.js'
+import type { JwkSetDocument, Transmitter } from './transmitter.js'
+import type { TransmitterChange, TransmitterService } from './transmitter-service.js'
+
+/** Who may call; supplied by the hub. */
+export interface Authorize {
+  operator(permission: Permission): RequestHandler
+}
+
+const TOLERANCES = {
+  allow_missing_kid: 'allowMissingKid',
+  allow_plain_typ: 'allowPlainTyp',
+  allow_sub: 'allowSub',
+  allow_exp: 'allowExp',
+  allow_event_aliases: 'allowEventAliases',
+  millisecond_timestamps: 'millisecondTimestamps',
+  future_skew_s: 'futureSkewS',
+} as const satisfies Record<string, keyof SetTolerances>
+
+const SHORT_TEXT = { type: 'string', minLength: 1, maxLength: 512, pattern: '^[^\\u0000-\\u001f\\u007f]+$' }
+const URL_TEXT = { type: 'string', minLength: 1, maxLength: 2048 }
+
+const CHANGEABLE = {
+  name: { ...SHORT_TEXT, maxLength: 100 },
+  jwks_uri: URL_TEXT,
+  jwks: {
+    type: 'object',
+    required: ['keys'],
+    properties: { keys: { type: 'array', minItems: 1, maxItems: 64, items: { type: 'object' } } },
+  },
+  discover: { anyOf: [{ const: true }, URL_TEXT] },
+  audience: {
+    anyOf: [SHORT_TEXT, { type: 'array', minItems: 1, maxItems: 20, uniqueItems: true, items: SHORT_TEXT }],
+  },
+  algorithms: { type: 'array', minItems: 1, uniqueItems: true, items: { enum: SET_ALGORITHMS } },
+  authorization_header: {
+    type: ['string', 'null'],
+    minLength: 1,
+    maxLength: 4096,
+    pattern: '^[\\u0020-\\u007e]+$',
+  },
+  tolerances: {
+    type: 'object',
+    additionalProperties: false,
+    properties: {
+      ...Object.fromEntries(Object.keys(TOLERANCES).map((name) => [name, { type: 'boolean' }])),
+      future_skew_s: { type: 'integer', minimum: 0, maximum: 3600 },
+    },
+  },
+  budget_per_s: { type: 'integer', minimum: 1, maximum: 1_000_000 },
+  enabled: { type: 'boolean' },
+  receiver_id: { type: ['string', 'null'], format: 'uuid' },
+} as const
+
+const CREATE = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['name', 'issuer', 'audience'],
+  properties: {
+    ...CHANGEABLE,
+    issuer: SHORT_TEXT,
+    delivery: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['method'],
+      properties: { method: { enum: ['push', 'urn:ietf:rfc:8935'] } },
+    },
+  },
+}
+const UPDATE = { type: 'object', additionalProperties: false, minProperties: 1, properties: CHANGEABLE }
+
+interface TransmitterBody {
+  name?: string
+  jwks_uri?: string
+  jwks?: JwkSetDocument
+  discover?: true | string
+  audience?: string | string[]
+  algorithms?: string[]
+  authorization_header?: string | null
+  tolerances?: Record<string, boolean | number>
+  budget_per_s?: number
+  enabled?: boolean
+  receiver_id?: string | null
+}
+
+export interface TransmitterRouterOptions {
+  transmitters: TransmitterService
+  authorize: Authorize
+  /** The hub's issuer, without a slash at its end; ingest URLs begin with it. */
+  issuer: string
+}
+
+/** `/v1/transmitters`: who may send SETs to the hub. */
+export function transmitterRouter(options: TransmitterRouterOptions): Router {
+  const { transmitters, authorize } = options
+  const render = (transmitter: Transmitter) => toBody(transmitter, options.issuer)
+  const what = 'transmitter'
+  const manage = authorize.operator('transmitters.manage')
+  const read = authorize.operator('read')
+  const router = Router()
+
+  router.get('/', read, async (req, res) => {
+    const { limit, after } = parsePage(req.query, 1)
+    const afterName = after?.[0]
+    const rows = await transmitters.list({ limit: limit + 1, ...(afterName !== undefined && { afterName }) })
+    res.json(toPage(rows, limit, { keysOf: (row) => [row.name], render }))
+  })
+  router.post('/', manage, jsonBody(), async (req, res) => {
+    const body = parseBody<TransmitterBody & { name: string; issuer: string; audience: string | string[] }>(
+      CREATE,
+      req.body,
+    )
+    const input = {
+      ...toChange(body),
+      name: body.name,
+      issuer: body.issuer,
+      audience: [body.audience].flat(),
+    }
+    res.status(201).json(render(await transmitters.create(input, actorOf(res))))
+  })
+  router.get('/:id', read, async (req, res) => {
+    res.json(render(await transmitters.get(uuidParam(req, 'id', what))))
+  })
+  router.patch('/:id', manage, jsonBody(), async (req, res) => {
+    const change = toChange(parseBody<TransmitterBody>(UPDATE, req.body))
+    res.json(render(await transmitters.update(uuidParam(req, 'id', what), change, actorOf(res))))
+  })
+  router.delete('/:id', manage, async (req, res) => {
+    await transmitters.remove(uuidParam(req, 'id', what), actorOf(res))
+    res.status(204).end()
+  })
+  return router
+}
+
+function toChange(body: TransmitterBody): TransmitterChange {
+  return {
+    ...(body.name !== undefined && { name: body.name }),
+    ...(body.jwks_uri !== undefined && { jwksUri: body.jwks_uri }),
+    ...(body.jwks !== undefined && { jwks: body.jwks }),
+    ...(body.discover !== undefined && { discover: body.discover }),
+    ...(body.audience !== undefined && { audience: [body.audience].flat() }),
+    ...(body.algorithms !== undefined && { algorithms: body.algorithms }),
+    ...(body.authorization_header !== undefined && { authorizationHeader: body.authorization_header }),
+    ...(body.tolerances !== undefined && { tolerances: toTolerances(body.tolerances) }),
+    ...(body.budget_per_s !== undefined && { budgetPerS: body.budget_per_s }),
+    ...(body.enabled !== undefined && { enabled: body.enabled }),
+    ...(body.receiver_id !== undefined && { receiverId: body.receiver_id }),
+  }
+}
+
+function toTolerances(body: Record<string, boolean | number>): SetTolerances {
+  const known = Object.entries(TOLERANCES).filter(([name]) => body[name] !== undefined)
+  return Object.fromEntries(known.map(([name, member]) => [member, body[name]]))
+}
+
+function fromTolerances(tolerances: SetTolerances): Record<string, unknown> {
+  const set = Object.entries(TOLERANCES).filter(([, member]) => tolerances[member] !== undefined)
+  return Object.fromEntries(set.map(([name, member]) => [name, tolerances[member]]))
+}
+
+function toBody(transmitter: Transmitter, issuer: string) {
+  return {
+    id: transmitter.id,
+    name: transmitter.name,
+    issuer: transmitter.issuer,
+    ...(transmitter.jwksUri !== undefined && { jwks_uri: transmitter.jwksUri }),
+    ...(transmitter.jwks && { jwks: transmitter.jwks }),
+    ...(transmitter.discover !== undefined && { discover: transmitter.discover }),
+    audience: transmitter.audience,
+    algorithms: transmitter.algorithms,
+    has_authorization_header: transmitter.authorizationHash !== undefined,
+    delivery: { method: 'push' },
+    tolerances: fromTolerances(transmitter.tolerances),
+    budget_per_s: transmitter.budgetPerS,
+    enabled: transmitter.enabled,
+    receiver_id: transmitter.receiverId ?? null,
+    version: transmitter.version,
+    ingest_url: `${issuer.replace(/\/$/, '')}/ingest/${transmitter.id}`,
+    created_at: toTimestamp(transmitter.createdAt.getTime()),
+    updated_at: toTimestamp(transmitter.updatedAt.getTime()),
+  }
+}

@@ -1,0 +1,125 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs'
+import { createAuditLog } from './audit/audit-log.js'
+import { resetAdmin } from './auth/first-admin.js'
+import type { CliHooks } from './cli/command.js'
+import { runCli } from './cli/run-cli.js'
+import { type Config, describeConfig, loadConfig } from './config/config.js'
+import { startHub } from './hub.js'
+import { openStorage } from './hub-storage.js'
+import { describeError, HubError } from './kernel/errors.js'
+import { createLogger, type Logger, silentLogger } from './kernel/logger.js'
+import { EVENTS_SUPPORTED } from './secevent/event-types.js'
+import { migrate } from './storage/migrator.js'
+
+/** Contract: SIGTERM ends the process within this time. */
+const STOP_WITHIN_MS = 14_500
+
+function loggerOf(config: Config): Logger {
+  const isTerminal = process.stderr.isTTY === true
+  const format = config.logFormat ?? (isTerminal ? 'pretty' : 'json')
+  return createLogger({ level: config.logLevel, format, colour: isTerminal && !process.env.NO_COLOR })
+}
+
+/** Resolves at the first SIGTERM or SIGINT; the second one ends the process at once. */
+function untilSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let first = true
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (!first) process.exit(1)
+      first = false
+      resolve(signal)
+    }
+    process.on('SIGTERM', onSignal)
+    process.on('SIGINT', onSignal)
+  })
+}
+
+async function serve(config: Config): Promise<void> {
+  const logger = loggerOf(config)
+  const say = (text: string): void => void process.stdout.write(`${text}\n`)
+  let fatal: (error: Error) => void = () => {}
+  const lost = new Promise<Error>((resolve) => {
+    fatal = resolve
+  })
+  const signal = untilSignal()
+  const hub = await startHub({
+    config,
+    logger,
+    onProgress: (text) => say(`… ${text}`),
+    onFatal: (error) => fatal(error),
+  })
+  say(`Firebreak listens on ${hub.url} (management: ${hub.managementUrl}).`)
+  say(`Data: ${hub.dataDescribed}.`)
+  if (hub.firstAdminToken) {
+    say(
+      `\nAdmin token, shown this once: ${hub.firstAdminToken}\nIt is also in ${config.dataDir}/admin-token for the command line here.`,
+    )
+  }
+  say('\nNext:\n  firebreak demo                    watch a session being revoked at three points')
+  say('  firebreak transmitter add --help  let an identity provider push SETs')
+  say('  firebreak receiver add --help     let a gateway subscribe\n')
+  const why = await Promise.race([signal, lost])
+  if (typeof why === 'string') logger.info('hub.stopping', { signal: why })
+  setTimeout(() => {
+    logger.error('hub.stop_forced', { after_ms: STOP_WITHIN_MS })
+    process.exit(1)
+  }, STOP_WITHIN_MS).unref()
+  await hub.stop()
+  if (why instanceof Error) throw why
+}
+
+/** Runs something that needs the database alone, and leaves it as it was. */
+async function withDatabase<T>(
+  config: Config,
+  use: (storage: Awaited<ReturnType<typeof openStorage>>) => Promise<T>,
+): Promise<T> {
+  const storage = await openStorage({
+    config,
+    logger: silentLogger,
+    onProgress: (text) => void process.stderr.write(`… ${text}\n`),
+    onLost: () => {},
+  })
+  try {
+    return await use(storage)
+  } finally {
+    await storage.close()
+  }
+}
+
+function hooksFor(config: Config): CliHooks {
+  return {
+    serve: () => serve(config),
+    migrate: () => withDatabase(config, ({ pools }) => migrate(pools.api)),
+    printConfig: () =>
+      describeConfig(config)
+        .map(({ name, value, isDefault }) => `${name}=${value}${isDefault ? '  (default)' : ''}`)
+        .join('\n'),
+    resetOperator: () =>
+      withDatabase(config, async ({ pools }) => {
+        await migrate(pools.api)
+        return { name: 'admin', token: await resetAdmin({ db: pools.api, audit: createAuditLog() }) }
+      }),
+    config,
+    eventTypes: EVENTS_SUPPORTED,
+    environment: process.env,
+    version: versionOf(),
+  }
+}
+
+function versionOf(): string {
+  const file = new URL('../../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}
+
+async function main(): Promise<number> {
+  try {
+    return await runCli(process.argv, hooksFor(loadConfig()))
+  } catch (error) {
+    const text = error instanceof HubError ? error.message : describeError(error)
+    process.stderr.write(`firebreak: ${text}\n`)
+    return 1
+  }
+}
+
+process.exitCode = await main()

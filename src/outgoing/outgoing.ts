@@ -1,0 +1,181 @@
+import { Agent } from 'undici'
+import { describeError } from '../kernel/errors.js'
+import { type Logger, silentLogger } from '../kernel/logger.js'
+import type { Metrics } from '../kernel/metrics.js'
+import { createAddressRules } from './address-rules.js'
+import { ClosedBeforeAnswer, exchange } from './exchange.js'
+import {
+  createGuardedConnect,
+  type Dial,
+  type Resolver,
+  resolveChecked,
+  systemResolver,
+} from './guarded-connect.js'
+import { AddressRefused, OutgoingFailed, toOutgoingFailed } from './outgoing-errors.js'
+import { createUrlRules, type Target, type UrlRules } from './url-rules.js'
+
+export const OUTGOING_POOLS = ['control', 'urgent', 'routine', 'metadata'] as const
+export type OutgoingPool = (typeof OUTGOING_POOLS)[number]
+
+export interface OutgoingRequest {
+  url: string
+  method: 'GET' | 'POST'
+  headers: Record<string, string>
+  body?: string | Buffer
+  /** For everything together: waiting for a connection, DNS, TLS, headers and body. Milliseconds. */
+  deadlineMs: number
+  /** Of the answer's body; more is a failure. */
+  maxBytes?: number
+  pool: OutgoingPool
+}
+
+export interface OutgoingResponse {
+  status: number
+  /** Names in lower case. */
+  headers: Record<string, string | string[] | undefined>
+  body: Buffer
+}
+
+/** The one door for every request that leaves. */
+export interface Outgoing {
+  /** May requests go there? For use when a URL is registered; each connect checks again. Throws AddressRefused, the same text always. */
+  checkUrl(url: string): Promise<void>
+  /**
+   * Sends and reads the whole answer. Any status is an answer, 3xx too: redirects are not followed.
+   * Throws OutgoingFailed with its `reason`.
+   */
+  request(request: OutgoingRequest): Promise<OutgoingResponse>
+  /** Ends all connections; requests under way fail. */
+  close(): Promise<void>
+}
+
+export interface OutgoingOptions {
+  /** CIDRs that may be reached although private or loopback; plain http only to a loopback address among them. */
+  allowedNetworks: readonly string[]
+  metrics?: Metrics
+  logger?: Logger
+  connectionsPerOrigin?: number
+  /** Ports of the hub's own stores. */
+  refusedPorts?: readonly number[]
+  resolve?: Resolver
+  dial?: Dial
+}
+
+const DEFAULT_MAX_BYTES = 65_536
+const CHECK_DEADLINE_MS = 5_000
+const CONNECT_TIMEOUT_MS = 10_000
+const KEEP_ALIVE_MS = 90_000
+const TARGETS_REMEMBERED = 4_096
+
+/** Proxy settings in the environment are not read: a request goes where its URL says. */
+export function createOutgoing(options: OutgoingOptions): Outgoing {
+  const { logger = silentLogger, resolve = systemResolver } = options
+  const rules = createUrlRules(createAddressRules(options.allowedNetworks), options.refusedPorts)
+  const agents = createAgents(options, rules, resolve)
+  const parse = rememberTargets(rules)
+  const count = options.metrics?.counter(
+    'firebreak_outgoing_requests_total',
+    'Requests that left, by outcome.',
+    ['pool', 'outcome'],
+  )
+
+  async function send(request: OutgoingRequest): Promise<OutgoingResponse> {
+    const attempt = {
+      target: parse(request.url),
+      method: request.method,
+      headers: request.headers,
+      ...(request.body === undefined ? {} : { body: request.body }),
+      endsAtMs: performance.now() + request.deadlineMs,
+      maxBytes: request.maxBytes ?? DEFAULT_MAX_BYTES,
+    }
+    try {
+      return await exchange(agents[request.pool], attempt)
+    } catch (error) {
+      // A kept-open connection may end just as it is used; every request we send may be repeated.
+      if (!(error instanceof ClosedBeforeAnswer)) throw error
+      return await exchange(agents[request.pool], attempt)
+    }
+  }
+
+  return {
+    async checkUrl(url) {
+      try {
+        const target = rules.parse(url)
+        await within(CHECK_DEADLINE_MS, resolveChecked(rules, resolve, target))
+      } catch (error) {
+        logger.info('outgoing.refused', { cause: describeError(error) })
+        throw error instanceof AddressRefused
+          ? error
+          : new AddressRefused('the name does not resolve', { cause: error })
+      }
+    },
+    async request(request) {
+      try {
+        const response = await send(request)
+        count?.add({ pool: request.pool, outcome: 'answered' })
+        return response
+      } catch (error) {
+        const failure = toOutgoingFailed(error)
+        count?.add({ pool: request.pool, outcome: failure.reason })
+        if (failure.reason === 'refused_address') logger.warn('outgoing.refused', { cause: failure.detail })
+        throw failure
+      }
+    },
+    async close() {
+      const closed = new OutgoingFailed('connect', { detail: 'the hub is stopping' })
+      await Promise.all(Object.values(agents).map((agent) => agent.destroy(closed)))
+    },
+  }
+}
+
+/** Nothing is shared between pools, so that no backlog of one lane holds the sockets of another. */
+function createAgents(
+  options: OutgoingOptions,
+  rules: UrlRules,
+  resolve: Resolver,
+): Record<OutgoingPool, Agent> {
+  const create = () =>
+    new Agent({
+      connections: options.connectionsPerOrigin ?? 16,
+      pipelining: 1,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: 600_000,
+      // The total deadline in exchange.ts covers these phases.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      maxHeaderSize: 16_384,
+      connect: createGuardedConnect({
+        rules,
+        resolve,
+        timeoutMs: CONNECT_TIMEOUT_MS,
+        ...(options.dial ? { dial: options.dial } : {}),
+      }),
+    })
+  return { control: create(), urgent: create(), routine: create(), metadata: create() }
+}
+
+/** A push goes to the same URL thousands of times: parse it once. */
+function rememberTargets(rules: UrlRules): (url: string) => Target {
+  const known = new Map<string, Target>()
+  return (url) => {
+    let target = known.get(url)
+    if (!target) {
+      target = rules.parse(url)
+      if (known.size >= TARGETS_REMEMBERED) known.clear()
+      known.set(url, target)
+    }
+    return target
+  }
+}
+
+async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new AddressRefused('name look-up took too long')), timeoutMs)
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto'
+import { HubError } from '../kernel/errors.js'
+import { canonicalJson, isJsonObject } from './canonical-json.js'
+import { SLOT_COUNT, type Subject } from './event.js'
+import {
+  COMPLEX_MEMBERS,
+  formatOf,
+  parseAliases,
+  parseComplex,
+  parseSimple,
+  SubjectProblem,
+} from './subject-formats.js'
+
+/** The value is no subject identifier the hub can compare. */
+export class InvalidSubject extends HubError {
+  readonly code = 'ERR_INVALID_SUBJECT'
+  readonly status = 400
+}
+
+/**
+ * RFC 9493 §3, SSF 1.0 §3. Takes every registered format, `complex`, and formats agreed privately; older spellings
+ * (`phone`, `jwt-id`, `subject_type`, complex without `format`) come out as the standards write them now.
+ * Members that the format does not define are dropped. Throws InvalidSubject.
+ */
+export function parseSubject(value: unknown): Subject {
+  if (!isJsonObject(value)) throw new InvalidSubject('A subject must be an object with a "format" member.')
+  try {
+    const format = formatOf(value)
+    if (format === 'complex') return parseComplex(value)
+    if (format === 'aliases') return parseAliases(value)
+    return parseSimple(format, value)
+  } catch (error) {
+    if (error instanceof SubjectProblem) throw new InvalidSubject(`Not a valid subject: ${error.message}.`)
+    throw error
+  }
+}
+
+/**
+ * One text per principal as written: two parsed subjects are identical (SSF 1.0 §8.1.3.1) exactly when these are
+ * equal. Aliases and address lists are sets, so their order and repeats do not count.
+ */
+export function canonicalSubject(subject: Subject): string {
+  if (subject.format === 'aliases') {
+    return canonicalJson({ format: 'aliases', identifiers: sortedSet(subject.identifiers) })
+  }
+  if (subject.format === 'complex') {
+    const members = complexMembers(subject).map(([name, member]) => [name, asSet(member)])
+    return canonicalJson({ format: 'complex', ...Object.fromEntries(members) })
+  }
+  return canonicalJson(asSet(subject))
+}
+
+/**
+ * The principal whose order an event keeps: complex → its user, else its session, else the first of a fixed list;
+ * aliases → the first in canonical order. The binding of an agent, where one is known, comes before this.
+ */
+export function orderKeyOf(subject: Subject): string {
+  if (subject.format === 'aliases') {
+    const [first] = sortedSet(subject.identifiers)
+    return canonicalSubject(first as Subject)
+  }
+  if (subject.format !== 'complex') return canonicalSubject(subject)
+  const members = complexMembers(subject)
+  const named = COMPLEX_MEMBERS.find((name) => subject[name] !== undefined)
+  const chosen = named ? subject[named] : members.sort(([a], [b]) => (a < b ? -1 : 1))[0]?.[1]
+  return canonicalSubject(chosen as Subject)
+}
+
+/** Hash slot, 0 to 63, the same in every log and every process for ever. */
+export function slotOf(orderKey: string): number {
+  return createHash('sha256').update(orderKey).digest().readUInt32BE(0) % SLOT_COUNT
+}
+
+export interface MatchOptions {
+  /** SSF 1.0 §8.1.3.1 to the letter: two complex subjects that share no member match. */
+  literalComplex?: boolean
+}
+
+/**
+ * Whether an event about one subject belongs to the other (SSF 1.0 §8.1.3.1). Simple: identical. Complex: every
+ * member that both have is identical, and at least one is: with none in common the letter of the rule matches
+ * everything, which the working group calls a defect (issue 312). A simple subject never matches a complex one,
+ * aliases and address lists match as a whole (issues 282, 288).
+ */
+export function subjectsMatch(a: Subject, b: Subject, options: MatchOptions = {}): boolean {
+  if (a.format !== 'complex' || b.format !== 'complex') return canonicalSubject(a) === canonicalSubject(b)
+  const shared = complexMembers(a).filter(([name]) => b[name] !== undefined)
+  if (shared.length === 0) return options.literalComplex ?? false
+  return shared.every(([name, member]) => canonicalSubject(member) === canonicalSubject(b[name] as Subject))
+}
+
+function complexMembers(subject: Subject): [string, Subject][] {
+  return Object.entries(subject).filter((entry): entry is [string, Subject] => entry[0] !== 'format')
+}
+
+function asSet(subject: Subject): Subject {
+  if (subject.format !== 'ip-addresses') return subject
+  return { format: subject.format, 'ip-addresses': sortedSet(subject['ip-addresses']) }
+}
+
+function sortedSet(values: unknown): unknown[] {
+  const byText = new Map((values as unknown[]).map((value) => [canonicalJson(settle(value)), settle(value)]))
+  return [...byText].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value)
+}
+
+function settle(value: unknown): unknown {
+  return isJsonObject(value) ? asSet(value as Subject) : value
+}

@@ -1,0 +1,202 @@
+import type { KeyObject, webcrypto } from 'node:crypto'
+import { compactVerify } from 'jose'
+import { describeError, HubError } from '../kernel/errors.js'
+import type { Subject } from './event.js'
+import { EVENT_TYPES } from './event-types.js'
+import { modernise } from './legacy-claims.js'
+import { type ParsedSet, SetRejected } from './parse-set.js'
+import { checkClaims } from './set-claims.js'
+import { checkHeader, checkKey } from './set-header.js'
+import { InvalidSubject, parseSubject } from './subject.js'
+import { subjectProblems, validateReceived } from './validate-event.js'
+
+/** The issuer's keys cannot be had now. A 400 would make the sender drop a true revocation: answer 503. */
+export class KeysUnavailable extends HubError {
+  readonly code = 'ERR_KEYS_UNAVAILABLE'
+  readonly status = 503
+  override readonly failureClass = 'retry' as const
+
+  constructor(message: string, options: { detail?: string; cause?: unknown; retryAfterS?: number } = {}) {
+    super(message, { retryAfterS: 2, ...options })
+  }
+}
+
+/** The pinned keys of one issuer. */
+export interface KeySource {
+  /**
+   * The one public key for this header; undefined when it is certain that the issuer has none.
+   * Throws KeysUnavailable when that cannot be known now (fetch failed, or cooling down).
+   */
+  find(header: { kid?: string; alg: string }): Promise<webcrypto.CryptoKey | KeyObject | undefined>
+}
+
+/** Departures of one upstream transmitter that its operator accepts. Each use is reported, for an alarm. */
+export interface SetTolerances {
+  /** No `kid`; the issuer then must have exactly one key for the algorithm. */
+  readonly allowMissingKid?: boolean
+  /** `typ` absent or `JWT`. */
+  readonly allowPlainTyp?: boolean
+  readonly allowSub?: boolean
+  /** A top-level `exp`, which must not have passed. */
+  readonly allowExp?: boolean
+  /** Several members in `events`; the first known one counts. */
+  readonly allowEventAliases?: boolean
+  /** `event_timestamp` in milliseconds is divided by 1000 instead of quarantined. */
+  readonly millisecondTimestamps?: boolean
+  /** How far `iat` may be ahead of the hub's clock, in seconds. Default 120. */
+  readonly futureSkewS?: number
+}
+
+/** Verified, but not fit to fan out (R-30 to R-33): answered 202, stored, counted, alerted. */
+export type QuarantineReason =
+  | 'unknown_type'
+  | 'missing_subject'
+  | 'invalid_subject'
+  | 'invalid_payload'
+  | 'iat_in_future'
+
+export interface VerifiedSet {
+  readonly issuer: string
+  readonly jti: string
+  /** Seconds since the epoch, as sent. */
+  readonly iatS: number
+  readonly txn?: string
+  readonly type: string
+  readonly subject?: Subject
+  /** The event's members, older spellings made new. */
+  readonly claims: Record<string, unknown>
+  /** All claims without `iat` and `jti`: what the content hash covers. */
+  readonly contentClaims: Record<string, unknown>
+  readonly quarantine?: QuarantineReason
+  /** What was wrong, for an operator; empty unless quarantined. */
+  readonly problems: readonly string[]
+  /** Names of the tolerances that this SET needed. */
+  readonly tolerated: readonly string[]
+  /** `jku`, `jwk`, `x5u`, `x5c` that were in the header and not looked at. */
+  readonly ignoredHeaders: readonly string[]
+}
+
+export interface SetExpectations {
+  readonly issuer: string
+  readonly audience: readonly string[]
+  readonly algorithms: readonly string[]
+  readonly keys: KeySource
+  /** The shared clock, ms since the epoch. */
+  readonly nowMs: number
+  readonly tolerances?: SetTolerances
+}
+
+const DEFAULT_FUTURE_SKEW_S = 120
+
+/**
+ * Believes a SET or says why not (SSF 1.0 §4.1, RFC 8417 §2, RFC 8725). In order: header, key, signature, iss, aud,
+ * envelope; then the event itself, whose faults quarantine and never reject. The expected issuer comes from the
+ * endpoint the SET arrived at, never from the token.
+ * Throws SetRejected, or KeysUnavailable (from the key source) and nothing else.
+ */
+export async function verifySet(set: ParsedSet, expect: SetExpectations): Promise<VerifiedSet> {
+  const { issuer, audience, nowMs, tolerances = {} } = expect
+  const tolerated = new Set<string>()
+  const ignoredHeaders = await authenticate(set, expect, tolerated)
+  const checked = checkClaims(set.claims, { issuer, audience, nowMs, tolerances, tolerated })
+  const claims = modernise(checked.type, checked.event, tolerances, tolerated)
+  const { iat: _iat, jti: _jti, ...contentClaims } = set.claims
+  // Before SSF 1.0 the subject stood inside the event.
+  const judged = judge(set.claims.sub_id ?? checked.event.subject, checked.type, claims)
+  const quarantine = judged.quarantine ?? (isAhead(set.claims, expect) ? 'iat_in_future' : undefined)
+  return {
+    issuer,
+    jti: checked.jti,
+    iatS: checked.iatS,
+    ...(checked.txn !== undefined && { txn: checked.txn }),
+    type: checked.type,
+    ...(judged.subject && { subject: judged.subject }),
+    claims,
+    contentClaims,
+    ...(quarantine && { quarantine }),
+    problems: judged.problems,
+    tolerated: [...tolerated],
+    ignoredHeaders,
+  }
+}
+
+/** Header, key and signature, before a word of the claims is believed. Returns the key offers that were ignored. */
+async function authenticate(
+  set: ParsedSet,
+  { algorithms, keys, tolerances = {} }: SetExpectations,
+  tolerated: Set<string>,
+): Promise<readonly string[]> {
+  const { alg, kid, ignored } = checkHeader(set.header, algorithms, tolerances, tolerated)
+  const key = await keys.find(kid === undefined ? { alg } : { alg, kid })
+  if (!key) {
+    throw new SetRejected('invalid_key', 'The issuer has no key that fits the "kid" and "alg" of the SET.')
+  }
+  checkKey(key, alg)
+  await checkSignature(set.compact, key, alg)
+  return ignored
+}
+
+/** R-30. Only the future is odd: an old `iat` is a held event. `nbf` is read as what it says, a later start. */
+function isAhead({ iat, nbf }: ParsedSet['claims'], { nowMs, tolerances }: SetExpectations): boolean {
+  const latestS = nowMs / 1000 + (tolerances?.futureSkewS ?? DEFAULT_FUTURE_SKEW_S)
+  return [iat, nbf].some((value) => typeof value === 'number' && value > latestS)
+}
+
+/**
+ * jose and not node:crypto, which would be faster by some 100 µs: what strangers send goes through the library that
+ * is attacked most and looked at most. Header and key were checked before, so both would have to fail.
+ */
+async function checkSignature(
+  compact: string,
+  key: webcrypto.CryptoKey | KeyObject,
+  alg: string,
+): Promise<void> {
+  try {
+    await compactVerify(compact, key, { algorithms: [alg] })
+  } catch (error) {
+    // jose throws its own classes, and a plain TypeError for a key it finds unfit.
+    throw new SetRejected(
+      'invalid_key',
+      'The signature of the SET does not verify with the key of its issuer.',
+      {
+        detail: describeError(error),
+      },
+    )
+  }
+}
+
+interface Judgement {
+  readonly subject?: Subject
+  readonly quarantine?: QuarantineReason
+  readonly problems: string[]
+}
+
+/** R-31 to R-33: what is odd about the event, though the SET is good. */
+function judge(rawSubject: unknown, type: string, claims: Record<string, unknown>): Judgement {
+  let subject: Subject | undefined
+  const problems: string[] = []
+  if (rawSubject !== undefined) {
+    try {
+      subject = parseSubject(rawSubject)
+    } catch (error) {
+      if (!(error instanceof InvalidSubject)) throw error
+      problems.push(error.message)
+    }
+  }
+  const known = subject && { subject }
+  if (!EVENT_TYPES.has(type)) {
+    return {
+      ...known,
+      quarantine: 'unknown_type',
+      problems: [...problems, `The event type ${type} is not known.`],
+    }
+  }
+  if (rawSubject === undefined)
+    return { quarantine: 'missing_subject', problems: ['The SET has no "sub_id".'] }
+  if (!subject) return { quarantine: 'invalid_subject', problems }
+  const unfit = subjectProblems(type, subject)
+  if (unfit.length > 0) return { subject, quarantine: 'invalid_subject', problems: unfit }
+  const odd = validateReceived(type, claims)
+  if (odd.length > 0) return { subject, quarantine: 'invalid_payload', problems: odd }
+  return { subject, problems }
+}

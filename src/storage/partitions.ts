@@ -1,0 +1,115 @@
+import { describeError } from '../kernel/errors.js'
+import type { Logger } from '../kernel/logger.js'
+import { createWake } from '../kernel/wake.js'
+import type { Worker } from '../kernel/worker.js'
+import { type Database, sqlRows, type Transaction } from './database.js'
+import type { LeaseSet } from './leases.js'
+
+const DAYS_AHEAD = 7
+const PARTITION_LOCK = 0x46427061
+const EVERY_MS = 3_600_000
+/** A drop takes an exclusive lock; rather later than in the way of the hot path. */
+const LOCK_TIMEOUT = '2s'
+
+/** Makes the partitions of yesterday to a week ahead (days in UTC). Safe to call from several processes. */
+export async function ensureDayPartitions(db: Database): Promise<void> {
+  await db.transaction(async (trx) => {
+    await trx.raw('select pg_advisory_xact_lock(?)', [PARTITION_LOCK])
+    await trx.raw(
+      "select ensure_day_partitions((now() at time zone 'utc')::date - 1, (now() at time zone 'utc')::date + ?::int)",
+      [DAYS_AHEAD],
+    )
+  })
+}
+
+export interface RetentionOptions {
+  /** Repeats are recognised for this many days. */
+  dedupeWindowDays: number
+  /** Events, results and acknowledgements are kept for this many days, and longer while a delivery is open. */
+  retentionDays: number
+  /** Erases what else belongs to the days before this one (keys), in the transaction that drops the events. */
+  eraseDaysBefore?(trx: Transaction, day: string): Promise<unknown>
+}
+
+/**
+ * Drops the days past retention. A day whose deliveries are not all done stays, and so do the days after it, because
+ * their keys go together.
+ * @returns names of the dropped partitions
+ */
+export async function dropOldDays(db: Database, options: RetentionOptions): Promise<string[]> {
+  const [bounds] = await sqlRows<{ keys: string; events: string }>(
+    db,
+    `with today as (select (now() at time zone 'utc')::date as day)
+     select (day - ?::int)::text keys,
+       least(day - ?::int, (select min(day) from delivery_queue))::text events from today`,
+    [options.dedupeWindowDays, options.retentionDays],
+  )
+  if (!bounds) return []
+  return await db.transaction(async (trx) => {
+    await trx.raw(`set local lock_timeout = '${LOCK_TIMEOUT}'`)
+    const dropped = await dropPartitions(trx, ['event_keys'], bounds.keys)
+    dropped.push(...(await dropPartitions(trx, ['acknowledgements', 'deliveries', 'events'], bounds.events)))
+    await options.eraseDaysBefore?.(trx, bounds.events)
+    return dropped
+  })
+}
+
+async function dropPartitions(trx: Transaction, parents: string[], beforeDay: string): Promise<string[]> {
+  const rows = await sqlRows<{ name: string }>(
+    trx,
+    `select c.relname name from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent
+     where p.relname = any(?) and p.relnamespace = current_schema()::regnamespace
+       and right(c.relname, 8) < to_char(?::date, 'YYYYMMDD') order by 1`,
+    [parents, beforeDay],
+  )
+  for (const { name } of rows) await trx.raw('drop table ??', [name])
+  return rows.map((row) => row.name)
+}
+
+/** Each hour, by whoever holds the `upkeep` lease: day partitions ahead, days past retention dropped. */
+export function createUpkeep(
+  options: RetentionOptions & { db: Database; lease: LeaseSet; logger: Logger },
+): Worker & { runOnce(): Promise<void> } {
+  const { db, lease, logger } = options
+  const wake = createWake()
+  let loop: Promise<void> | undefined
+  let stopped = false
+  let failure: string | undefined
+
+  async function runOnce(): Promise<void> {
+    try {
+      await ensureDayPartitions(db)
+      const dropped = await dropOldDays(db, options)
+      await db.raw("delete from hub_processes where seen_at < now() - interval '1 day'")
+      if (dropped.length > 0) logger.info('upkeep.dropped', { partitions: dropped })
+      failure = undefined
+    } catch (error) {
+      failure = describeError(error)
+      logger.warn('upkeep.failed', { reason: failure })
+    }
+  }
+
+  async function run(): Promise<void> {
+    while (!stopped) {
+      if (lease.get(0)) await runOnce()
+      await wake.wait(EVERY_MS)
+    }
+  }
+
+  lease.onChange(() => wake.ring())
+  return {
+    name: 'upkeep',
+    runOnce,
+    async start() {
+      await lease.start()
+      loop = run()
+    },
+    async stop() {
+      stopped = true
+      wake.ring()
+      await loop
+      await lease.stop()
+    },
+    health: () => (failure ? { ok: true, reason: `upkeep failed: ${failure}` } : { ok: true }),
+  }
+}

@@ -1,0 +1,54 @@
+import { Router } from 'express'
+import { METHOD_URI, type StreamSettings } from './stream.js'
+import { endpointUrl } from './stream-configuration.js'
+
+/**
+ * Where the metadata of an issuer stands: the well-known path goes between host and path, never behind
+ * (SSF 1.0 §7.2.1).
+ */
+export function metadataPath(issuer: string): string {
+  return `/.well-known/ssf-configuration${issuerPath(issuer)}`
+}
+
+/** The path that all endpoints of an issuer share: '' or `/t1`, without trailing slash. */
+export function issuerPath(issuer: string): string {
+  return new URL(issuer).pathname.replace(/\/$/, '')
+}
+
+/** SSF 1.0 §7.1. Public, for a receiver has no token before it has read it; no empty arrays (§7.2.3). */
+export function transmitterMetadata(settings: Pick<StreamSettings, 'issuer' | 'defaultSubjects'>): object {
+  const url = (path: string) => endpointUrl(settings.issuer, path)
+  return {
+    spec_version: '1_0',
+    issuer: settings.issuer,
+    jwks_uri: url('/ssf/jwks.json'),
+    delivery_methods_supported: [METHOD_URI.push, METHOD_URI.poll],
+    configuration_endpoint: url('/ssf/streams'),
+    status_endpoint: url('/ssf/status'),
+    add_subject_endpoint: url('/ssf/subjects/add'),
+    remove_subject_endpoint: url('/ssf/subjects/remove'),
+    verification_endpoint: url('/ssf/verify'),
+    authorization_schemes: [{ spec_urn: 'urn:ietf:rfc:6749' }],
+    default_subjects: settings.defaultSubjects,
+  }
+}
+
+export interface MetadataRouterOptions {
+  settings: Pick<StreamSettings, 'issuer' | 'defaultSubjects'>
+  /** Public keys only. */
+  jwks(): { keys: object[] }
+}
+
+/** Mounted at the root of the host. Keys are published before their first use, longer than this cache lives. */
+export function metadataRouter(options: MetadataRouterOptions): Router {
+  const { issuer } = options.settings
+  const metadata = transmitterMetadata(options.settings)
+  const router = Router()
+  router.get(metadataPath(issuer), (_req, res) => {
+    res.set('Cache-Control', 'public, max-age=300').json(metadata)
+  })
+  router.get(`${issuerPath(issuer)}/ssf/jwks.json`, (_req, res) => {
+    res.set('Cache-Control', 'public, max-age=60').json(options.jwks())
+  })
+  return router
+}

@@ -1,0 +1,224 @@
+import { type Database, sqlRows } from '../storage/database.js'
+import type { DeliveryMethod, StatusSetter, Stream, StreamStatus } from './stream.js'
+
+interface StreamRow {
+  stream_id: string
+  receiver_id: string
+  shard: number
+  status: StreamStatus
+  status_reason: string | null
+  status_by: StatusSetter
+  delivery_method: DeliveryMethod
+  endpoint_url: string | null
+  authorization_wrapped: Buffer | null
+  events_requested: string[] | null
+  events_delivered: string[]
+  description: string | null
+  subject_count: number
+  verified_at: Date | null
+  version: number
+  created_at: Date
+  updated_at: Date
+}
+
+/** What a receiver's request, or a change of its grants, may alter. */
+export type StreamConfigurationChange = Pick<
+  Stream,
+  | 'deliveryMethod'
+  | 'endpointUrl'
+  | 'authorizationSealed'
+  | 'eventsRequested'
+  | 'eventsDelivered'
+  | 'description'
+>
+
+export type NewStream = StreamConfigurationChange & Pick<Stream, 'streamId' | 'receiverId' | 'shard'>
+
+export interface StatusChange {
+  status: StreamStatus
+  reason: string | undefined
+  by: StatusSetter
+}
+
+/**
+ * Sole writer of `streams` and `stream_event_types`. Takes a pool or a transaction. A missing row is `undefined`; the
+ * service decides if that is an error.
+ */
+export function createStreamRepository(db: Database) {
+  async function one(sql: string, bindings: readonly unknown[]): Promise<Stream | undefined> {
+    const [row] = await sqlRows<StreamRow>(db, sql, bindings)
+    return row && toStream(row)
+  }
+
+  async function saveEventTypes(streamId: string, types: readonly string[]): Promise<void> {
+    await sqlRows(db, 'delete from stream_event_types where stream_id = ? and event_type <> all(?::text[])', [
+      streamId,
+      types,
+    ])
+    await sqlRows(
+      db,
+      'insert into stream_event_types (event_type, stream_id) select unnest(?::text[]), ? on conflict do nothing',
+      [types, streamId],
+    )
+  }
+
+  return {
+    /** The receiver's own stream, or undefined: also for another's. */
+    find: (receiverId: string, streamId: string) =>
+      one('select * from streams where receiver_id = ? and stream_id = ?', [receiverId, streamId]),
+
+    /** Any receiver's stream: for the hub's own work, never for a receiver's call. */
+    findAny: (streamId: string) => one('select * from streams where stream_id = ?', [streamId]),
+
+    async list(receiverId: string): Promise<Stream[]> {
+      const rows = await sqlRows<StreamRow>(
+        db,
+        'select * from streams where receiver_id = ? order by created_at, stream_id',
+        [receiverId],
+      )
+      return rows.map(toStream)
+    },
+
+    async count(receiverId: string): Promise<number> {
+      const [row] = await sqlRows<{ n: number }>(
+        db,
+        'select count(*)::int as n from streams where receiver_id = ?',
+        [receiverId],
+      )
+      return row?.n ?? 0
+    },
+
+    /** Holds the row until the transaction ends, so that changes of one stream come one after the other. */
+    lock: (receiverId: string, streamId: string) =>
+      one('select * from streams where receiver_id = ? and stream_id = ? for update', [receiverId, streamId]),
+
+    lockAny: (streamId: string) => one('select * from streams where stream_id = ? for update', [streamId]),
+
+    async insert(stream: NewStream): Promise<Stream> {
+      const saved = await one(
+        `insert into streams (stream_id, receiver_id, shard, delivery_method, endpoint_url, authorization_wrapped,
+           events_requested, events_delivered, description)
+         values (?, ?, ?, ?, ?, ?, ?::text[], ?::text[], ?) returning *`,
+        [stream.streamId, stream.receiverId, stream.shard, ...configurationBindings(stream)],
+      )
+      await saveEventTypes(stream.streamId, stream.eventsDelivered)
+      return saved as Stream
+    },
+
+    /** The stream must be locked by this transaction. */
+    async saveConfiguration(streamId: string, change: StreamConfigurationChange): Promise<Stream> {
+      const saved = await one(
+        `update streams set delivery_method = ?, endpoint_url = ?, authorization_wrapped = ?,
+           events_requested = ?::text[], events_delivered = ?::text[], description = ?,
+           version = version + 1, active_at = now(), updated_at = now()
+         where stream_id = ? returning *`,
+        [...configurationBindings(change), streamId],
+      )
+      await saveEventTypes(streamId, change.eventsDelivered)
+      return saved as Stream
+    },
+
+    /** The stream must be locked by this transaction. */
+    async saveStatus(streamId: string, change: StatusChange): Promise<Stream> {
+      const saved = await one(
+        `update streams set status = ?, status_reason = ?, status_by = ?,
+           version = version + 1, active_at = now(), updated_at = now()
+         where stream_id = ? returning *`,
+        [change.status, change.reason ?? null, change.by, streamId],
+      )
+      return saved as Stream
+    },
+
+    /** The stream must be locked by this transaction. */
+    async saveSubjectCount(streamId: string, added: number): Promise<void> {
+      await sqlRows(
+        db,
+        `update streams set subject_count = subject_count + ?, version = version + 1, active_at = now(),
+           updated_at = now() where stream_id = ?`,
+        [added, streamId],
+      )
+    },
+
+    /** Its subjects and event types go with it. */
+    async delete(streamId: string): Promise<void> {
+      await sqlRows(db, 'delete from streams where stream_id = ?', [streamId])
+    },
+
+    /**
+     * Notes a request for verification, unless the last is younger than the interval. Leaves `version` alone: nothing
+     * that a cache holds changes.
+     * @returns 0 when noted, else the seconds until the next is allowed
+     */
+    async noteVerificationRequest(streamId: string, intervalS: number): Promise<number> {
+      const [row] = await sqlRows<{ wait_s: number }>(
+        db,
+        `select greatest(0, ? - extract(epoch from clock_timestamp() - verification_requested_at))::float8 as wait_s
+         from streams where stream_id = ? and verification_requested_at is not null`,
+        [intervalS, streamId],
+      )
+      if (row && row.wait_s > 0) return row.wait_s
+      await sqlRows(
+        db,
+        'update streams set verification_requested_at = clock_timestamp(), active_at = now() where stream_id = ?',
+        [streamId],
+      )
+      return 0
+    },
+
+    /** The receiver has acknowledged a verification event: for the room delivery. */
+    async markVerified(streamId: string): Promise<void> {
+      await sqlRows(db, 'update streams set verified_at = clock_timestamp() where stream_id = ?', [streamId])
+    },
+
+    /** Restarts the inactivity timer (SSF 1.0 §8.1.1): reads by the receiver, and polls of a poll stream. */
+    async touch(streamIds: readonly string[]): Promise<void> {
+      await sqlRows(db, 'update streams set active_at = now() where stream_id = any(?::uuid[])', [streamIds])
+    },
+
+    /** Enabled streams whose receiver was silent for the time given, oldest first, at most 100. */
+    async findIdle(idleS: number): Promise<string[]> {
+      const rows = await sqlRows<{ stream_id: string }>(
+        db,
+        `select stream_id from streams where status = 'enabled' and active_at < now() - make_interval(secs => ?)
+         order by active_at limit 100`,
+        [idleS],
+      )
+      return rows.map((row) => row.stream_id)
+    },
+  }
+}
+
+export type StreamRepository = ReturnType<typeof createStreamRepository>
+
+function configurationBindings(change: StreamConfigurationChange): unknown[] {
+  return [
+    change.deliveryMethod,
+    change.endpointUrl ?? null,
+    change.authorizationSealed ?? null,
+    change.eventsRequested ?? null,
+    change.eventsDelivered,
+    change.description ?? null,
+  ]
+}
+
+function toStream(row: StreamRow): Stream {
+  return {
+    streamId: row.stream_id,
+    receiverId: row.receiver_id,
+    shard: row.shard,
+    status: row.status,
+    statusReason: row.status_reason ?? undefined,
+    statusBy: row.status_by,
+    deliveryMethod: row.delivery_method,
+    endpointUrl: row.endpoint_url ?? undefined,
+    authorizationSealed: row.authorization_wrapped ?? undefined,
+    eventsRequested: row.events_requested ?? undefined,
+    eventsDelivered: row.events_delivered,
+    description: row.description ?? undefined,
+    subjectCount: row.subject_count,
+    verifiedAt: row.verified_at ?? undefined,
+    version: row.version,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  }
+}

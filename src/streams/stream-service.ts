@@ -1,0 +1,228 @@
+import { InvalidRequest } from '../kernel/errors.js'
+import { newId } from '../kernel/ids.js'
+import type { Database, Transaction } from '../storage/database.js'
+import { createReceiverTermsReadModel, type ReceiverTerms } from './receiver-terms-read-model.js'
+import {
+  authorizationContext,
+  type DeliveryChoice,
+  type Stream,
+  type StreamChoice,
+  type StreamSettings,
+  shardOf,
+} from './stream.js'
+import type { AuditTrail, OpenWork, StreamKeys, StreamObserver, UrlGuard } from './stream-collaborators.js'
+import {
+  type ClaimedConfiguration,
+  differingMembers,
+  eventsDelivered,
+  type StreamConfiguration,
+  toConfiguration,
+} from './stream-configuration.js'
+import { StreamLimitReached, StreamNotFound } from './stream-errors.js'
+import { createStreamRepository, type StreamConfigurationChange } from './stream-repository.js'
+
+export interface StreamServiceOptions {
+  db: Database
+  settings: StreamSettings
+  keys: StreamKeys
+  outgoing: UrlGuard
+  observer: StreamObserver
+  openWork: OpenWork
+  audit: AuditTrail
+}
+
+/** A PATCH (members that are absent stay) or PUT (members that are absent go). */
+export interface StreamEdit {
+  readonly choice: Partial<StreamChoice>
+  readonly claimed: ClaimedConfiguration
+}
+
+/** Stream configurations of one receiver each (SSF 1.0 §8.1.1). Another receiver's stream is StreamNotFound. */
+export interface StreamService {
+  /** Throws StreamLimitReached, AddressRefused. */
+  create(receiverId: string, choice: Partial<StreamChoice>): Promise<StreamConfiguration>
+  read(receiverId: string, streamId: string): Promise<StreamConfiguration>
+  list(receiverId: string): Promise<StreamConfiguration[]>
+  /** Throws InvalidRequest when a transmitter-supplied member differs. */
+  update(receiverId: string, streamId: string, edit: StreamEdit): Promise<StreamConfiguration>
+  replace(receiverId: string, streamId: string, edit: StreamEdit): Promise<StreamConfiguration>
+  /** Purges subjects and open work. False: done, but the owner has not confirmed that it stopped. */
+  delete(receiverId: string, streamId: string): Promise<boolean>
+  /** For whoever changes a receiver's grants, in that transaction: `events_delivered` follows. Answers the streams changed. */
+  grantsChanged(trx: Transaction, receiverId: string): Promise<string[]>
+}
+
+export function createStreamService(options: StreamServiceOptions): StreamService {
+  const { db, settings, keys } = options
+
+  function deliveryColumns(streamId: string, delivery: DeliveryChoice) {
+    if (delivery.method === 'poll') {
+      return { deliveryMethod: 'poll', endpointUrl: undefined, authorizationSealed: undefined } as const
+    }
+    const { endpointUrl, authorizationHeader } = delivery
+    return {
+      deliveryMethod: 'push',
+      endpointUrl,
+      // A delivery that is set without a header has none from now on: the old one was for the old endpoint (T-56).
+      authorizationSealed:
+        authorizationHeader === undefined
+          ? undefined
+          : keys.seal(authorizationHeader, authorizationContext(streamId)),
+    } as const
+  }
+
+  /** Before any lock is taken: it may look names up. */
+  async function checkDelivery(delivery: DeliveryChoice | undefined): Promise<void> {
+    if (delivery?.method === 'push') await options.outgoing.checkUrl(delivery.endpointUrl)
+  }
+
+  function record(
+    trx: Transaction,
+    receiverId: string,
+    action: string,
+    streamId: string,
+    detail: object = {},
+  ) {
+    return options.audit.record(trx, {
+      actor: `receiver:${receiverId}`,
+      action,
+      target: `stream:${streamId}`,
+      detail,
+    })
+  }
+
+  async function edit(
+    receiverId: string,
+    streamId: string,
+    action: 'stream.updated' | 'stream.replaced',
+    claimed: ClaimedConfiguration,
+    change: (current: Stream, terms: ReceiverTerms) => Omit<StreamConfigurationChange, 'eventsDelivered'>,
+  ): Promise<StreamConfiguration> {
+    const configuration = await db.transaction(async (trx) => {
+      const terms = await createReceiverTermsReadModel(trx).hold(receiverId)
+      const streams = createStreamRepository(trx)
+      const current = await streams.lock(receiverId, streamId)
+      if (!terms || !current) throw new StreamNotFound()
+      const differing = differingMembers(claimed, toConfiguration(current, terms, settings))
+      if (differing.length > 0) {
+        throw new InvalidRequest(
+          `Leave out or correct what the hub decides and differs from the stream: ${differing.join(', ')}.`,
+        )
+      }
+      const next = change(current, terms)
+      const saved = await streams.saveConfiguration(streamId, {
+        ...next,
+        eventsDelivered: eventsDelivered(terms, next.eventsRequested),
+      })
+      await record(trx, receiverId, action, streamId, auditDetail(saved))
+      return toConfiguration(saved, terms, settings)
+    })
+    // Only a hint here: the sender checks the version at each claim.
+    await options.observer.streamChanged(streamId)
+    return configuration
+  }
+
+  return {
+    async create(receiverId, choice) {
+      await checkDelivery(choice.delivery)
+      const streamId = newId()
+      return db.transaction(async (trx) => {
+        const terms = await createReceiverTermsReadModel(trx).holdAlone(receiverId)
+        if (!terms) throw new StreamNotFound()
+        const streams = createStreamRepository(trx)
+        if ((await streams.count(receiverId)) >= settings.maxStreamsPerReceiver) {
+          throw new StreamLimitReached(settings.maxStreamsPerReceiver)
+        }
+        const stream = await streams.insert({
+          streamId,
+          receiverId,
+          shard: shardOf(streamId),
+          ...deliveryColumns(streamId, choice.delivery ?? { method: 'poll' }),
+          eventsRequested: choice.eventsRequested,
+          eventsDelivered: eventsDelivered(terms, choice.eventsRequested),
+          description: choice.description,
+        })
+        await record(trx, receiverId, 'stream.created', streamId, auditDetail(stream))
+        return toConfiguration(stream, terms, settings)
+      })
+    },
+
+    async read(receiverId, streamId) {
+      const streams = createStreamRepository(db)
+      const [stream, terms] = await Promise.all([
+        streams.find(receiverId, streamId),
+        createReceiverTermsReadModel(db).find(receiverId),
+      ])
+      if (!stream || !terms) throw new StreamNotFound()
+      if (settings.inactivityTimeoutS) await streams.touch([streamId])
+      return toConfiguration(stream, terms, settings)
+    },
+
+    async list(receiverId) {
+      const [streams, terms] = await Promise.all([
+        createStreamRepository(db).list(receiverId),
+        createReceiverTermsReadModel(db).find(receiverId),
+      ])
+      return terms ? streams.map((stream) => toConfiguration(stream, terms, settings)) : []
+    },
+
+    async update(receiverId, streamId, { choice, claimed }) {
+      await checkDelivery(choice.delivery)
+      return edit(receiverId, streamId, 'stream.updated', claimed, (current) => ({
+        ...(choice.delivery ? deliveryColumns(streamId, choice.delivery) : deliveryOf(current)),
+        eventsRequested: choice.eventsRequested ?? current.eventsRequested,
+        description: choice.description ?? current.description,
+      }))
+    },
+
+    async replace(receiverId, streamId, { choice, claimed }) {
+      await checkDelivery(choice.delivery)
+      return edit(receiverId, streamId, 'stream.replaced', claimed, () => ({
+        ...deliveryColumns(streamId, choice.delivery ?? { method: 'poll' }),
+        eventsRequested: choice.eventsRequested,
+        description: choice.description,
+      }))
+    },
+
+    async delete(receiverId, streamId) {
+      await db.transaction(async (trx) => {
+        const streams = createStreamRepository(trx)
+        if (!(await streams.lock(receiverId, streamId))) throw new StreamNotFound()
+        await options.openWork.discard(trx, streamId, 'deleted')
+        await streams.delete(streamId)
+        await record(trx, receiverId, 'stream.deleted', streamId)
+      })
+      return options.observer.streamChanged(streamId)
+    },
+
+    async grantsChanged(trx, receiverId) {
+      const terms = await createReceiverTermsReadModel(trx).hold(receiverId)
+      if (!terms) return []
+      const streams = createStreamRepository(trx)
+      const changed: string[] = []
+      for (const { streamId } of await streams.list(receiverId)) {
+        const stream = await streams.lock(receiverId, streamId)
+        if (!stream) continue
+        const delivered = eventsDelivered(terms, stream.eventsRequested)
+        if (delivered.join() === stream.eventsDelivered.join()) continue
+        await streams.saveConfiguration(streamId, { ...stream, eventsDelivered: delivered })
+        changed.push(streamId)
+      }
+      return changed
+    },
+  }
+}
+
+function deliveryOf(stream: Stream) {
+  const { deliveryMethod, endpointUrl, authorizationSealed } = stream
+  return { deliveryMethod, endpointUrl, authorizationSealed }
+}
+
+/** Who will be told what, and where: no secret, and no URL's query, where one may stand. */
+function auditDetail(stream: Stream): object {
+  return {
+    delivery: stream.deliveryMethod,
+    ...(stream.endpointUrl && { endpoint_url: stream.endpointUrl.replace(/[?#].*$/s, '') }),
+    events_delivered: stream.eventsDelivered,
+  }
+}

@@ -1,0 +1,136 @@
+import type { Database } from '../storage/database.js'
+import type { FrameworkEvents } from './framework-events.js'
+import type { StatusSetter, Stream, StreamSettings, StreamStatus } from './stream.js'
+import type { AuditTrail, OpenWork, StreamObserver } from './stream-collaborators.js'
+import { StatusHeld, StreamNotFound } from './stream-errors.js'
+import { createStreamRepository, type StatusChange } from './stream-repository.js'
+
+export interface StreamStatusServiceOptions {
+  db: Database
+  events: FrameworkEvents
+  observer: StreamObserver
+  openWork: OpenWork
+  audit: AuditTrail
+  settings: Pick<StreamSettings, 'inactivityTimeoutS'>
+}
+
+/** SSF 1.0 §8.1.2.1: the wire form. */
+export interface StatusView {
+  readonly streamId: string
+  readonly status: StreamStatus
+  readonly reason: string | undefined
+}
+
+export interface StatusResult extends StatusView {
+  /** False: recorded, but the sender has not confirmed yet that it stopped. */
+  readonly confirmed: boolean
+}
+
+/** A status that the hub sets by a rule of its own, or an operator. */
+export interface HubStatusOptions {
+  by?: Exclude<StatusSetter, 'receiver'>
+  /** For the audit log. */
+  actor?: string
+}
+
+export interface StreamStatusService {
+  read(receiverId: string, streamId: string): Promise<StatusView>
+  /** The receiver's wish. Throws StreamNotFound, StatusHeld. */
+  setStatus(
+    receiverId: string,
+    streamId: string,
+    wish: { status: StreamStatus; reason?: string | undefined },
+  ): Promise<StatusResult>
+  /**
+   * The hub's decision; the receiver is told by stream-updated (SSF 1.0 §8.1.2, §8.1.5). The hub itself never enables
+   * what a person stopped: then, and when nothing changes, `changed` is false. Throws StreamNotFound.
+   */
+  setStatusByHub(
+    streamId: string,
+    status: StreamStatus,
+    reason: string | undefined,
+    options?: HubStatusOptions,
+  ): Promise<StatusResult & { changed: boolean }>
+}
+
+export function createStreamStatusService(options: StreamStatusServiceOptions): StreamStatusService {
+  const { db, events } = options
+
+  /** Resolves once nothing more goes out. Enabling needs no confirmation: it takes nothing back. */
+  async function settle(stream: Stream): Promise<StatusResult> {
+    const confirmed = await options.observer.streamChanged(stream.streamId)
+    return { ...toView(stream), confirmed: confirmed || stream.status === 'enabled' }
+  }
+
+  /**
+   * A disabled stream holds nothing, so open work goes when it is disabled; and again when it is enabled, for what a
+   * fan-out under way at that moment still inserted.
+   */
+  const dropsWork = (from: StreamStatus, to: StreamStatus) =>
+    from !== to && (from === 'disabled' || to === 'disabled')
+
+  return {
+    async read(receiverId, streamId) {
+      const streams = createStreamRepository(db)
+      const stream = await streams.find(receiverId, streamId)
+      if (!stream) throw new StreamNotFound()
+      // Only where there is a timer to restart: reading is no reason to write.
+      if (options.settings.inactivityTimeoutS) await streams.touch([streamId])
+      return toView(stream)
+    },
+
+    async setStatus(receiverId, streamId, { status, reason }) {
+      const stream = await db.transaction(async (trx) => {
+        const streams = createStreamRepository(trx)
+        const current = await streams.lock(receiverId, streamId)
+        if (!current) throw new StreamNotFound()
+        if (current.statusBy === 'operator' && current.status !== 'enabled') {
+          if (current.status === status) return current
+          throw new StatusHeld()
+        }
+        if (dropsWork(current.status, status)) await options.openWork.discard(trx, streamId, 'deleted')
+        const change: StatusChange = { status, reason, by: 'receiver' }
+        if (current.status !== status) {
+          await options.audit.record(trx, {
+            actor: `receiver:${receiverId}`,
+            ...auditOf(streamId, change),
+          })
+        }
+        return streams.saveStatus(streamId, change)
+      })
+      return settle(stream)
+    },
+
+    async setStatusByHub(streamId, status, reason, { by = 'hub', actor = 'hub' } = {}) {
+      const outcome = await db.transaction(async (trx) => {
+        const streams = createStreamRepository(trx)
+        const current = await streams.lockAny(streamId)
+        if (!current) throw new StreamNotFound()
+        const unchanged = current.status === status && (by === 'hub' || current.statusBy === 'operator')
+        const heldByPerson = by === 'hub' && status === 'enabled' && current.statusBy !== 'hub'
+        if (unchanged || heldByPerson) return { stream: current, changed: false }
+        if (dropsWork(current.status, status)) await options.openWork.discard(trx, streamId, 'deleted')
+        const change: StatusChange = { status, reason, by }
+        const stream = await streams.saveStatus(streamId, change)
+        // After the discard, which must not take the notice with it.
+        if (current.status !== status) await events.streamUpdated(trx, streamId, status, reason)
+        await options.audit.record(trx, { actor, ...auditOf(streamId, change) })
+        return { stream, changed: true }
+      })
+      if (outcome.changed) events.wake()
+      return { ...(await settle(outcome.stream)), changed: outcome.changed }
+    },
+  }
+}
+
+function auditOf(streamId: string, { status, reason }: StatusChange) {
+  return {
+    action: `stream.${status}`,
+    target: `stream:${streamId}`,
+    detail: reason === undefined ? {} : { reason },
+  }
+}
+
+function toView(stream: Stream): StatusView {
+  return { streamId: stream.streamId, status: stream.status, reason: stream.statusReason }
+}

@@ -1,0 +1,86 @@
+import { InvalidRequest } from '../kernel/errors.js'
+import type { Subject } from '../secevent/event.js'
+import { canonicalSubject } from '../secevent/subject.js'
+import type { Database, Transaction } from '../storage/database.js'
+import { createReceiverTermsReadModel } from './receiver-terms-read-model.js'
+import type { Stream, StreamSettings } from './stream.js'
+import type { StreamKeys } from './stream-collaborators.js'
+import { StreamNotFound, SubjectLimitReached } from './stream-errors.js'
+import { createStreamRepository } from './stream-repository.js'
+import { subjectIndexRows } from './subject-index.js'
+import { createSubjectRepository, subjectContext } from './subject-repository.js'
+
+export interface SubjectServiceOptions {
+  db: Database
+  settings: Pick<StreamSettings, 'maxSubjectsPerStream' | 'subjectRemovalGraceS'>
+  keys: StreamKeys
+}
+
+/**
+ * SSF 1.0 §8.1.3. The hub knows no list of principals, so every subject is answered alike and nothing can be probed
+ * (§9.1). Throws StreamNotFound, SubjectLimitReached.
+ */
+export interface SubjectService {
+  /** ALL: takes an exclusion back. NONE: the stream takes events about the subject from now on. */
+  add(receiverId: string, streamId: string, subject: Subject, verified: boolean): Promise<void>
+  /** ALL: excludes the subject. NONE: undoes its addition. Both after the grace of §9.3. */
+  remove(receiverId: string, streamId: string, subject: Subject): Promise<void>
+}
+
+type Change = (trx: Transaction, stream: Stream, defaultSubjects: 'ALL' | 'NONE') => Promise<number>
+
+export function createSubjectService(options: SubjectServiceOptions): SubjectService {
+  const { db, keys } = options
+  const { maxSubjectsPerStream, subjectRemovalGraceS } = options.settings
+  const indexOf = (subject: Subject) => subjectIndexRows(subject, (text) => keys.hmac('subject', text))
+  const seal = (streamId: string, subject: Subject) =>
+    keys.seal(canonicalSubject(subject), subjectContext(streamId))
+
+  async function change(receiverId: string, streamId: string, apply: Change): Promise<void> {
+    await db.transaction(async (trx) => {
+      const terms = await createReceiverTermsReadModel(trx).hold(receiverId)
+      const streams = createStreamRepository(trx)
+      const stream = await streams.lock(receiverId, streamId)
+      if (!terms || !stream) throw new StreamNotFound()
+      let added = await apply(trx, stream, terms.defaultSubjects)
+      if (
+        added > 0 &&
+        stream.subjectCount + added > maxSubjectsPerStream &&
+        terms.defaultSubjects === 'NONE'
+      ) {
+        added += await createSubjectRepository(trx).deleteRetired(streamId, subjectRemovalGraceS)
+      }
+      if (added > 0 && stream.subjectCount + added > maxSubjectsPerStream) {
+        throw new SubjectLimitReached(maxSubjectsPerStream)
+      }
+      await streams.saveSubjectCount(streamId, added)
+    })
+  }
+
+  return {
+    add(receiverId, streamId, subject, verified) {
+      const index = indexOf(subject)
+      return change(receiverId, streamId, (trx, _stream, defaultSubjects) => {
+        const subjects = createSubjectRepository(trx)
+        if (defaultSubjects === 'ALL') return subjects.delete(streamId, index)
+        return subjects.save(streamId, { index, mode: 'added', sealed: seal(streamId, subject), verified })
+      })
+    },
+
+    remove(receiverId, streamId, subject) {
+      const index = indexOf(subject)
+      return change(receiverId, streamId, async (trx, stream, defaultSubjects) => {
+        if (subject.format === 'opaque' && subject.id === stream.streamId) {
+          throw new InvalidRequest('The stream’s own subject cannot be removed from it (SSF 1.0 §8.1.4.1).')
+        }
+        const subjects = createSubjectRepository(trx)
+        if (defaultSubjects === 'ALL') {
+          const sealed = seal(streamId, subject)
+          return subjects.save(streamId, { index, mode: 'removed', sealed, verified: true })
+        }
+        if (subjectRemovalGraceS > 0) return subjects.retire(streamId, index)
+        return subjects.delete(streamId, index)
+      })
+    },
+  }
+}

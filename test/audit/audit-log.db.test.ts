@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { AUDIT_COLUMNS, type AuditRow, hashAuditRow, verifyAuditChain } from '../../src/audit/audit-chain.js'
+import { createAuditLog } from '../../src/audit/audit-log.js'
+import { createAuditSealer } from '../../src/audit/audit-sealer.js'
+import { createClock } from '../../src/kernel/clock.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { sqlRows } from '../../src/storage/database.js'
+import { createLeases } from '../../src/storage/leases.js'
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+
+describe('audit: log and sealer', () => {
+  let test: TestDatabase
+  const log = createAuditLog()
+  beforeEach(async () => {
+    test = await createTestDatabase()
+  })
+  afterEach(() => test.close())
+
+  function createSealer() {
+    const { db } = test
+    const lease = createLeases({
+      db,
+      kind: 'audit-sealer',
+      units: 1,
+      processId: randomUUID(),
+      clock: createClock(),
+      logger: silentLogger,
+    })
+    return createAuditSealer({ db, lease, logger: silentLogger })
+  }
+
+  async function record(count: number): Promise<void> {
+    for (let n = 0; n < count; n += 1) {
+      await log.record(test.db, {
+        actor: 'operator:ann',
+        action: 'stream.updated',
+        target: `stream:${n}`,
+        detail: { n },
+      })
+    }
+  }
+
+  it('writes no row when the change it belongs to is rolled back', async () => {
+    await assert.rejects(
+      test.db.transaction(async (trx) => {
+        await log.record(trx, { actor: 'operator:ann', action: 'key.rotated' })
+        throw new Error('no')
+      }),
+    )
+    await record(1)
+    assert.equal(await createSealer().sealOnce(), 1)
+    assert.deepEqual((await verifyAuditChain(test.db)).ok, true)
+  })
+
+  it('seals in order without gaps, over several runs and sealers', async () => {
+    const first = createSealer()
+    const second = createSealer()
+    await record(5)
+    await first.sealOnce()
+    await record(7)
+    await Promise.all([first.sealOnce(), second.sealOnce(), first.sealOnce()])
+    const rows = await sqlRows<{ seq: number; target: string }>(
+      test.db,
+      'select seq, target from audit_log order by seq',
+    )
+    assert.deepEqual(
+      rows.map((row) => row.seq),
+      Array.from({ length: 12 }, (_, index) => index + 1),
+    )
+    assert.deepEqual(
+      rows.slice(5).map((row) => row.target),
+      Array.from({ length: 7 }, (_, n) => `stream:${n}`),
+    )
+    const verdict = await verifyAuditChain(test.db)
+    assert.ok(verdict.ok && verdict.rows === 12)
+  })
+
+  it('names the first row that was changed, renumbered, rewritten or removed', async () => {
+    await record(6)
+    await createSealer().sealOnce()
+    const tampered = async (sql: string) => {
+      let verdict: unknown
+      await test.db
+        .transaction(async (trx) => {
+          await trx.raw(sql)
+          verdict = await verifyAuditChain(trx)
+          throw new Error('undo')
+        })
+        .catch(() => {})
+      const { id: _, ...rest } = verdict as { id?: string }
+      return rest
+    }
+    const changed = { ok: false, seq: 3, reason: 'changed' }
+    assert.deepEqual(await tampered(`update audit_log set actor = 'nobody' where seq = 3`), changed)
+    assert.deepEqual(await tampered(`update audit_log set detail = '{"n": 9}' where seq = 3`), changed)
+    assert.deepEqual(
+      await tampered(`update audit_log set at = at + interval '1 microsecond' where seq = 3`),
+      changed,
+    )
+    assert.deepEqual(await tampered(`update audit_log set target = null where seq = 3`), changed)
+    assert.deepEqual(await tampered('delete from audit_log where seq = 3'), {
+      ok: false,
+      seq: 3,
+      reason: 'missing',
+    })
+    const renumbered = 'delete from audit_log where seq = 1; update audit_log set seq = seq - 1'
+    assert.deepEqual(await tampered(renumbered), { ok: false, seq: 1, reason: 'changed' })
+    assert.equal((await verifyAuditChain(test.db)).ok, true)
+  })
+
+  it('finds a row whose hash was computed again, because the next one no longer follows', async () => {
+    await record(4)
+    await createSealer().sealOnce()
+    await test.db('audit_log').where({ seq: 2 }).update({ actor: 'nobody' })
+    const [row] = await sqlRows<AuditRow & { prev_hash: Buffer }>(
+      test.db,
+      `select prev_hash, ${AUDIT_COLUMNS} from audit_log where seq = 2`,
+    )
+    assert.ok(row)
+    await test
+      .db('audit_log')
+      .where({ seq: 2 })
+      .update({ hash: hashAuditRow(row, 2, row.prev_hash) })
+    const verdict = await verifyAuditChain(test.db)
+    assert.ok(!verdict.ok)
+    assert.deepEqual([verdict.seq, verdict.reason], [3, 'chain_broken'])
+  })
+
+  it('seals within a second while it runs, and what the drain wrote when it stops', async () => {
+    const sealer = createSealer()
+    await sealer.start()
+    await record(1)
+    const end = performance.now() + 1_500
+    const open = async () =>
+      (await sqlRows<{ n: number }>(test.db, 'select count(*) n from audit_log where seq is null'))[0]?.n
+    while ((await open()) !== 0) {
+      assert.ok(performance.now() < end, 'not sealed within 1.5 s')
+      await delay(50)
+    }
+    await record(1)
+    await sealer.stop()
+    assert.equal(await open(), 0)
+  })
+
+  it('stores text that PostgreSQL cannot hold without losing the row', async () => {
+    await log.record(test.db, {
+      actor: 'a\0b',
+      action: 'x.y',
+      target: '\ud800',
+      detail: { reason: 'c\0\udfff' },
+    })
+    await createSealer().sealOnce()
+    const [row] = await sqlRows<{ actor: string; detail: { reason: string } }>(
+      test.db,
+      'select actor, detail from audit_log',
+    )
+    assert.equal(row?.actor, 'a\uFFFDb')
+    assert.equal(row?.detail.reason, 'c\uFFFD\uFFFD')
+    assert.equal((await verifyAuditChain(test.db)).ok, true)
+  })
+})

@@ -1,0 +1,241 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import request from 'supertest'
+import { type AuthApp, createAuthApp, ISSUER } from './auth-app.js'
+
+interface Client {
+  id: string
+  client_id: string
+  client_secret: string
+}
+
+describe('auth: authorization server', () => {
+  let hub: AuthApp
+  let count = 0
+  before(async () => {
+    hub = await createAuthApp()
+  })
+  after(() => hub.close())
+
+  async function register(extra: object = {}): Promise<Client> {
+    count += 1
+    const res = await request(hub.app)
+      .post('/v1/receivers')
+      .auth(hub.adminToken, { type: 'bearer' })
+      .send({ name: `gw-${count}`, ...extra })
+    assert.equal(res.status, 201, res.text)
+    return res.body
+  }
+
+  const token = (client: Client, form: object = { scope: 'ssf.read ssf.manage' }) =>
+    request(hub.app)
+      .post('/oauth/token')
+      .auth(client.client_id, client.client_secret)
+      .type('form')
+      .send({ grant_type: 'client_credentials', ...form })
+
+  const use = (path: string, bearer: string) => request(hub.app).get(path).auth(bearer, { type: 'bearer' })
+
+  it('issues an opaque token of at most an hour that works at once', async () => {
+    const client = await register()
+    const res = await token(client)
+    assert.equal(res.status, 200, res.text)
+    assert.equal(res.body.token_type, 'Bearer')
+    assert.equal(res.body.scope, 'ssf.read ssf.manage')
+    assert.ok(res.body.expires_in <= 3600 && res.body.expires_in > 3500)
+    assert.doesNotMatch(res.body.access_token, /\./)
+    assert.equal(res.headers['cache-control'], 'no-store')
+    const me = await use('/as-manager', res.body.access_token)
+    assert.equal(me.status, 200)
+    assert.equal(me.body.receiverId, client.id)
+    assert.equal(me.body.audience, `${ISSUER}/receivers/${client.id}`)
+  })
+
+  it('keeps no usable token or secret in any column', async () => {
+    const client = await register()
+    const value = (await token(client)).body.access_token as string
+    const dump = JSON.stringify([
+      await hub.db('oauth_artifacts').select(),
+      await hub.db('receivers').select(),
+      await hub.db('audit_log').select(),
+    ])
+    assert.ok(!dump.includes(value))
+    assert.ok(!dump.includes(client.client_secret))
+    const hash = createHash('sha256').update(value).digest()
+    assert.equal((await hub.db('oauth_artifacts').where({ id_hash: hash })).length, 1)
+  })
+
+  it('takes the secret in the form as well as by basic authentication', async () => {
+    const client = await register()
+    const res = await request(hub.app).post('/oauth/token').type('form').send({
+      grant_type: 'client_credentials',
+      scope: 'ssf.read',
+      client_id: client.client_id,
+      client_secret: client.client_secret,
+    })
+    assert.equal(res.status, 200, res.text)
+  })
+
+  it('holds a client to the method it registered', async () => {
+    const basic = await register({ token_endpoint_auth_method: 'client_secret_basic' })
+    assert.equal((await token(basic)).status, 200)
+    const form = { client_id: basic.client_id, client_secret: basic.client_secret, scope: 'ssf.read' }
+    const refused = await request(hub.app)
+      .post('/oauth/token')
+      .type('form')
+      .send({ grant_type: 'client_credentials', ...form })
+    assert.equal(refused.status, 401)
+    assert.equal(refused.body.error, 'invalid_client')
+    const post = await register({ token_endpoint_auth_method: 'client_secret_post' })
+    assert.equal((await token(post)).status, 401)
+  })
+
+  it('refuses a wrong secret, an unknown client and a disabled one alike', async () => {
+    const client = await register()
+    for (const bad of [
+      { ...client, client_secret: 'wrong' },
+      { ...client, client_id: '11111111-1111-4111-8111-111111111111' },
+      { ...client, client_id: 'a\u0000b' },
+    ]) {
+      const res = await token(bad)
+      assert.ok([400, 401].includes(res.status), String(res.status))
+      assert.match(res.body.error, /invalid_(client|request)/)
+    }
+    await request(hub.app).post(`/v1/receivers/${client.id}/disable`).auth(hub.adminToken, { type: 'bearer' })
+    const res = await token(client)
+    assert.equal(res.status, 401)
+    assert.equal(res.body.error, 'invalid_client')
+  })
+
+  it('ends all tokens when the receiver is disabled, rotated or deleted, and revives none', async () => {
+    for (const action of ['disable', 'rotate', 'delete']) {
+      const client = await register()
+      const value = (await token(client)).body.access_token as string
+      const issued = await request(hub.app)
+        .post(`/v1/receivers/${client.id}/tokens`)
+        .auth(hub.adminToken, { type: 'bearer' })
+        .send({ scopes: ['ssf.read'] })
+      assert.equal((await use('/as-reader', value)).status, 200)
+      assert.equal((await use('/as-reader', issued.body.token)).status, 200)
+      const admin = request(hub.app)
+      const call =
+        action === 'delete'
+          ? admin.delete(`/v1/receivers/${client.id}`)
+          : admin.post(`/v1/receivers/${client.id}/${action}`)
+      assert.ok((await call.auth(hub.adminToken, { type: 'bearer' })).status < 300)
+      await request(hub.app)
+        .post(`/v1/receivers/${client.id}/enable`)
+        .auth(hub.adminToken, { type: 'bearer' })
+      assert.equal((await use('/as-reader', value)).status, 401, action)
+      assert.equal((await use('/as-reader', issued.body.token)).status, 401, action)
+    }
+  })
+
+  it('refuses an expired token by the clock of the database', async () => {
+    const client = await register()
+    const value = (await token(client)).body.access_token as string
+    await hub.db.raw(
+      "update oauth_artifacts set expires_at = now() - interval '1 second' where client_id = ?",
+      [client.client_id],
+    )
+    assert.equal((await use('/as-reader', value)).status, 401)
+  })
+
+  it('tells a client about its own tokens only (RFC 7662), and revokes only those (RFC 7009)', async () => {
+    const [mine, other] = [await register(), await register()]
+    const value = (await token(mine)).body.access_token as string
+    const ask = (path: string, client: Client) =>
+      request(hub.app)
+        .post(path)
+        .auth(client.client_id, client.client_secret)
+        .type('form')
+        .send({ token: value })
+    const seen = await ask('/oauth/introspect', mine)
+    assert.equal(seen.body.active, true)
+    assert.equal(seen.body.scope, 'ssf.read ssf.manage')
+    assert.equal(seen.body.jti, undefined)
+    assert.deepEqual((await ask('/oauth/introspect', other)).body, { active: false })
+    assert.equal((await ask('/oauth/revoke', other)).status, 200)
+    assert.equal((await use('/as-reader', value)).status, 200)
+    assert.equal((await ask('/oauth/revoke', mine)).status, 200)
+    assert.equal((await use('/as-reader', value)).status, 401)
+    assert.deepEqual((await ask('/oauth/introspect', mine)).body, { active: false })
+  })
+
+  it('takes a signed assertion once (RFC 7523), and no secret from that client', async () => {
+    const { publicKey, privateKey } = await generateKeyPair('ES256')
+    const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1' }] }
+    const client = await register({ token_endpoint_auth_method: 'private_key_jwt', jwks })
+    assert.equal(client.client_secret, undefined)
+    const sign = (jti: string, aud = `${ISSUER}/oauth/token`) =>
+      new SignJWT({ jti })
+        .setProtectedHeader({ alg: 'ES256', kid: 'k1' })
+        .setIssuer(client.client_id)
+        .setSubject(client.client_id)
+        .setAudience(aud)
+        .setExpirationTime('1 minute')
+        .sign(privateKey)
+    const send = (client_assertion: string, host = '127.0.0.1:8080') =>
+      request(hub.app)
+        .post('/oauth/token')
+        .set('Host', host)
+        .set('X-Forwarded-Host', host)
+        .type('form')
+        .send({
+          grant_type: 'client_credentials',
+          scope: 'ssf.read',
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+          client_assertion,
+        })
+    const assertion = await sign('one')
+    const first = await send(assertion)
+    assert.equal(first.status, 200, first.text)
+    assert.equal((await use('/as-reader', first.body.access_token)).status, 200)
+    assert.equal((await send(assertion)).status, 401)
+    const foreign = await sign('two', 'http://elsewhere.example/oauth/token')
+    assert.equal((await send(foreign)).status, 401)
+    assert.equal((await send(foreign, 'elsewhere.example')).status, 401)
+    const together = await sign('three')
+    const statuses = (await Promise.all([1, 2, 3, 4].map(() => send(together)))).map((res) => res.status)
+    assert.deepEqual(statuses.sort(), [200, 401, 401, 401])
+    assert.equal((await token({ ...client, client_secret: 'guess' })).status, 401)
+    const rekeyed = await request(hub.app)
+      .patch(`/v1/receivers/${client.id}`)
+      .auth(hub.adminToken, { type: 'bearer' })
+      .send({
+        jwks: { keys: [{ ...(await exportJWK((await generateKeyPair('ES256')).publicKey)), kid: 'k2' }] },
+      })
+    assert.equal(rekeyed.status, 200, rekeyed.text)
+    assert.equal((await use('/as-reader', first.body.access_token)).status, 401)
+    assert.equal((await send(await sign('four'))).status, 401)
+  })
+
+  it('serves nothing else that the library knows', async () => {
+    for (const path of [
+      '/auth',
+      '/oauth/auth',
+      '/jwks',
+      '/me',
+      '/.well-known/openid-configuration',
+      '/oauth/jwks',
+    ]) {
+      assert.equal((await request(hub.app).get(path)).status, 404, path)
+    }
+    assert.equal((await request(hub.app).get('/oauth/token')).status, 404)
+  })
+})
+
+describe('auth: authorization server metadata', () => {
+  it("stands between host and the issuer's path and names endpoints below the issuer (RFC 8414 §3.1)", async () => {
+    const hub = await createAuthApp({ issuer: 'https://hub.example/t1' })
+    const res = await request(hub.app).get('/.well-known/oauth-authorization-server/t1')
+    assert.equal(res.status, 200)
+    assert.equal(res.body.issuer, 'https://hub.example/t1')
+    assert.equal(res.body.token_endpoint, 'https://hub.example/t1/oauth/token')
+    assert.deepEqual(res.body.scopes_supported, ['ssf.read', 'ssf.manage'])
+    assert.deepEqual(res.body.grant_types_supported, ['client_credentials'])
+    assert.equal((await request(hub.app).get('/.well-known/oauth-authorization-server')).status, 404)
+    await hub.close()
+  })
+})

@@ -1,0 +1,359 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { EVENT_TYPES, hooksFor, runWords } from './run-words.js'
+import { type Script, startScriptedHub } from './scripted-hub.js'
+
+const folder = mkdtempSync(join(tmpdir(), 'firebreak-cli-'))
+const file = (name: string, text: string) => {
+  writeFileSync(join(folder, name), text)
+  return join(folder, name)
+}
+const JWKS = { keys: [{ kty: 'EC', kid: 'k1' }] }
+const jwksFile = file('jwks.json', JSON.stringify(JWKS))
+const secretFile = file('secret', 'Bearer abc\n')
+const eventFile = file('event.json', '{"initiating_entity":"admin"}')
+
+interface Case {
+  title: string
+  words: string[]
+  /** The whole conversation: `METHOD /path?query`, and the body when there is one. */
+  sends: [string, unknown?][]
+  answers: Script
+  shows: RegExp[]
+  stdin?: string
+}
+
+const ADD = ['transmitter', 'add', '--name', 'idp', '--issuer', 'https://idp', '--audience', 'hub']
+const ADD_BODY = { name: 'idp', issuer: 'https://idp', audience: ['hub'] }
+const ADD_ANSWER = { status: 201, body: { id: 't1', name: 'idp', ingest_url: 'https://hub/ingest/t1' } }
+const RECEIVER = { id: 'r1', name: 'gw', client_id: 'c1', client_secret: 's3cret', audience: 'aud-1' }
+const STREAM = {
+  stream_id: 's1',
+  receiver: { id: 'r1', name: 'gw' },
+  status: 'paused',
+  status_reason: 'busy',
+  delivery: { method: 'urn:ietf:rfc:8936', endpoint_url: 'https://hub/ssf/poll/s1' },
+  events_delivered: ['a', 'b'],
+}
+
+const CASES: Case[] = [
+  {
+    title: 'registers a transmitter by the URI of its keys',
+    words: [...ADD, '--jwks-uri', 'https://idp/jwks'],
+    sends: [['POST /v1/transmitters', { ...ADD_BODY, jwks_uri: 'https://idp/jwks' }]],
+    answers: { 'POST /v1/transmitters': ADD_ANSWER },
+    shows: [/push to\s+https:\/\/hub\/ingest\/t1/],
+  },
+  {
+    title: 'registers a transmitter by its key file, with the secret from a file and more than one audience',
+    words: [...ADD, '--audience', 'hub2', '--jwks-file', jwksFile, '--authorization-file', secretFile],
+    sends: [
+      [
+        'POST /v1/transmitters',
+        { ...ADD_BODY, audience: ['hub', 'hub2'], jwks: JWKS, authorization_header: 'Bearer abc' },
+      ],
+    ],
+    answers: { 'POST /v1/transmitters': ADD_ANSWER },
+    shows: [/t1/],
+  },
+  {
+    title: 'registers a transmitter by discovery, with its secret from standard input',
+    words: [...ADD, '--discover', '--algorithm', 'ES256', '--authorization-file', '-'],
+    stdin: 'Bearer xyz',
+    sends: [
+      [
+        'POST /v1/transmitters',
+        { ...ADD_BODY, discover: true, algorithms: ['ES256'], authorization_header: 'Bearer xyz' },
+      ],
+    ],
+    answers: { 'POST /v1/transmitters': ADD_ANSWER },
+    shows: [/t1/],
+  },
+  {
+    title: 'lists transmitters with the cursor of the next page',
+    words: ['transmitter', 'list', '--limit', '1', '--cursor', 'a/b'],
+    sends: [['GET /v1/transmitters?limit=1&cursor=a%2Fb']],
+    answers: {
+      'GET /v1/transmitters': {
+        body: { items: [{ id: 't1', name: 'idp', issuer: 'https://idp', enabled: false }], next: 'c2' },
+      },
+    },
+    shows: [/ID\s+NAME\s+ISSUER\s+STATE/, /t1\s+idp\s+https:\/\/idp\s+disabled/, /more: --cursor c2/],
+  },
+  {
+    title: 'shows one transmitter',
+    words: ['transmitter', 'show', 't/1'],
+    sends: [['GET /v1/transmitters/t%2F1']],
+    answers: { 'GET /v1/transmitters/t%2F1': { body: { id: 't/1', audience: ['a', 'b'] } } },
+    shows: [/audience\s+a, b/],
+  },
+  {
+    title: 'removes a transmitter',
+    words: ['transmitter', 'remove', 't1'],
+    sends: [['DELETE /v1/transmitters/t1']],
+    answers: { 'DELETE /v1/transmitters/t1': { status: 204 } },
+    shows: [/removed transmitter t1/],
+  },
+  {
+    title: 'registers a receiver with no more than its name, and shows the secret once',
+    words: ['receiver', 'add', '--name', 'gw'],
+    sends: [['POST /v1/receivers', { name: 'gw' }]],
+    answers: { 'POST /v1/receivers': { status: 201, body: RECEIVER } },
+    shows: [/client_secret\s+s3cret/, /not shown again/],
+  },
+  {
+    title: 'registers a receiver with grants and reports',
+    words: [
+      'receiver',
+      'add',
+      '--name',
+      'gw',
+      '--event-type',
+      'urn:x,urn:y',
+      '--source',
+      't1',
+      '--reports',
+      'applied',
+    ].concat(['--default-subjects', 'NONE', '--profile', 'caep-interop']),
+    sends: [
+      [
+        'POST /v1/receivers',
+        {
+          name: 'gw',
+          grants: { event_types: ['urn:x', 'urn:y'], sources: ['t1'] },
+          default_subjects: 'NONE',
+          reports: ['applied'],
+          profile: 'caep-interop',
+        },
+      ],
+    ],
+    answers: { 'POST /v1/receivers': { status: 201, body: RECEIVER } },
+    shows: [/aud-1/],
+  },
+  {
+    title: 'lists receivers',
+    words: ['receiver', 'list'],
+    sends: [['GET /v1/receivers']],
+    answers: {
+      'GET /v1/receivers': { body: { items: [{ ...RECEIVER, reports: ['applied'] }], next: null } },
+    },
+    shows: [/r1\s+gw\s+c1\s+aud-1\s+-\s+applied/],
+  },
+  {
+    title: 'removes a receiver',
+    words: ['receiver', 'remove', 'r1'],
+    sends: [['DELETE /v1/receivers/r1']],
+    answers: { 'DELETE /v1/receivers/r1': { status: 204 } },
+    shows: [/removed receiver r1/],
+  },
+  {
+    title: "rotates a receiver's secret",
+    words: ['receiver', 'rotate', 'r1'],
+    sends: [['POST /v1/receivers/r1/rotate']],
+    answers: { 'POST /v1/receivers/r1/rotate': { body: RECEIVER } },
+    shows: [/s3cret/],
+  },
+  {
+    title: 'issues a token with both scopes that never ends',
+    words: ['receiver', 'token', 'r1'],
+    sends: [['POST /v1/receivers/r1/tokens', { scopes: ['ssf.read', 'ssf.manage'] }]],
+    answers: {
+      'POST /v1/receivers/r1/tokens': { status: 201, body: { id: 'k1', token: 'tok', expires_at: null } },
+    },
+    shows: [/token\s+tok/, /expires_at\s+never/],
+  },
+  {
+    title: 'issues a token with one scope until a day',
+    words: ['receiver', 'token', 'r1', '--scope', 'ssf.read', '--expires', '2030-01-01T00:00:00Z'],
+    sends: [
+      ['POST /v1/receivers/r1/tokens', { scopes: ['ssf.read'], expires_at: '2030-01-01T00:00:00.000Z' }],
+    ],
+    answers: { 'POST /v1/receivers/r1/tokens': { status: 201, body: { id: 'k1', token: 'tok' } } },
+    shows: [/tok/],
+  },
+  {
+    title: 'revokes a token',
+    words: ['receiver', 'token', 'r1', '--revoke', 'k1'],
+    sends: [['DELETE /v1/receivers/r1/tokens/k1']],
+    answers: { 'DELETE /v1/receivers/r1/tokens/k1': { status: 204 } },
+    shows: [/revoked token k1/],
+  },
+  {
+    title: 'lists the streams of one receiver',
+    words: ['stream', 'list', '--receiver', 'r1'],
+    sends: [['GET /v1/streams?receiver_id=r1']],
+    answers: { 'GET /v1/streams': { body: { items: [STREAM], next: null } } },
+    shows: [/s1\s+gw\s+poll\s+paused\s+2\s+busy/],
+  },
+  {
+    title: 'shows one stream',
+    words: ['stream', 'show', 's1'],
+    sends: [['GET /v1/streams/s1']],
+    answers: { 'GET /v1/streams/s1': { body: STREAM } },
+    shows: [/endpoint_url\s+https:\/\/hub\/ssf\/poll\/s1/, /receiver\s+gw/],
+  },
+  {
+    title: 'pauses a stream with a reason',
+    words: ['stream', 'pause', 's1', '--reason', 'maintenance'],
+    sends: [['POST /v1/streams/s1/pause', { reason: 'maintenance' }]],
+    answers: { 'POST /v1/streams/s1/pause': { body: STREAM } },
+    shows: [/stream s1 is paused/],
+  },
+  {
+    title: 'enables a stream',
+    words: ['stream', 'enable', 's1'],
+    sends: [['POST /v1/streams/s1/enable', {}]],
+    answers: { 'POST /v1/streams/s1/enable': { body: { ...STREAM, status: 'enabled' } } },
+    shows: [/stream s1 is enabled/],
+  },
+  {
+    title: 'emits an event by the last part of its type, about an email',
+    words: [
+      'emit',
+      '--type',
+      'session-revoked',
+      '--email',
+      'a@b.c',
+      '--event',
+      '{"reason_admin":{"en":"x"}}',
+    ],
+    sends: [
+      [
+        'POST /v1/events',
+        {
+          type: EVENT_TYPES[0],
+          sub_id: { format: 'email', email: 'a@b.c' },
+          event: { reason_admin: { en: 'x' } },
+        },
+      ],
+    ],
+    answers: { 'POST /v1/events': { status: 202, body: { txn: 'x1', event_id: 'e1' } } },
+    shows: [/txn\s+x1/, /event_id\s+e1/],
+  },
+  {
+    title: 'emits an event by its full type, about issuer and sub, with its time and txn',
+    words: [
+      'emit',
+      '--type',
+      'urn:own:type',
+      '--iss-sub',
+      'https://idp,al,ice',
+      '--at',
+      '2026-01-01T00:00:00Z',
+    ].concat(['--txn', 'case-7', '--event-file', eventFile]),
+    sends: [
+      [
+        'POST /v1/events',
+        {
+          type: 'urn:own:type',
+          sub_id: { format: 'iss_sub', iss: 'https://idp', sub: 'al,ice' },
+          event: { initiating_entity: 'admin' },
+          event_timestamp: 1767225600,
+          txn: 'case-7',
+        },
+      ],
+    ],
+    answers: { 'POST /v1/events': { status: 202, body: { txn: 'case-7', event_id: 'e1' } } },
+    shows: [/case-7/],
+  },
+  {
+    title: 'emits an event about a subject from standard input',
+    words: ['emit', '--type', 'account-disabled', '--subject-file', '-'],
+    stdin: '{"format":"opaque","id":"7"}',
+    sends: [['POST /v1/events', { type: EVENT_TYPES[1], sub_id: { format: 'opaque', id: '7' }, event: {} }]],
+    answers: { 'POST /v1/events': { status: 202, body: { txn: 'x', event_id: 'e' } } },
+    shows: [/event_id/],
+  },
+  {
+    title: 'lists what is parked, with its filters',
+    words: ['parked', 'list', '--stream', 's1', '--type', 'urn:x', '--txn', 'c', '--from', '2026-01-01'],
+    sends: [['GET /v1/parked?stream_id=s1&type=urn%3Ax&txn=c&from=2026-01-01T00%3A00%3A00.000Z']],
+    answers: {
+      'GET /v1/parked': {
+        body: {
+          items: [{ id: 'p1', kind: 'delivery', code: 'ERR_X', reason: 'no\u001b[31mway', type: 'a/b' }],
+        },
+      },
+    },
+    shows: [/p1\s+-\s+delivery\s+b\s+-\s+ERR_X\s+no�\[31mway/],
+  },
+  {
+    title: 'replays one parked item',
+    words: ['parked', 'replay', 'p1'],
+    sends: [['POST /v1/parked/p1/replay']],
+    answers: { 'POST /v1/parked/p1/replay': { status: 202 } },
+    shows: [/replayed p1/],
+  },
+  {
+    title: 'discards one parked item, with why',
+    words: ['parked', 'discard', 'p1', '--reason', 'test data'],
+    sends: [['POST /v1/parked/p1/discard', { reason: 'test data' }]],
+    answers: { 'POST /v1/parked/p1/discard': { body: {} } },
+    shows: [/discarded p1/],
+  },
+  {
+    title: 'adds an operator',
+    words: ['operator', 'add', '--name', 'ann', '--role', 'viewer', '--expires', '2030-01-01'],
+    sends: [['POST /v1/operators', { name: 'ann', role: 'viewer', expires_at: '2030-01-01T00:00:00.000Z' }]],
+    answers: {
+      'POST /v1/operators': { status: 201, body: { id: 'o1', name: 'ann', role: 'viewer', token: 'tk' } },
+    },
+    shows: [/token\s+tk/, /not shown again/],
+  },
+  {
+    title: 'lists operators',
+    words: ['operator', 'list'],
+    sends: [['GET /v1/operators']],
+    answers: {
+      'GET /v1/operators': { body: { items: [{ id: 'o1', name: 'ann', role: 'viewer' }], next: null } },
+    },
+    shows: [/o1\s+ann\s+viewer\s+-\s+never\s+-/],
+  },
+  {
+    title: 'revokes an operator',
+    words: ['operator', 'revoke', 'o1'],
+    sends: [['DELETE /v1/operators/o1']],
+    answers: { 'DELETE /v1/operators/o1': { status: 204 } },
+    shows: [/revoked operator o1/],
+  },
+]
+
+describe('the commands that call the hub', () => {
+  after(() => rmSync(folder, { recursive: true }))
+
+  for (const { title, words, sends, answers, shows, stdin } of CASES) {
+    it(title, async () => {
+      const hub = await startScriptedHub(structuredClone(answers) as Script)
+      try {
+        const outcome = await runWords(words, { hooks: hooksFor(hub.url), ...(stdin && { stdin }) })
+        assert.deepEqual(
+          hub.seen.map(({ line, body }) => (body === undefined ? [line] : [line, body])),
+          sends,
+        )
+        assert.ok(hub.seen.every(({ headers }) => headers.authorization === 'Bearer operator-token'))
+        for (const pattern of shows) assert.match(outcome.out, pattern)
+        assert.equal(outcome.err, '')
+        assert.equal(outcome.code, 0)
+      } finally {
+        await hub.close()
+      }
+    })
+
+    it(`${title}; with --json prints the API's body`, async () => {
+      const hub = await startScriptedHub(structuredClone(answers) as Script)
+      try {
+        const outcome = await runWords([...words, '--json'], {
+          hooks: hooksFor(hub.url),
+          ...(stdin && { stdin }),
+        })
+        const [answer] = Object.values(answers) as { body?: unknown }[]
+        assert.deepEqual(JSON.parse(outcome.out), answer?.body ?? {})
+        assert.equal(outcome.code, 0)
+      } finally {
+        await hub.close()
+      }
+    })
+  }
+})

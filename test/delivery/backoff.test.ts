@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict'
+import { probeWaitMs, retryAfterMs, retryWaitMs } from '../../src/delivery/backoff.js'
+
+const middle = () => 0.5
+
+describe('backoff', () => {
+  it('tries an urgent SET again within a fraction of a second, then ever more slowly', () => {
+    const waits = [1, 2, 3, 4, 5, 6, 7].map((attempt) => retryWaitMs(attempt, true, middle))
+    assert.deepEqual(waits, [200, 500, 1_000, 2_000, 5_000, 10_000, 30_000])
+    assert.equal(retryWaitMs(1_000, true, middle), 300_000)
+  })
+
+  it('gives routine SETs more time', () => {
+    assert.ok(retryWaitMs(1, false, middle) > retryWaitMs(1, true, middle))
+  })
+
+  it('spreads waits by a fifth either way', () => {
+    assert.equal(
+      retryWaitMs(1, true, () => 0),
+      160,
+    )
+    assert.ok(Math.abs(retryWaitMs(1, true, () => 0.999999) - 240) < 0.01)
+  })
+
+  it('probes a failing endpoint every few seconds while something urgent waits', () => {
+    assert.equal(probeWaitMs(50, true, middle), 4_000)
+    assert.equal(probeWaitMs(50, false, middle), 30_000)
+    assert.equal(probeWaitMs(1, true, middle), 200)
+  })
+
+  const now = Date.parse('2026-01-01T00:00:00Z')
+  const headers: [string | undefined, number | undefined][] = [
+    [undefined, undefined],
+    ['', undefined],
+    ['soon', undefined],
+    ['3', 3_000],
+    ['99999999', 60_000],
+    ['Thu, 01 Jan 2026 00:00:05 GMT', 5_000],
+    ['Wed, 31 Dec 2025 00:00:00 GMT', 0],
+  ]
+  for (const [header, expected] of headers) {
+    it(`reads Retry-After ${JSON.stringify(header)} as ${expected} ms`, () => {
+      assert.equal(retryAfterMs(header, now), expected)
+    })
+  }
+})

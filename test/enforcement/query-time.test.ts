@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict'
+import { bucketUpperMs } from '../../src/enforcement/latency-buckets.js'
+import { closedUntil, HOUR_MS, uncoveredRanges } from '../../src/enforcement/latency-hours.js'
+import { parseTime } from '../../src/enforcement/query-time.js'
+import { DEFAULT_STAGE_DEADLINES } from '../../src/enforcement/stages.js'
+
+describe('times of a query', () => {
+  it('reads RFC 3339 with any offset', () => {
+    assert.equal(parseTime('from', '2026-11-22T08:00:00Z'), Date.UTC(2026, 10, 22, 8))
+    assert.equal(parseTime('from', '2026-11-22T01:30:00.250+02:00'), Date.UTC(2026, 10, 21, 23, 30, 0, 250))
+    assert.equal(parseTime('from', '2026-11-22t08:00:00.123456z'), Date.UTC(2026, 10, 22, 8, 0, 0, 123))
+  })
+
+  for (const text of ['', 'now', '2026-11-22', '2026-11-22T08:00:00', '2026-02-31T00:00:00Z', '1763798400']) {
+    it(`refuses ${JSON.stringify(text)} and names the parameter`, () => {
+      assert.throws(() => parseTime('from', text), /^InvalidRequest: from must be an RFC 3339 time/)
+    })
+  }
+})
+
+describe('hours of a window', () => {
+  const hour = (n: number) => n * HOUR_MS
+
+  it('leaves the parts of a window that no folded hour covers', () => {
+    const window = { fromMs: hour(1) + 5, toMs: hour(6) + 7 }
+    assert.deepEqual(uncoveredRanges(window, [hour(2), hour(3), hour(5)]), [
+      { fromMs: hour(1) + 5, toMs: hour(2) },
+      { fromMs: hour(4), toMs: hour(5) },
+      { fromMs: hour(6), toMs: hour(6) + 7 },
+    ])
+  })
+
+  it('answers one empty range for a window that is folded whole', () => {
+    assert.deepEqual(uncoveredRanges({ fromMs: hour(2), toMs: hour(4) }, [hour(2), hour(3)]), [
+      { fromMs: hour(4), toMs: hour(4) },
+    ])
+  })
+
+  it('closes an hour ten minutes after its end, or after the longest deadline', () => {
+    assert.equal(closedUntil(hour(5) + 599_999, DEFAULT_STAGE_DEADLINES), hour(4))
+    assert.equal(closedUntil(hour(5) + 600_000, DEFAULT_STAGE_DEADLINES), hour(5))
+    const slow = { ...DEFAULT_STAGE_DEADLINES, applied: 900_000 }
+    assert.equal(closedUntil(hour(5) + 600_000, slow), hour(4))
+    assert.equal(closedUntil(hour(5) + 900_000, slow), hour(5))
+  })
+
+  it('has buckets at most 9.1 % wide', () => {
+    for (let bucket = 0; bucket < 200; bucket += 1) {
+      assert.ok(bucketUpperMs(bucket + 1) / bucketUpperMs(bucket) < 1.091)
+    }
+  })
+})

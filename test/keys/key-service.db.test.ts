@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict'
+import { createPublicKey, type JsonWebKey, randomBytes, verify } from 'node:crypto'
+import { StartupError } from '../../src/kernel/errors.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { SealBroken } from '../../src/keys/aead.js'
+import { eraseContentKeys } from '../../src/keys/data-keys.js'
+import { createKeyService } from '../../src/keys/key-service.js'
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+
+describe('keys: key service', () => {
+  let test: TestDatabase
+  beforeEach(async () => {
+    test = await createTestDatabase()
+  })
+  afterEach(() => test.close())
+  const create = (masterKey?: Buffer) =>
+    createKeyService({ db: test.db, logger: silentLogger, ...(masterKey && { masterKey }) })
+
+  it('makes set keys of both algorithms and a log key that is in no set JWKS', async () => {
+    const keys = await create()
+    const setKeys = keys.setJwks().keys as (JsonWebKey & { kid: string; alg: string; use: string })[]
+    assert.deepEqual(setKeys.map((key) => key.alg).sort(), ['ES256', 'RS256'])
+    assert.ok(setKeys.every((key) => key.use === 'sig' && !('d' in key)))
+    assert.deepEqual([...keys.logPublicKeys().keys()], [keys.logSigningKey().kid])
+    assert.ok(setKeys.every((key) => key.kid !== keys.logSigningKey().kid))
+    assert.equal(keys.logJwks().keys.length, 1)
+  })
+
+  it('signs so that the published key verifies, also after a restart', async () => {
+    const first = await create()
+    const second = await create()
+    for (const alg of ['RS256', 'ES256'] as const) {
+      const jws = await first.setSigner(alg).sign({ jti: '1' })
+      const jwk = (second.setJwks().keys as (JsonWebKey & { kid: string })[]).find(
+        (key) => key.kid === second.setSigner(alg).kid,
+      )
+      const [header, body, signature] = jws.split('.') as [string, string, string]
+      const key = {
+        key: createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' }),
+        dsaEncoding: 'ieee-p1363' as const,
+      }
+      assert.ok(
+        verify('sha256', Buffer.from(`${header}.${body}`), key, Buffer.from(signature, 'base64url')),
+        alg,
+      )
+    }
+  })
+
+  it('gives two processes that start at the same moment the same keys', async () => {
+    const services = await Promise.all([create(), create(), create()])
+    assert.equal(new Set(services.map((keys) => keys.setSigner('RS256').kid)).size, 1)
+    assert.equal(new Set(services.map((keys) => keys.hmac('jti', 'x').toString('hex'))).size, 1)
+    const ciphers = await Promise.all(services.map((keys) => keys.contentCipher('2026-11-22')))
+    const sealed = ciphers[0]?.seal(Buffer.from('a')) as Buffer
+    for (const cipher of ciphers) assert.equal(cipher.open(sealed).toString(), 'a')
+    assert.equal((await test.db('signing_keys').select()).length, 3)
+    assert.equal((await test.db('key_ring').select()).length, 1)
+  })
+
+  it('refuses a wrong, a missing and a malformed master key with a clear error', async () => {
+    const masterKey = randomBytes(32)
+    assert.equal((await create(masterKey)).protectedByMasterKey, true)
+    const refused = (message: RegExp) => (error: unknown) =>
+      error instanceof StartupError && message.test(error.message)
+    await assert.rejects(create(randomBytes(32)), refused(/not the key that sealed/))
+    await assert.rejects(create(), refused(/set FIREBREAK_MASTER_KEY/))
+    await assert.rejects(create(randomBytes(16)), refused(/32 bytes/))
+    await create(masterKey)
+  })
+
+  it('warns without a master key, and seals the ring once one is set', async () => {
+    const open = await create()
+    assert.match(open.warning ?? '', /FIREBREAK_MASTER_KEY is not set/)
+    const sealed = open.seal('secret', 'receiver 1')
+    const before = (await test.db('key_ring').first('secret')) as { secret: Buffer }
+    const keys = await create(randomBytes(32))
+    const row = (await test.db('key_ring').first('secret')) as { secret: Buffer }
+    assert.equal(row.secret.includes(before.secret), false)
+    assert.equal(keys.open(sealed, 'receiver 1').toString(), 'secret')
+    assert.equal(keys.warning, undefined)
+    assert.equal(keys.setSigner('ES256').kid, open.setSigner('ES256').kid)
+  })
+
+  it('opens a sealed value only under its own context and only unchanged', async () => {
+    const keys = await create()
+    const sealed = keys.seal('secret', 'receiver 1')
+    assert.equal(keys.open(sealed, 'receiver 1').toString(), 'secret')
+    assert.notDeepEqual(keys.seal('secret', 'receiver 1'), sealed)
+    assert.throws(() => keys.open(sealed, 'receiver 2'), SealBroken)
+    for (const index of [0, 2, 8, 20, sealed.length - 1]) {
+      const changed = Buffer.from(sealed)
+      changed[index] = (changed[index] ?? 0) ^ 1
+      assert.throws(() => keys.open(changed, 'receiver 1'), SealBroken, `byte ${index}`)
+    }
+    assert.throws(() => keys.open(sealed.subarray(0, 10), 'receiver 1'), SealBroken)
+  })
+
+  it('gives an HMAC of 32 bytes that differs by purpose', async () => {
+    const keys = await create()
+    assert.equal(keys.hmac('subject', 'a').length, 32)
+    const all = (['subject', 'jti', 'event-key'] as const).map((purpose) =>
+      keys.hmac(purpose, 'a').toString('hex'),
+    )
+    assert.equal(new Set(all).size, 3)
+  })
+
+  it('erases the content of a day with its key', async () => {
+    const sealed = (await (await create()).contentCipher('2026-10-01')).seal(Buffer.from('a@example.com'))
+    await (await create()).contentCipher('2026-10-02')
+    assert.equal(await eraseContentKeys(test.db, '2026-10-02'), 1)
+    const cipher = await (await create()).contentCipher('2026-10-01')
+    assert.throws(() => cipher.open(sealed), SealBroken)
+  })
+
+  it('takes up a rotated key at refresh and keeps publishing the retiring one', async () => {
+    const keys = await create()
+    const old = keys.setSigner('ES256').kid
+    await test.db('signing_keys').where({ kid: old }).update({ state: 'retiring' })
+    const other = await create()
+    assert.notEqual(other.setSigner('ES256').kid, old)
+    assert.equal(keys.setSigner('ES256').kid, old)
+    await keys.refresh()
+    assert.equal(keys.setSigner('ES256').kid, other.setSigner('ES256').kid)
+    assert.ok((keys.setJwks().keys as { kid: string }[]).some((key) => key.kid === old))
+  })
+})

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict'
+import type { AccessEffect, Lane } from '../../src/secevent/event.js'
+import {
+  CAEP,
+  classifyEvent,
+  describeEffect,
+  EVENT_TYPES,
+  EVENTS_SUPPORTED,
+  RISC,
+  SSF,
+} from '../../src/secevent/event-types.js'
+
+type Row = [type: string, claims: Record<string, unknown>, effect: AccessEffect, lane: Lane]
+
+const ROWS: Row[] = [
+  [CAEP.sessionRevoked, {}, 'tightens', 'urgent'],
+  [CAEP.tokenClaimsChange, { claims: { role: 'x' } }, 'tightens', 'urgent'],
+  [CAEP.credentialChange, { change_type: 'revoke' }, 'tightens', 'urgent'],
+  [CAEP.credentialChange, { change_type: 'delete' }, 'tightens', 'urgent'],
+  [CAEP.credentialChange, { change_type: 'update' }, 'tightens', 'urgent'],
+  [CAEP.credentialChange, { change_type: 'create' }, 'neutral', 'routine'],
+  [CAEP.assuranceLevelChange, { change_direction: 'decrease' }, 'tightens', 'urgent'],
+  [CAEP.assuranceLevelChange, { change_direction: 'increase' }, 'loosens', 'routine'],
+  [CAEP.assuranceLevelChange, { current_level: 'nist-aal1' }, 'tightens', 'urgent'],
+  [CAEP.deviceComplianceChange, { current_status: 'not-compliant' }, 'tightens', 'urgent'],
+  [CAEP.deviceComplianceChange, { current_status: 'compliant' }, 'loosens', 'routine'],
+  [CAEP.sessionEstablished, {}, 'neutral', 'routine'],
+  [CAEP.sessionPresented, {}, 'neutral', 'routine'],
+  [CAEP.riskLevelChange, { current_level: 'HIGH' }, 'tightens', 'urgent'],
+  [CAEP.riskLevelChange, { current_level: 'MEDIUM', previous_level: 'HIGH' }, 'tightens', 'urgent'],
+  [CAEP.riskLevelChange, { current_level: 'LOW' }, 'loosens', 'routine'],
+  [RISC.accountCredentialChangeRequired, {}, 'tightens', 'urgent'],
+  [RISC.accountPurged, {}, 'tightens', 'urgent'],
+  [RISC.accountDisabled, { reason: 'hijacking' }, 'tightens', 'urgent'],
+  [RISC.accountEnabled, {}, 'loosens', 'routine'],
+  [RISC.identifierChanged, {}, 'neutral', 'routine'],
+  [RISC.identifierRecycled, {}, 'tightens', 'urgent'],
+  [RISC.credentialCompromise, { credential_type: 'password' }, 'tightens', 'urgent'],
+  [RISC.optIn, {}, 'neutral', 'routine'],
+  [RISC.optOutInitiated, {}, 'neutral', 'routine'],
+  [RISC.optOutCancelled, {}, 'neutral', 'routine'],
+  [RISC.optOutEffective, {}, 'neutral', 'routine'],
+  [RISC.recoveryActivated, {}, 'neutral', 'routine'],
+  [RISC.recoveryInformationChanged, {}, 'neutral', 'routine'],
+  [RISC.sessionsRevoked, {}, 'tightens', 'urgent'],
+  [SSF.verification, { state: 'x' }, 'neutral', 'urgent'],
+  [SSF.streamUpdated, { status: 'paused' }, 'neutral', 'urgent'],
+]
+
+describe('classifyEvent', () => {
+  for (const [type, claims, effect, lane] of ROWS) {
+    it(`says that ${type.slice(type.lastIndexOf('/') + 1)} ${JSON.stringify(claims)} ${effect}, ${lane}`, () => {
+      assert.deepEqual(classifyEvent(type, claims), { effect, lane })
+    })
+  }
+
+  it('has a row for every type in the table', () => {
+    assert.deepEqual(new Set(ROWS.map(([type]) => type)), new Set(EVENT_TYPES.keys()))
+  })
+
+  it('takes an unknown type for neutral and routine', () => {
+    assert.deepEqual(classifyEvent('https://example.com/x', {}), { effect: 'neutral', lane: 'routine' })
+  })
+
+  it('is not fooled by values that are no own member of its table', () => {
+    for (const value of ['constructor', '__proto__', 7, null, ['LOW']]) {
+      assert.equal(classifyEvent(CAEP.riskLevelChange, { current_level: value }).effect, 'neutral')
+    }
+  })
+
+  it('never gives the control lane, nor routine to what tightens, nor urgent to what loosens', () => {
+    for (const [type, claims] of ROWS) {
+      const { effect, lane } = classifyEvent(type, claims)
+      assert.notEqual(lane, 'control')
+      if (effect === 'tightens') assert.equal(lane, 'urgent')
+      if (effect === 'loosens') assert.equal(lane, 'routine')
+    }
+  })
+})
+
+describe('EVENTS_SUPPORTED', () => {
+  it('holds the 8 types of CAEP 1.0 and the 14 of RISC 1.0, without the framework types', () => {
+    assert.equal(Object.keys(CAEP).length, 8)
+    assert.equal(Object.keys(RISC).length, 14)
+    assert.deepEqual(new Set(EVENTS_SUPPORTED), new Set([...Object.values(CAEP), ...Object.values(RISC)]))
+  })
+})
+
+describe('EVENT_TYPES', () => {
+  it('says for every type its family, its name and why it is classed so', () => {
+    for (const info of EVENT_TYPES.values()) {
+      assert.equal(
+        info.type,
+        `https://schemas.openid.net/secevent/${info.family.toLowerCase()}/event-type/${info.name}`,
+      )
+      assert.ok(info.why.length > 5)
+    }
+  })
+
+  it('can be printed, payload-dependent effects too', () => {
+    const effectOf = (type: string) =>
+      [...EVENT_TYPES.values()].filter((info) => info.type === type).map(describeEffect)
+    assert.deepEqual(effectOf(CAEP.sessionRevoked), ['tightens'])
+    assert.deepEqual(effectOf(CAEP.deviceComplianceChange), [
+      'not-compliant tightens, compliant loosens, else neutral (current_status)',
+    ])
+  })
+})

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import type { KeyObject } from 'node:crypto'
+import { createJwkSet, InvalidJwkSet } from '../../src/secevent/jwk-set.js'
+import { NOW_MS, NOW_S, otherRsa, p256, p384, receive, rsa, smallRsa, token } from './set-fixtures.js'
+
+const now = () => NOW_MS
+const jwk = (key: KeyObject, more: object = {}) => ({
+  ...key.export({ format: 'jwk' }),
+  kid: 'idp-1',
+  ...more,
+})
+const setOf = (...keys: unknown[]) => createJwkSet({ keys }, now)
+
+describe('createJwkSet', () => {
+  it('finds the key of a kid and verifies with it', async () => {
+    const keys = setOf(
+      jwk(otherRsa.publicKey, { kid: 'idp-0' }),
+      jwk(rsa.publicKey, { use: 'sig', alg: 'RS256' }),
+    )
+    assert.equal((await receive(token(), { keys })).jti, 'set-1')
+    assert.equal(keys.size, 2)
+    assert.ok(keys.has('idp-1') && !keys.has('idp-2'))
+  })
+
+  it('imports a key once', async () => {
+    const keys = setOf(jwk(rsa.publicKey))
+    assert.equal(
+      await keys.find({ kid: 'idp-1', alg: 'RS256' }),
+      await keys.find({ kid: 'idp-1', alg: 'RS256' }),
+    )
+  })
+
+  it('finds the only key without a kid, and none when there are two', async () => {
+    assert.ok(await setOf(jwk(rsa.publicKey)).find({ alg: 'RS256' }))
+    const two = setOf(jwk(rsa.publicKey), jwk(otherRsa.publicKey, { kid: 'idp-2' }))
+    assert.equal(await two.find({ alg: 'RS256' }), undefined)
+  })
+
+  it('passes over keys it cannot read, as issuers publish new kinds beside the old', async () => {
+    const strange = [
+      { kty: 'AKP', kid: 'pq', alg: 'ML-DSA-44', pub: 'AA' },
+      { kty: 'RSA', kid: 'bad' },
+      null,
+      'x',
+    ]
+    const keys = setOf(...strange, jwk(rsa.publicKey))
+    assert.ok(await keys.find({ kid: 'idp-1', alg: 'RS256' }))
+    assert.equal(await keys.find({ kid: 'bad', alg: 'RS256' }), undefined)
+  })
+
+  const refused: [string, ReturnType<typeof setOf>, string?][] = [
+    ['two keys under one kid', setOf(jwk(rsa.publicKey), jwk(otherRsa.publicKey))],
+    ['a key for encryption', setOf(jwk(rsa.publicKey, { use: 'enc' }))],
+    ['a key for another algorithm', setOf(jwk(rsa.publicKey, { alg: 'PS256' }))],
+    ['a key whose operations leave out verify', setOf(jwk(rsa.publicKey, { key_ops: ['encrypt'] }))],
+    ['an expired key', setOf(jwk(rsa.publicKey, { exp: NOW_S }))],
+    ['a revoked key', setOf(jwk(rsa.publicKey, { revoked: { revoked_at: 1 } }))],
+    ['a private key', setOf(jwk(rsa.privateKey))],
+    ['a symmetric key', setOf({ kty: 'oct', kid: 'idp-1', k: 'c2VjcmV0' })],
+    ['a key of 1024 bits', setOf(jwk(smallRsa.publicKey))],
+    ['an EC key for RS256', setOf(jwk(p256.publicKey))],
+    ['a P-384 key for ES256', setOf(jwk(p384.publicKey)), 'ES256'],
+  ]
+  for (const [what, keys, alg = 'RS256'] of refused) {
+    it(`lets no SET be verified with ${what}`, async () => {
+      const privateKey =
+        alg === 'ES256' ? p384.privateKey : what.includes('1024') ? smallRsa.privateKey : rsa.privateKey
+      await assert.rejects(receive(token({ header: { alg }, key: privateKey }), { keys }), {
+        err: 'invalid_key',
+      })
+    })
+  }
+
+  it('drops a key when its time comes', async () => {
+    let nowMs = NOW_MS
+    const keys = createJwkSet({ keys: [jwk(rsa.publicKey, { exp: NOW_S + 1 })] }, () => nowMs)
+    assert.ok(await keys.find({ kid: 'idp-1', alg: 'RS256' }))
+    nowMs += 1000
+    assert.equal(await keys.find({ kid: 'idp-1', alg: 'RS256' }), undefined)
+  })
+
+  for (const value of [undefined, null, [], {}, { keys: {} }, { keys: Array(257).fill({}) }]) {
+    it(`refuses ${String(JSON.stringify(value)).slice(0, 20)} as a JWK Set`, () => {
+      assert.throws(() => createJwkSet(value, now), InvalidJwkSet)
+    })
+  }
+})

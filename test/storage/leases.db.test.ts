@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { createClock } from '../../src/kernel/clock.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { type Database, openPool, sqlRows } from '../../src/storage/database.js'
+import { createLeases, LEASE_MS, type LeaseSet } from '../../src/storage/leases.js'
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+
+const UNITS = 16
+
+describe('storage: leases', () => {
+  let test: TestDatabase
+  let started: LeaseSet[] = []
+  before(async () => {
+    test = await createTestDatabase()
+  })
+  after(() => test.close())
+  afterEach(async () => {
+    await Promise.all(started.map((set) => set.stop()))
+    started = []
+  })
+
+  async function start(kind: string, db: Database = test.db, units = UNITS): Promise<LeaseSet> {
+    const set = createLeases({
+      db,
+      kind,
+      units,
+      processId: randomUUID(),
+      clock: createClock(),
+      logger: silentLogger,
+    })
+    started.push(set)
+    await set.start()
+    return set
+  }
+
+  it('gives one process everything at once, and shares evenly when a second comes', async () => {
+    const first = await start('even')
+    assert.equal(first.owned().size, UNITS)
+    const lost: number[] = []
+    first.onChange((change) => lost.push(...change.lost))
+    const second = await start('even')
+    await until(() => first.owned().size === 8 && second.owned().size === 8, 5_000)
+    assert.equal(new Set([...first.owned().keys(), ...second.owned().keys()]).size, UNITS)
+    assert.deepEqual(
+      lost.sort((a, b) => a - b),
+      [...second.owned().keys()].sort((a, b) => a - b),
+    )
+  })
+
+  it('gives a unit to one process only, with an epoch that rises with each owner', async () => {
+    const first = await start('epochs')
+    const before = first.get(0)?.epoch ?? 0
+    await first.stop()
+    assert.equal(first.get(0), undefined)
+    const second = await start('epochs')
+    assert.equal(second.get(0)?.epoch, before + 1)
+    const third = await start('epochs', test.db, 1)
+    await delay(1_500)
+    assert.equal([second, third].filter((set) => set.get(0)).length, 1)
+  })
+
+  it('renews: the end moves on and the epoch stays', async () => {
+    const set = await start('renewed', test.db, 1)
+    const first = set.get(0)
+    assert.ok(first)
+    await until(() => (set.get(0)?.endsAtMonotonicMs ?? 0) > first.endsAtMonotonicMs, 4_000)
+    assert.equal(set.get(0)?.epoch, first.epoch)
+  })
+
+  it("takes a dead process's units within 10 s, and that process knew before that they were lost", async () => {
+    const pool = openPool(test.url, { name: 'dies', max: 2 })
+    const dying = await start('death', pool)
+    const living = await start('death')
+    await until(() => living.owned().size === 8 && dying.owned().size === 8, 5_000)
+    const told: { at: number; units: number[] }[] = []
+    dying.onChange(({ lost }) => void told.push({ at: performance.now(), units: lost }))
+    const gained: number[] = []
+    living.onChange((change) => {
+      for (const lease of change.gained) {
+        assert.equal(dying.get(lease.unit), undefined, 'two owners at once')
+        gained.push(performance.now())
+      }
+    })
+    const diedAt = performance.now()
+    // Cut from the database, as by a network that is gone: it cannot release anything.
+    await pool.destroy()
+    await until(() => living.owned().size === UNITS, 10_000)
+    assert.ok(performance.now() - diedAt < 10_000)
+    assert.equal(told.flatMap(({ units }) => units).length, 8)
+    assert.ok(Math.max(...told.map(({ at }) => at)) < Math.min(...gained))
+    started = started.filter((set) => set !== dying)
+    await dying.stop()
+  }).timeout(30_000)
+
+  it('gives everything back at stop, so that others need not wait', async () => {
+    const first = await start('handed-over')
+    await first.stop()
+    const rows = await sqlRows<{ n: number }>(
+      test.db,
+      "select count(*) n from leases where kind = 'handed-over' and (owner is not null or expires_at > now())",
+    )
+    assert.equal(rows[0]?.n, 0)
+    assert.equal((await start('handed-over')).owned().size, UNITS)
+  })
+
+  it('ends leases on the clock of the database, at most 8 s after their renewal', async () => {
+    await start('term', test.db, 1)
+    const rows = await sqlRows<{ ms: number }>(
+      test.db,
+      "select (extract(epoch from expires_at - clock_timestamp()) * 1000)::float8 ms from leases where kind = 'term'",
+    )
+    assert.ok((rows[0]?.ms ?? 0) > 0 && (rows[0]?.ms ?? 0) <= LEASE_MS)
+  })
+})
+
+async function until(holds: () => boolean, timeoutMs: number): Promise<void> {
+  const end = performance.now() + timeoutMs
+  while (!holds()) {
+    assert.ok(performance.now() < end, `waited ${timeoutMs} ms`)
+    await delay(20)
+  }
+}

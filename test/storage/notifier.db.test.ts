@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict'
+import { setTimeout as delay } from 'node:timers/promises'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { sqlRows } from '../../src/storage/database.js'
+import { createNotifier, type Notifier } from '../../src/storage/notifier.js'
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+
+describe('storage: notifier', () => {
+  let test: TestDatabase
+  let one: Notifier
+  let two: Notifier
+  beforeEach(async () => {
+    test = await createTestDatabase()
+    one = createNotifier({ url: test.url, logger: silentLogger })
+    two = createNotifier({ url: test.url, logger: silentLogger })
+    await one.start()
+  })
+  afterEach(async () => {
+    await one.stop()
+    await two.stop()
+    await test.close()
+  })
+
+  it('carries a hint to another process, to the channel it was for', async () => {
+    const heard: string[] = []
+    two.on('stream', (payload) => heard.push(payload))
+    two.on('Other"channel', (payload) => heard.push(`other ${payload}`))
+    await two.start()
+    one.notify('stream', 's1')
+    one.notify('Other"channel', 'x')
+    await until(() => heard.length === 2)
+    assert.deepEqual(heard.sort(), ['other x', 's1'])
+  })
+
+  it('sends equal hints that wait together once, and different ones each', async () => {
+    const heard: string[] = []
+    await two.start()
+    two.on('wake', (payload) => heard.push(payload))
+    await sqlRows(test.db, 'select 1')
+    for (let n = 0; n < 100; n += 1) one.notify('wake', n % 2 === 0 ? 'control' : 'urgent')
+    one.notify('end')
+    two.on('end', () => heard.push('end'))
+    await until(() => heard.length >= 2)
+    await delay(100)
+    assert.deepEqual(heard.filter((payload) => payload !== 'end').sort(), ['control', 'urgent'])
+  })
+
+  it('stops calling a listener that was taken off', async () => {
+    const heard: string[] = []
+    await two.start()
+    const off = two.on('a', () => heard.push('off'))
+    two.on('a', () => heard.push('on'))
+    await sqlRows(test.db, 'select 1')
+    off()
+    await until(() => {
+      one.notify('a')
+      return heard.length > 0
+    })
+    assert.ok(!heard.includes('off'))
+  })
+
+  it('comes back after its connection was cut, and rings because it may have missed something', async () => {
+    const heard: string[] = []
+    two.on('stream', (payload) => heard.push(payload))
+    await two.start()
+    await sqlRows(
+      test.db,
+      "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'firebreak notifier' and datname = current_database()",
+    )
+    await until(() => heard.includes(''))
+    await until(() => {
+      one.notify('stream', 's2')
+      return heard.includes('s2')
+    })
+    assert.deepEqual(two.health(), { ok: true })
+  })
+})
+
+async function until(holds: () => boolean): Promise<void> {
+  const end = performance.now() + 10_000
+  while (!holds()) {
+    assert.ok(performance.now() < end, 'waited 10 s')
+    await delay(20)
+  }
+}

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { SSF } from '../../src/secevent/event-types.js'
+import { createInactivityWatch } from '../../src/streams/inactivity-watch.js'
+import { createStreamRepository } from '../../src/streams/stream-repository.js'
+import { createSsfHarness, type SsfHarness, type TestReceiver } from './ssf-harness.js'
+
+describe('SSF 1.0 §8.1.1 inactivity_timeout (T-79)', () => {
+  let ssf: SsfHarness
+  let a: TestReceiver
+  before(async () => {
+    ssf = await createSsfHarness({ inactivityTimeoutS: 3600, maxStreamsPerReceiver: 1000 })
+    a = await ssf.addReceiver('gateway-a')
+  })
+  after(() => ssf.close())
+
+  const watch = () =>
+    createInactivityWatch({
+      db: ssf.db,
+      statuses: ssf.statuses,
+      inactivityTimeoutS: 3600,
+      everyMs: 60_000,
+      logger: silentLogger,
+    })
+  const silence = () => ssf.db('streams').update({ active_at: new Date(Date.now() - 3_601_000) })
+
+  it('is advertised, and pauses a silent stream with word to its receiver', async () => {
+    const created = await ssf.call('post', '/ssf/streams', a.token, {})
+    assert.equal(created.body.inactivity_timeout, 3600)
+    assert.equal(await watch().sweep(), 0)
+    await silence()
+    assert.equal(await watch().sweep(), 1)
+    assert.equal((await ssf.statuses.read(a.id, created.body.stream_id)).status, 'paused')
+    const [event] = (await ssf.logged()).slice(-1)
+    assert.equal(event?.type, SSF.streamUpdated)
+    assert.equal(event?.claims.status, 'paused')
+    assert.equal(await watch().sweep(), 0)
+  })
+
+  it('begins anew with any management call that names the stream, and with a poll', async () => {
+    const id = await ssf.createStream(a)
+    const subject = { format: 'email', email: 'ann@example.com' }
+    const calls: (() => Promise<unknown>)[] = [
+      async () => ssf.call('get', `/ssf/streams?stream_id=${id}`, a.token),
+      async () => ssf.call('get', `/ssf/status?stream_id=${id}`, a.token),
+      async () => ssf.call('patch', '/ssf/streams', a.token, { stream_id: id }),
+      async () => ssf.call('post', '/ssf/status', a.token, { stream_id: id, status: 'enabled' }),
+      async () => ssf.call('post', '/ssf/verify', a.token, { stream_id: id }),
+      async () => ssf.call('post', '/ssf/subjects/add', a.token, { stream_id: id, subject }),
+      () => createStreamRepository(ssf.db).touch([id]),
+    ]
+    for (const call of calls) {
+      await silence()
+      await call()
+      assert.ok(!(await createStreamRepository(ssf.db).findIdle(3600)).includes(id))
+    }
+  })
+
+  it('looks as soon as it starts, and stops at once', async () => {
+    const id = await ssf.createStream(a)
+    await silence()
+    const worker = watch()
+    await worker.start()
+    await worker.stop()
+    assert.equal((await ssf.statuses.read(a.id, id)).status, 'paused')
+    assert.deepEqual(worker.health(), { ok: true })
+  })
+})

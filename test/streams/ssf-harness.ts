@@ -1,0 +1,239 @@
+import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
+import type { Express } from 'express'
+import request from 'supertest'
+import type { AuthenticatedReceiver, Operator, Scope } from '../../src/auth/callers.js'
+import type { TransactionalLog } from '../../src/eventlog/event-log.js'
+import { createApp } from '../../src/http/app.js'
+import { createClock } from '../../src/kernel/clock.js'
+import { createEventIds, newId } from '../../src/kernel/ids.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { createOutgoing } from '../../src/outgoing/outgoing.js'
+import type { SecurityEvent } from '../../src/secevent/event.js'
+import { type Database, sqlRows } from '../../src/storage/database.js'
+import { createFrameworkEvents } from '../../src/streams/framework-events.js'
+import { ssfRouter } from '../../src/streams/ssf-router.js'
+import type { StreamSettings } from '../../src/streams/stream.js'
+import type { StreamKeys } from '../../src/streams/stream-collaborators.js'
+import { streamOperatorRouter } from '../../src/streams/stream-operator-router.js'
+import { createStreamReadModel } from '../../src/streams/stream-read-model.js'
+import { createStreamService } from '../../src/streams/stream-service.js'
+import { createStreamStatusService } from '../../src/streams/stream-status-service.js'
+import { createSubjectService } from '../../src/streams/subject-service.js'
+import { createVerificationService } from '../../src/streams/verification-service.js'
+import { createTestDatabase } from '../support/postgres.js'
+
+export const ISSUER = 'https://hub.example.com'
+
+export const SETTINGS: StreamSettings = {
+  issuer: ISSUER,
+  maxStreamsPerReceiver: 5,
+  minVerificationIntervalS: 0,
+  maxSubjectsPerStream: 50,
+  subjectRemovalGraceS: 0,
+  defaultSubjects: 'ALL',
+}
+
+export interface TestReceiver {
+  id: string
+  audience: string
+  /** Scope `ssf.manage`. */
+  token: string
+  /** Scope `ssf.read` alone. */
+  readToken: string
+}
+
+export interface Grants {
+  eventTypes?: string[]
+  sources?: string[]
+  defaultSubjects?: 'ALL' | 'NONE'
+}
+
+/** Real encryption with a key of this process. */
+export function createTestKeys(): StreamKeys & { open(sealed: Buffer, context: string): Buffer } {
+  const key = randomBytes(32)
+  return {
+    seal(plain, context) {
+      const nonce = randomBytes(12)
+      const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(Buffer.from(context))
+      const body = Buffer.concat([cipher.update(plain as string), cipher.final()])
+      return Buffer.concat([nonce, cipher.getAuthTag(), body])
+    },
+    open(sealed, context) {
+      const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, 12))
+      decipher.setAAD(Buffer.from(context)).setAuthTag(sealed.subarray(12, 28))
+      return Buffer.concat([decipher.update(sealed.subarray(28)), decipher.final()])
+    },
+    hmac: (_purpose, data) => createHmac('sha256', key).update(data).digest(),
+  }
+}
+
+/** The whole room on a real Postgres, behind the real app shell, caller checks and address guard. */
+export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) {
+  const settings = { ...SETTINGS, ...overrides }
+  const test = await createTestDatabase()
+  const { db } = test
+  const keys = createTestKeys()
+  const tokens = new Map<string, AuthenticatedReceiver>()
+  const operators = new Map<string, Operator>(
+    (['viewer', 'operator'] as const).map((role) => [role, { id: newId(), name: role, role }]),
+  )
+  const wakes: string[][] = []
+  const log: TransactionalLog = {
+    async appendIn(trx, events) {
+      for (const event of events) {
+        await sqlRows(trx, 'insert into event_log (lane, slot, event_id, record) values (1, ?, ?, ?)', [
+          event.slot,
+          event.eventId,
+          JSON.stringify(event),
+        ])
+      }
+    },
+    wake: (lanes) => void wakes.push([...lanes]),
+  }
+  const observer = {
+    confirms: true,
+    changed: [] as string[],
+    async streamChanged(streamId: string) {
+      observer.changed.push(streamId)
+      return observer.confirms
+    },
+  }
+  const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'] })
+  const openWork = {
+    async discard(trx: Database, streamId: string) {
+      await sqlRows(trx, 'delete from delivery_queue where stream_id = ?', [streamId])
+    },
+  }
+  const audit = {
+    async record(trx: Database, entry: { actor: string; action: string; target?: string; detail?: object }) {
+      await trx('audit_log').insert({ id: newId(), ...entry, detail: JSON.stringify(entry.detail ?? {}) })
+    },
+  }
+  const clock = createClock()
+  const events = createFrameworkEvents({
+    issuer: settings.issuer,
+    log,
+    clock,
+    nextEventId: createEventIds(clock),
+  })
+  const streams = createStreamService({ db, settings, keys, outgoing, observer, openWork, audit })
+  const statuses = createStreamStatusService({ db, settings, events, observer, openWork, audit })
+  const subjects = createSubjectService({ db, settings, keys })
+  const verifications = createVerificationService({ db, events, settings })
+  const app: Express = createApp({
+    logger: silentLogger,
+    mount(root) {
+      root.use(
+        ssfRouter({
+          settings,
+          receivers: { authenticate: async (token) => tokens.get(token) },
+          streams,
+          statuses,
+          subjects,
+          verifications,
+          jwks: () => ({ keys: [{ kty: 'RSA', kid: 'k1', use: 'sig', alg: 'RS256', n: 'AQAB', e: 'AQAB' }] }),
+        }),
+      )
+      root.use(
+        '/v1/streams',
+        streamOperatorRouter({
+          operators: { authenticate: async (token) => operators.get(token) },
+          readModel: createStreamReadModel(db),
+          statuses,
+        }),
+      )
+    },
+  })
+
+  async function addReceiver(name: string, grants: Grants = {}): Promise<TestReceiver> {
+    const receiver = {
+      id: newId(),
+      audience: `urn:${name}`,
+      token: `${name}-manage`,
+      readToken: `${name}-read`,
+    }
+    await db('receivers').insert({
+      id: receiver.id,
+      name,
+      client_id: name,
+      audience: receiver.audience,
+      default_subjects: grants.defaultSubjects ?? 'ALL',
+      grant_event_types: grants.eventTypes ?? null,
+      grant_sources: grants.sources ?? null,
+    })
+    const issue = (token: string, scope: Scope) =>
+      tokens.set(token, {
+        receiverId: receiver.id,
+        clientId: name,
+        audience: receiver.audience,
+        scopes: [scope],
+        name,
+        defaultSubjects: grants.defaultSubjects ?? 'ALL',
+        reports: [],
+        grantEventTypes: grants.eventTypes ?? null,
+        compatibility: {},
+      })
+    issue(receiver.token, 'ssf.manage')
+    issue(receiver.readToken, 'ssf.read')
+    return receiver
+  }
+
+  /** One call with a token; a body is sent as JSON. */
+  function call(
+    method: 'get' | 'post' | 'put' | 'patch' | 'delete',
+    path: string,
+    token: string,
+    body?: object,
+  ) {
+    const pending = request(app)[method](path).set('Authorization', `Bearer ${token}`)
+    return body === undefined ? pending : pending.send(body)
+  }
+
+  return {
+    db,
+    app,
+    keys,
+    streams,
+    statuses,
+    subjects,
+    verifications,
+    observer,
+    wakes,
+    addReceiver,
+    call,
+    /** Creates a stream and answers its id. */
+    async createStream(receiver: TestReceiver, body: object = {}): Promise<string> {
+      const res = await call('post', '/ssf/streams', receiver.token, body)
+      if (res.status !== 201) throw new Error(`stream not created: ${res.status} ${res.text}`)
+      return (res.body as { stream_id: string }).stream_id
+    },
+    /** What was appended to the log, oldest first. */
+    async logged(): Promise<SecurityEvent[]> {
+      const rows = await sqlRows<{ record: string }>(db, 'select record from event_log order by id')
+      return rows.map((row) => JSON.parse(row.record) as SecurityEvent)
+    },
+    /** One open delivery of a stream. */
+    async queueDelivery(receiver: TestReceiver, streamId: string): Promise<void> {
+      await sqlRows(
+        db,
+        `insert into delivery_queue (stream_id, lane, event_id, day, receiver_id, shard, jti, type, effect, txn,
+           source_id, accepted_at, expects)
+         values (?, 1, ?, current_date, ?, 0, 'j', 't', 'neutral', 'x', ?, now(), 1)`,
+        [streamId, newId(), receiver.id, newId()],
+      )
+    },
+    async count(table: string, streamId: string): Promise<number> {
+      const rows = await sqlRows<{ n: number }>(db, 'select count(*)::int as n from ?? where stream_id = ?', [
+        table,
+        streamId,
+      ])
+      return rows[0]?.n ?? 0
+    },
+    async close(): Promise<void> {
+      await outgoing.close()
+      await test.close()
+    },
+  }
+}
+
+export type SsfHarness = Awaited<ReturnType<typeof createSsfHarness>>
