@@ -209,7 +209,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     await start(clockSync)
     await start({
       name: 'event-log',
-      start: async () => {},
+      start: () => log.start(),
       stop: () => log.close(),
       health: () => ({ ok: true }),
     })
