@@ -163,11 +163,12 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     }
     const histograms = createLatencyHistogramRepository(pools.api, deadlines)
 
-    let draining = false
+    let phase: 'starting' | 'running' | 'draining' = 'starting'
     async function readiness(): Promise<Readiness> {
       const reasons: string[] = []
-      let ok = !draining
-      if (draining) reasons.push('The hub is shutting down.')
+      let ok = phase === 'running'
+      if (phase === 'starting') reasons.push('The hub is starting.')
+      if (phase === 'draining') reasons.push('The hub is shutting down.')
       const database = await checkDatabase(pools.api)
       const logHealth = log.health()
       // With Kafka the hub goes on taking SETs while Postgres is away, so only the loss of both ends readiness.
@@ -272,6 +273,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       })
       await start(http)
     }
+    phase = 'running'
     const scheme = routes.tls ? 'https' : 'http'
     const url = `${scheme}://${config.host}:${http?.port() ?? config.port}`
     const managementUrl = `http://${config.managementHost}:${management.port()}`
@@ -288,7 +290,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       dataDescribed: storage.described,
       firstAdminToken,
       async stop() {
-        draining = true
+        phase = 'draining'
         delivery.polls.drain()
         forget()
         await stop()
