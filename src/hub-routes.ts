@@ -202,9 +202,13 @@ function createStreams(options: RoutesOptions) {
   return {
     settings,
     streams: createStreamService({ ...shared, settings, outgoing }),
-    statuses: createStreamStatusService({ ...shared, settings, events }),
+    statuses: createStreamStatusService({ ...shared, events }),
     subjects: createSubjectService({ db, settings, keys }),
-    verifications: createVerificationService({ db, settings, events }),
+    verifications: createVerificationService({
+      db,
+      events,
+      minVerificationIntervalS: settings.minVerificationIntervalS,
+    }),
   }
 }
 

@@ -1,8 +1,9 @@
 import { generateKeyPairSync } from 'node:crypto'
 import type { Express, RequestHandler } from 'express'
 import type { Client, Configuration, KoaContextWithOIDC, Provider } from 'oidc-provider'
+import { asUnavailable } from '../http/outages.js'
 import type { Clock } from '../kernel/clock.js'
-import { HubError } from '../kernel/errors.js'
+import { Unavailable } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Database } from '../storage/database.js'
 import type { AttemptLimiter } from './attempt-limiter.js'
@@ -19,8 +20,6 @@ export interface AuthorizationServerOptions {
   issuer: string
   /** Bounds failed client authentication by address. */
   attempts?: AttemptLimiter
-  /** As in `createApp`: tells what is only unavailable for now, which is answered 503 instead of 500. */
-  translate?: (error: unknown) => unknown
   /** At most 3600 (CAEP interoperability profile §2.7.1), which is the default. */
   tokenLifetimeS?: number
 }
@@ -49,8 +48,8 @@ export async function createAuthorizationServer(
   ])
   useHashedSecrets(provider, Provider)
   provider.on('server_error', (ctx, error) => {
-    const known = options.translate?.(error)
-    if (known instanceof HubError && known.status === 503) {
+    const known = asUnavailable(error)
+    if (known instanceof Unavailable) {
       ctx.status = 503
       ctx.set('Retry-After', String(Math.ceil(known.retryAfterS ?? 2)))
       ctx.body = { error: 'temporarily_unavailable', error_description: known.message }

@@ -8,6 +8,7 @@ import type { Operator, OperatorAuth } from './callers.js'
 import { createOperatorRepository, type OperatorChange, type OperatorRecord } from './operator-repository.js'
 import type { Role } from './roles.js'
 import { hashSecret } from './secrets.js'
+import { refuseTakenName } from './taken-name.js'
 
 export interface OperatorServiceOptions {
   db: Database
@@ -54,7 +55,7 @@ export function createOperatorService(options: OperatorServiceOptions): Operator
   /** Without this, one wrong click leaves a hub that nobody can administer. */
   async function keepAnAdmin(trx: Database, id: string): Promise<void> {
     const admins = await operators.lockLastingAdmins(trx)
-    if (admins.some((admin) => admin !== id)) return
+    if (!admins.includes(id) || admins.length > 1) return
     throw new Conflict('This is the last admin whose token does not expire; make another one first.')
   }
 
@@ -95,19 +96,18 @@ export function createOperatorService(options: OperatorServiceOptions): Operator
 
     async update(id, change, actor) {
       checkExpiry(change.expiresAt)
-      return await db.transaction(async (trx) => {
-        if ((change.role !== undefined && change.role !== 'admin') || change.expiresAt)
-          await keepAdminIfOne(trx, id)
-        const before = await locked(trx, id)
-        if (change.name !== undefined && change.name !== before.name) {
-          const taken = await operators.find(trx, { name: change.name })
-          if (taken) throw new Conflict(`The name ${change.name} belongs to an operator; choose another.`)
-        }
-        if (Object.keys(change).length > 0) await operators.update(trx, id, change satisfies OperatorChange)
-        const detail = { before: { name: before.name, role: before.role }, change }
-        await audit.record(trx, { actor, action: 'operator.changed', target: id, detail })
-        return await locked(trx, id)
-      })
+      const losesRights = (change.role !== undefined && change.role !== 'admin') || Boolean(change.expiresAt)
+      const refusal = `The name ${change.name} belongs, or belonged, to an operator; choose another.`
+      return await refuseTakenName(refusal, () =>
+        db.transaction(async (trx) => {
+          if (losesRights) await keepAdminIfOne(trx, id)
+          const before = await locked(trx, id)
+          await operators.update(trx, id, change satisfies OperatorChange)
+          const detail = { before: { name: before.name, role: before.role }, change }
+          await audit.record(trx, { actor, action: 'operator.changed', target: id, detail })
+          return await locked(trx, id)
+        }),
+      )
     },
 
     async rotate(id, actor) {

@@ -8,6 +8,7 @@ import { createArtifactRepository } from './oauth-artifacts.js'
 import type { Receiver, ReceiverSettings, ReceiverToken } from './receiver.js'
 import { createReceiverRepository } from './receiver-repository.js'
 import { hashSecret } from './secrets.js'
+import { refuseTakenName } from './taken-name.js'
 
 /** How other rooms learn of a receiver's changes; `hub.ts` supplies it. */
 export interface ReceiverObserver {
@@ -101,26 +102,24 @@ export function createReceiverService(options: ReceiverServiceOptions) {
 
     /** Members that are absent stay as they are. @throws NotFound, Conflict, InvalidRequest */
     async update(id: string, change: Partial<ReceiverSettings>, actor: string): Promise<Receiver> {
-      const receiver = await db.transaction(async (trx) => {
-        const before = await locked(trx, id)
-        checkAuthMethodKept(before, change)
-        checkKeys({ ...before, ...change })
-        if (change.name !== undefined && change.name !== before.name) {
-          const holder = await receivers.find(trx, { name: change.name })
-          if (holder)
-            throw new Conflict(`A receiver with the name ${change.name} exists; choose another name.`)
-        }
-        const sources =
-          change.grantSources === undefined
-            ? {}
-            : { grantSources: await resolveSources(trx, change.grantSources) }
-        await receivers.update(trx, id, { ...change, ...sources })
-        const after = await locked(trx, id)
-        const detail = { before: auditDetail(before), after: auditDetail(after) }
-        await audit.record(trx, { actor, action: 'receiver.changed', target: id, detail })
-        await observer?.changing?.(trx, after)
-        return after
-      })
+      const refusal = `A receiver with the name ${change.name} exists; choose another name.`
+      const receiver = await refuseTakenName(refusal, () =>
+        db.transaction(async (trx) => {
+          const before = await locked(trx, id)
+          checkAuthMethodKept(before, change)
+          checkKeys({ ...before, ...change })
+          const { grantSources: sources } = change
+          const grant = sources === undefined ? {} : { grantSources: await resolveSources(trx, sources) }
+          await receivers.update(trx, id, { ...change, ...grant })
+          // New keys are to a key what a rotation is to a secret.
+          if (change.jwks) await deleteTokens(trx, before)
+          const after = await locked(trx, id)
+          const detail = { before: auditDetail(before), after: auditDetail(after) }
+          await audit.record(trx, { actor, action: 'receiver.changed', target: id, detail })
+          await observer?.changing?.(trx, after)
+          return after
+        }),
+      )
       await observer?.changed?.(id)
       return receiver
     },

@@ -33,6 +33,8 @@ export function paint(io: Pick<CliIo, 'colour'>, colour: Colour, text: string): 
   return io.colour ? `\u001b[${CODES[colour]}m${text}\u001b[0m` : text
 }
 
+/** Takes away a progress line that may be there. */
+export const WIPE_LINE = '\r\u001b[K'
 const FRAMES = ['⠋', '⠙', '⠸', '⠴', '⠦', '⠇']
 const QUIET_MS = 1_000
 
@@ -44,12 +46,12 @@ export async function withProgress<T>(io: CliIo, label: string, work: Promise<T>
   const timer = setInterval(() => {
     const elapsedMs = Date.now() - startedAt
     if (elapsedMs < QUIET_MS) return
-    io.err(`\r\u001b[K${FRAMES[drawn++ % FRAMES.length]} ${label} ${Math.floor(elapsedMs / 1000)} s`)
+    io.err(`${WIPE_LINE}${FRAMES[drawn++ % FRAMES.length]} ${label} ${Math.floor(elapsedMs / 1000)} s`)
   }, 120)
   try {
     return await work
   } finally {
     clearInterval(timer)
-    if (drawn > 0) io.err('\r\u001b[K')
+    if (drawn > 0) io.err(WIPE_LINE)
   }
 }

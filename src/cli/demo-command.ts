@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import type { DemoResult, PointResult } from '../demo/demo-result.js'
 import { runDemo } from '../demo/run-demo.js'
 import { CommandFailed } from './cli-errors.js'
-import { type CliIo, paint, withProgress } from './cli-io.js'
+import { type CliIo, paint, WIPE_LINE, withProgress } from './cli-io.js'
 import { type Cli, examples } from './command.js'
 import { type Column, renderTable } from './table.js'
 
@@ -18,7 +18,11 @@ export function addDemoCommand(cli: Cli, program: Command): void {
   examples(command, ['demo', 'demo --json | jq .points']).action(async (options: { json?: boolean }) => {
     const { io } = cli
     // Steps are an answer for people and progress for machines.
-    const say = (text: string) => (options.json ? io.err(text) : io.out(text))
+    const say = (text: string) => {
+      if (io.progress) io.err(WIPE_LINE)
+      if (options.json) io.err(text)
+      else io.out(text)
+    }
     const result = await runDemo({
       hubEntry: HUB_ENTRY,
       environment: cli.hooks.environment,

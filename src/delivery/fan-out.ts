@@ -96,7 +96,8 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
           code: 'unstorable',
           reason: 'The database cannot store this event.',
           lane: batch.lane,
-          ...(event ? { eventId: event.eventId, type: event.type, txn: event.txn } : {}),
+          // Its type and txn may be the very text that cannot be stored; they are in the sealed record.
+          ...(event ? { eventId: event.eventId } : {}),
           record: options.sealRecord(Buffer.from(JSON.stringify(event ?? null))),
         },
       ])

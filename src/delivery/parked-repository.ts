@@ -7,8 +7,6 @@ export interface ParkedRecord {
   readonly reason: string
   readonly lane: Lane
   readonly eventId?: string
-  readonly type?: string
-  readonly txn?: string
   /** Encrypted. */
   readonly record: Buffer
 }
@@ -67,8 +65,6 @@ export const parkedRepository = {
         reason: record.reason,
         lane: LANE_NUMBER[record.lane],
         event_id: record.eventId ?? null,
-        type: record.type ?? null,
-        txn: record.txn ?? null,
         record: record.record,
       })),
     )

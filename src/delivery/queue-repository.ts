@@ -202,11 +202,15 @@ export const queueRepository = {
     return rows.map((row) => ({ streamId: row.stream_id, shard: row.shard, dueMs: row.due_ms }))
   },
 
-  /** When the stream's earliest waiting row is due, in ms since the epoch; undefined when it has none. */
+  /** When the stream's earliest row that may be sent is due, in ms since the epoch; undefined when it has none. */
   async nextDueMs(db: Database, streamId: string): Promise<number | undefined> {
     const [row] = await sqlRows<{ due_ms: number | null }>(
       db,
-      `select extract(epoch from min(next_attempt_at))::float8 * 1000 as due_ms from delivery_queue where stream_id = ?`,
+      `select extract(epoch from min(q.next_attempt_at))::float8 * 1000 as due_ms
+       from delivery_queue q
+       join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
+       join receivers r on r.id = q.receiver_id and r.enabled
+       where q.stream_id = ? and ${MAY_SEND}`,
       [streamId],
     )
     return row?.due_ms ?? undefined

@@ -63,6 +63,8 @@ const PARK_AFTER_MS = 60_000
 const DOWN_AFTER_FAILURES = 3
 /** An attempt must end this long before its lease does. */
 const LEASE_MARGIN_MS = 150
+const RENEWAL_WAIT_MS = 250
+const SOON_MS = 20
 
 /**
  * Sends the SETs of one stream, in the process that holds its shard. Rows come from fan-out in memory or, once
@@ -162,8 +164,9 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       probe()
       return
     }
+    if (!hasTimeToSend()) return
     for (const lane of LANES) {
-      while (inFlight[lane] < deps.limits[lane] && deps.mayStart(lane) && hasLeaseFor()) {
+      while (inFlight[lane] < deps.limits[lane] && deps.mayStart(lane)) {
         const item = queue.take(lane)
         if (!item) break
         start(item, target)
@@ -172,10 +175,14 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     if (spilled && queue.waiting() < CLAIM_LIMIT / 2) claim(CLAIM_LIMIT)
   }
 
-  function hasLeaseFor(): boolean {
+  /** An attempt starts only with more lease left than its deadline; else it waits for the next renewal. */
+  function hasTimeToSend(): boolean {
     const lease = deps.lease()
     if (!lease) return false
-    return lease.endsAtMonotonicMs - deps.clock.monotonicMs() > deps.attemptTimeoutMs + LEASE_MARGIN_MS
+    const leftMs = lease.endsAtMonotonicMs - deps.clock.monotonicMs()
+    if (leftMs > deps.attemptTimeoutMs + LEASE_MARGIN_MS) return true
+    deps.wakeAt(deps.clock.now() + RENEWAL_WAIT_MS)
+    return false
   }
 
   /** Two tries at an endpoint that is down, most urgent first: two, because the first may itself be the trouble. */
@@ -190,7 +197,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       claim(CLAIM_LIMIT)
       return
     }
-    if (!target || !hasLeaseFor()) return
+    if (!target || !hasTimeToSend()) return
     const probes: SendItem[] = []
     for (const lane of LANES) {
       while (probes.length < PROBES && deps.mayStart(lane)) {
@@ -237,7 +244,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
 
   async function scheduleNextDue(): Promise<void> {
     const due = await deps.nextDueMs()
-    if (due !== undefined && due > deps.clock.now()) deps.wakeAt(due)
+    if (due !== undefined) deps.wakeAt(Math.max(due, deps.clock.now() + SOON_MS))
   }
 
   function start(item: SendItem, to: StreamTarget): void {

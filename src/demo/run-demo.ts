@@ -10,6 +10,8 @@ export interface DemoOptions {
   /** The hub's program, run as `node <hubEntry> serve`. */
   hubEntry: string
   environment: Readonly<Record<string, string | undefined>>
+  /** How long a point may let the revoked session in before the demo gives up. */
+  patienceMs?: number
   /** Ends the demo early; everything is cleaned up all the same. */
   signal: AbortSignal
   /** Runs one step and shows it. */
@@ -25,6 +27,7 @@ interface Started {
   children: RunningChild[]
 }
 
+const PATIENCE_MS = 20_000
 const GONE_MS = 5_000
 
 /**
@@ -66,6 +69,7 @@ async function play(options: DemoOptions, started: Started) {
   const stage: Stage = {
     hub,
     signal,
+    patienceMs: options.patienceMs ?? PATIENCE_MS,
     step: (label, work) => options.step(label, work),
     note: (text) => options.note(text),
     start: (child) =>
@@ -93,7 +97,7 @@ async function cleanUp({ workspace, hub, guard, children }: Started): Promise<st
   const folders = workspace.remove()
   // Last: until here it would have cleaned up after a kill.
   await guard?.stop()
-  return [...left.map(({ pid, command }) => `process ${pid} (${command.slice(0, 80)})`), ...folders]
+  return [...left.map(({ pid, command }) => `process ${pid} (${command.slice(0, 200)})`), ...folders]
 }
 
 async function waitUntilGone(family: readonly ProcessRow[]): Promise<ProcessRow[]> {

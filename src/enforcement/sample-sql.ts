@@ -33,7 +33,7 @@ const within = (column: string, range: TimeRange): Sql =>
  */
 export function samplesSql(scope: SampleScope): Sql {
   return sql`
-    base as materialized (${baseSql(scope)}),
+    base as (${baseSql(scope)}),
     reports as (${reportsSql(scope)}),
     held as (${heldSql(scope)}),
     classed as (
@@ -42,14 +42,14 @@ export function samplesSql(scope: SampleScope): Sql {
           when b.outcome = 'superseded' then 'superseded'
           when b.outcome = 'deleted' then 'deleted'
           when r.not_applicable then 'not_applicable'
-          when h.event_id is not null then 'paused'
+          when ${wasHeldSql(scope)} then 'paused'
           when ${resolvedAtSql(scope.stage)} is not null then 'resolved'
           when b.accepted_at > ${at(scope.nowMs - scope.deadlineMs)} then 'pending'
           else 'outstanding'
         end as class
       from base b
         left join reports r on r.stream_id = b.stream_id and r.event_id = b.event_id
-        left join held h on h.stream_id = b.stream_id and h.event_id = b.event_id
+        left join held h on h.stream_id = b.stream_id
     ),
     samples as (
       select stream_id, receiver_id, type, source_id, accepted_at, class,
@@ -57,6 +57,8 @@ export function samplesSql(scope: SampleScope): Sql {
         ${msBetween('event_timestamp', 'accepted_at')} as source_delay_ms,
         ${msBetween('accepted_at', 'delivered_at')} as hub_ms
       from classed
+      -- Keeps Postgres from working out the class again for each of the dozen aggregates above it.
+      offset 0
     )`
 }
 
@@ -64,7 +66,7 @@ export function samplesSql(scope: SampleScope): Sql {
 function msBetween(start: string, end: string): Sql {
   return literalSql(
     `case when ${end} is not null and ${start} is not null
-      then greatest(extract(epoch from ${end} - ${start})::float8 * 1000, 0) end`,
+      then greatest(date_part('epoch', ${end} - ${start}) * 1000, 0) end`,
   )
 }
 
@@ -107,7 +109,13 @@ function baseSql(scope: SampleScope): Sql {
         and q.expects & ${bit}::int <> 0 and ${own('q.receiver_id')}`
 }
 
-/** Joined before it is grouped, so that an hour costs its own reports and not its day's. */
+/** Total length up to which reports are joined before they are grouped. */
+const NARROW_MS = 3 * 3_600_000
+
+/**
+ * A few hours join first, to pay for their own reports and not for their day's. A day groups first: reading `base`
+ * twice would make Postgres write it to disk and give up parallel scans (measured: 1.7 s against 0.7 s for 200,000, on a busy machine).
+ */
 function reportsSql(scope: SampleScope): Sql {
   if (scope.stage === 'received') {
     // What was received was received, whether or not the point could make use of it.
@@ -115,6 +123,7 @@ function reportsSql(scope: SampleScope): Sql {
       null::timestamptz as resolved_at where false`
   }
   const resolved = literalSql(`'${scope.stage}'`)
+  const narrow = scope.ranges.reduce((sum, range) => sum + range.toMs - range.fromMs, 0) <= NARROW_MS
   return sql`
     select stream_id, event_id,
       bool_and(status = 'not_applicable') as not_applicable,
@@ -122,25 +131,29 @@ function reportsSql(scope: SampleScope): Sql {
         array_agg(replica) filter (where status = 'failed')
           <@ coalesce(array_agg(replica) filter (where status = ${resolved}), '{}'), true)
         then max(reported_at) filter (where status = ${resolved}) end as resolved_at
-    from acknowledgements a join base b using (stream_id, event_id, day)
+    from acknowledgements a ${literalSql(narrow ? 'join base b using (stream_id, event_id, day)' : '')}
     where ${daysSql('a.day', scope.ranges)}
       and (a.stage = ${resolved} or a.status = 'not_applicable')
     group by stream_id, event_id`
+}
+
+/** One row per stream that its receiver held, so that the join never doubles a sample. */
+function heldSql(scope: SampleScope): Sql {
+  const firstMs = Math.min(...scope.ranges.map((range) => range.fromMs))
+  return sql`
+    select stream_id, range_agg(tstzrange(held_from, held_until)) as held from stream_holds
+    where held_until is null or held_until > ${at(firstMs)}
+    group by stream_id`
 }
 
 /**
  * A hold excuses a sample only when it began before the sample's deadline: pausing later cannot make an outage
  * look like the receiver's own will. So what an hour's samples are is settled once its deadlines have passed.
  */
-function heldSql(scope: SampleScope): Sql {
-  const firstMs = Math.min(...scope.ranges.map((range) => range.fromMs))
-  return sql`
-    select distinct b.stream_id, b.event_id from base b join stream_holds h
-      on h.stream_id = b.stream_id
-      and h.held_from < least(coalesce(b.received_at, b.finished_at, ${at(scope.nowMs)}),
-        b.accepted_at + ${scope.deadlineMs}::float8 * interval '1 millisecond')
-      and (h.held_until is null or h.held_until > b.accepted_at)
-    where h.held_until is null or h.held_until > ${at(firstMs)}`
+function wasHeldSql(scope: SampleScope): Sql {
+  return sql`h.held && tstzrange(b.accepted_at, greatest(b.accepted_at, least(
+    coalesce(b.received_at, b.finished_at, ${at(scope.nowMs)}),
+    b.accepted_at + ${scope.deadlineMs}::float8 * interval '1 millisecond')))`
 }
 
 /** Accept days, for pruning partitions. */

@@ -88,24 +88,20 @@ export function createTimeToRevokeReadModel(db: Database, options: { exactWindow
         deadlineMs: use.deadlineMs,
         ...(query.receiverId !== undefined && { receiverId: query.receiverId }),
       }
-      if (query.toMs - query.fromMs <= exactWindowMs) {
-        const rows = await runSql<Row>(
-          db,
-          namedSql(
-            sql`with ${samplesSql({ ...scope, ranges: [query] })}, grouped as (${exactSql(query.groupBy)})`,
-            query.groupBy,
-            use.limit,
-          ),
-        )
-        return rows.map((row) => toTimeToRevoke(row, (value) => value))
-      }
-      const folded = await foldedHours(db, query)
-      const raw = { ...scope, ranges: uncoveredRanges(query, folded) }
-      const rows = await runSql<Row>(
-        db,
-        namedSql(sql`with ${samplesSql(raw)}, ${histogramSql(query, folded)}`, query.groupBy, use.limit),
-      )
-      return rows.map((row) => toTimeToRevoke(row, bucketUpperMs))
+      return db.transaction(async (trx) => {
+        // Sorts and hashes of a day's samples then stay in memory.
+        await trx.raw("set local work_mem = '32MB'")
+        if (query.toMs - query.fromMs <= exactWindowMs) {
+          const exact = sql`with ${samplesSql({ ...scope, ranges: [query] })}, grouped as (${exactSql(query.groupBy)})`
+          const rows = await runSql<Row>(trx, namedSql(exact, query.groupBy, use.limit))
+          return rows.map((row) => toTimeToRevoke(row, (value) => value))
+        }
+        const folded = await foldedHours(trx, query)
+        const raw = { ...scope, ranges: uncoveredRanges(query, folded) }
+        const merged = sql`with ${samplesSql(raw)}, ${histogramSql(query, folded)}`
+        const rows = await runSql<Row>(trx, namedSql(merged, query.groupBy, use.limit))
+        return rows.map((row) => toTimeToRevoke(row, bucketUpperMs))
+      })
     },
   }
 }

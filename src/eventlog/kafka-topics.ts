@@ -57,7 +57,8 @@ export function createKafkaTopics(connection: KafkaConnection, spec: TopicSpec):
     if (!client) {
       const ids = { clientId: `${spec.prefix}-admin`, requestTimeoutMs: REQUEST_TIMEOUT_MS }
       const raw = createKafkaClient(connection, ids)
-      const admin = raw.kafka.admin()
+      // Right after a topic was made its leaders do not know it yet.
+      const admin = raw.kafka.admin({ retry: { retries: 8, initialRetryTime: 50, maxRetryTime: 500 } })
       client = { raw, admin, connected: admin.connect() }
     }
     const { admin, connected, raw } = client

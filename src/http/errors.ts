@@ -1,6 +1,7 @@
 import type { ErrorRequestHandler, RequestHandler, Response } from 'express'
 import { describeError, HubError, InvalidRequest, NotFound, PayloadTooLarge } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
+import { asUnavailable } from './outages.js'
 
 /** A HubError may carry headers that its answer needs, such as a `WWW-Authenticate` challenge. */
 export interface ErrorWithHeaders {
@@ -9,17 +10,12 @@ export interface ErrorWithHeaders {
 
 export interface ErrorRenderOptions {
   logger: Logger
-  /**
-   * Turns a foreign failure into a HubError where the program knows better, e.g. a lost database connection
-   * into `Unavailable`. What it does not know it returns as it came.
-   */
-  translate?: (error: unknown) => unknown
 }
 
 /** HubErrors become `{code, message}`; anything else is a 500 that says nothing, and is logged. */
 export function renderErrors(options: ErrorRenderOptions): ErrorRequestHandler {
-  return (thrown, req, res, next) => {
-    const error = toHubError(thrown, options.translate)
+  return (thrown, req, res, _next) => {
+    const error = toHubError(thrown)
     const fields = {
       request_id: requestIdOf(res),
       method: req.method,
@@ -34,8 +30,11 @@ export function renderErrors(options: ErrorRenderOptions): ErrorRequestHandler {
     } else {
       options.logger.debug('request.refused', { ...fields, error: describeError(error) })
     }
-    // A body under way cannot be taken back; express then cuts the connection.
-    if (res.headersSent) return next(thrown)
+    // A body under way cannot be taken back: cut it, so that nobody takes half for whole.
+    if (res.headersSent) {
+      res.destroy()
+      return
+    }
     if (error) sendHubError(res, error)
     else sendInternalError(res)
   }
@@ -66,10 +65,9 @@ function sendInternalError(res: Response): void {
   })
 }
 
-function toHubError(thrown: unknown, translate?: (error: unknown) => unknown): HubError | undefined {
-  const error = translate ? translate(thrown) : thrown
-  if (error instanceof HubError) return error
-  return fromHttpError(error)
+function toHubError(thrown: unknown): HubError | undefined {
+  const error = asUnavailable(thrown)
+  return error instanceof HubError ? error : fromHttpError(error)
 }
 
 /** What express and its body parsers throw: a plain error with `status`, sometimes `type`. */

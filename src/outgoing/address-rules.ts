@@ -1,4 +1,5 @@
 import ipaddr from 'ipaddr.js'
+import { StartupError } from '../kernel/errors.js'
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6
 type Network = [Address, number]
@@ -29,10 +30,11 @@ export interface AddressRules {
 /**
  * Default deny: an address passes when it is global unicast, or when a listed network holds it. The ranges are
  * those of ipaddr.js, not written by hand; on top, IPv6 outside 2000::/3 never counts as global.
- * @param allowedNetworks CIDRs, already validated by the config
+ * @param allowedNetworks CIDRs, or single addresses
+ * @throws StartupError for text that is neither
  */
 export function createAddressRules(allowedNetworks: readonly string[]): AddressRules {
-  const networks: Network[] = allowedNetworks.map((cidr) => ipaddr.parseCIDR(cidr))
+  const networks = allowedNetworks.map(parseNetwork)
 
   function isListed(address: Address): boolean {
     const only = METADATA_ADDRESSES.has(address.toString())
@@ -65,6 +67,22 @@ export function createAddressRules(allowedNetworks: readonly string[]): AddressR
       const address = parseAddress(text)
       return address !== undefined && address.range() === 'loopback' && isListed(address)
     },
+  }
+}
+
+function parseNetwork(text: string): Network {
+  try {
+    if (text.includes('%')) throw new Error('a zone names an interface, not a network')
+    if (text.includes('/')) return ipaddr.parseCIDR(text)
+    const address = ipaddr.parse(text)
+    return [address, address.kind() === 'ipv4' ? 32 : 128]
+  } catch (cause) {
+    throw new StartupError(
+      `FIREBREAK_ALLOWED_NETWORKS: ${text} is not a network; write CIDRs such as 10.20.0.0/16.`,
+      {
+        cause,
+      },
+    )
   }
 }
 

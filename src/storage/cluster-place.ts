@@ -1,11 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, realpathSync } from 'node:fs'
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { StartupError } from '../kernel/errors.js'
 import { asUser, canEnter, type OsUser, pickPostgresUser } from './os-user.js'
 import type { PostgresBinaries } from './postgres-binaries.js'
 import { type ClusterFolder, clusterFolder, initCluster } from './postgres-server.js'
+
+const HALF_MADE_MS = 600_000
 
 export interface ClusterPlace {
   readonly folder: ClusterFolder
@@ -58,6 +60,7 @@ async function existing(root: string, picked: OsUser | undefined, moved: boolean
 /** Makes the cluster when there is none. It appears under its name only when whole, so a kill half-way leaves nothing. */
 export async function ensureCluster(place: ClusterPlace, binaries: PostgresBinaries): Promise<void> {
   if (!place.exists) {
+    await removeHalfMade(place.folder.root)
     const parts = clusterFolder(`${place.folder.root}.new-${randomBytes(4).toString('hex')}`)
     const password = randomBytes(24).toString('base64url')
     await initCluster({ binaries, folder: parts, password, user: place.user })
@@ -70,6 +73,17 @@ export async function ensureCluster(place: ClusterPlace, binaries: PostgresBinar
     }
   }
   await refuseOtherMajor(place.folder, binaries.major)
+}
+
+/** What a start that was killed left; never a younger one, which another hub may be making now. */
+async function removeHalfMade(root: string): Promise<void> {
+  const parent = path.dirname(root)
+  for (const name of await readdir(parent)) {
+    const folder = path.join(parent, name)
+    if (!name.startsWith(`${path.basename(root)}.new-`)) continue
+    const { mtimeMs } = await stat(folder)
+    if (Date.now() - mtimeMs > HALF_MADE_MS) await rm(folder, { recursive: true, force: true })
+  }
 }
 
 async function refuseOtherMajor(folder: ClusterFolder, major: number): Promise<void> {

@@ -1,13 +1,13 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import type { StartupError } from '../kernel/errors.js'
+import { StartupError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import { ensureCluster, placeCluster } from './cluster-place.js'
 import { findPostgresBinaries } from './postgres-binaries.js'
 import { ensureDatabase } from './postgres-ready.js'
 import { clusterUrl } from './postgres-server.js'
 import { createPostgresSupervisor } from './postgres-supervisor.js'
-import { holdSessionLock } from './session-lock.js'
+import { holdSessionLock, type SessionLock } from './session-lock.js'
 
 export interface EmbeddedPostgresOptions {
   /** DATA_DIR of the hub. */
@@ -65,12 +65,10 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const { port, adopted } = await supervisor.start(await recordedPort(portFile))
   await writeFile(portFile, `${port}\n`)
   const url = clusterUrl(port, password, DATABASE)
-  await ensureDatabase(clusterUrl(port, password, 'postgres'), DATABASE)
-  const lock = await holdSessionLock({
-    url,
-    guarded: place.folder.root,
-    logger,
-    onLost: (error) => options.onLost?.(error),
+  const lock = await openDatabase().catch(async (error: unknown) => {
+    // A server that another hub uses stays; one that nobody needs must not be left behind.
+    if (!adopted && !(error instanceof StartupError)) await supervisor.stop()
+    throw error
   })
   supervisor.watch()
   logger.info(adopted ? 'postgres.adopted' : 'postgres.started', {
@@ -78,6 +76,17 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     pid: supervisor.pid(),
     data: place.folder.root,
   })
+
+  async function openDatabase(): Promise<SessionLock> {
+    await ensureDatabase(clusterUrl(port, password, 'postgres'), DATABASE)
+    return await holdSessionLock({
+      url,
+      guarded: place.folder.root,
+      logger,
+      onLost: (error) => options.onLost?.(error),
+    })
+  }
+
   return {
     url,
     folder: place.folder.root,

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, statSync } from 'node:fs'
 import { chown, mkdir, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import path from 'node:path'
@@ -13,6 +13,8 @@ import type { PostgresBinaries } from './postgres-binaries.js'
 const run = promisify(execFile)
 /** The superuser of our own cluster, and the name of its database. */
 export const CLUSTER_USER = 'firebreak'
+/** The server's log starts anew at the first start past this size. */
+const MAX_LOG_BYTES = 10_000_000
 
 /** A cluster's folder: `data` (PGDATA), `password` (0600), `log`. */
 export interface ClusterFolder {
@@ -86,7 +88,11 @@ export function launchPostgres(options: {
   }
   const args = ['-D', options.folder.dataDir]
   for (const [name, value] of Object.entries(settings)) args.push('-c', `${name}=${value}`)
-  const log = openSync(options.folder.logFile, 'a', 0o600)
+  const log = openSync(
+    options.folder.logFile,
+    sizeOf(options.folder.logFile) > MAX_LOG_BYTES ? 'w' : 'a',
+    0o600,
+  )
   try {
     const child = spawn(options.binaries.postgres, args, {
       ...asUser(options.user),
@@ -102,6 +108,10 @@ export function launchPostgres(options: {
   }
 }
 
+function sizeOf(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0
+}
+
 /** A loopback port that is free now, below the range from which the kernel takes ports for outgoing connections. */
 export async function pickFreePort(): Promise<number> {
   for (let tries = 0; tries < 50; tries += 1) {
@@ -111,7 +121,8 @@ export async function pickFreePort(): Promise<number> {
   throw new StartupError('no free loopback port between 15000 and 32000 for PostgreSQL')
 }
 
-function isFree(port: number): Promise<boolean> {
+/** Nobody listens on that loopback port. */
+export function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer()
     server.once('error', () => resolve(false))

@@ -7,7 +7,7 @@ import type { Logger } from '../kernel/logger.js'
 import type { ClusterPlace } from './cluster-place.js'
 import type { PostgresBinaries } from './postgres-binaries.js'
 import { waitUntilReady } from './postgres-ready.js'
-import { clusterUrl, launchPostgres, pickFreePort } from './postgres-server.js'
+import { clusterUrl, isFree, launchPostgres, pickFreePort } from './postgres-server.js'
 import { isPostgresOn, isRunning, postgresProcessesOn } from './process-facts.js'
 
 const READY_TIMEOUT_MS = 600_000
@@ -29,7 +29,10 @@ const SETTINGS = {
   max_connections: '200',
   shared_buffers: '128MB',
   max_wal_size: '1GB',
-  log_min_messages: 'warning',
+  // Neither SQL nor row values: a constraint's DETAIL would hold identifiers.
+  log_min_messages: 'error',
+  log_min_error_statement: 'panic',
+  log_error_verbosity: 'terse',
   log_line_prefix: '%m [%p] ',
 }
 
@@ -68,7 +71,7 @@ export function createPostgresSupervisor(options: SupervisorOptions): PostgresSu
         return true
       }
       await clearDeadPidFile(dataDir)
-      const port = fixed || (tries === 1 && preferredPort) ? (preferredPort ?? 0) : await pickFreePort()
+      const port = await choosePort(preferredPort, fixed)
       const child = launchPostgres({
         ...options,
         folder: place.folder,
@@ -83,6 +86,13 @@ export function createPostgresSupervisor(options: SupervisorOptions): PostgresSu
       if (tries >= 4)
         throw new StartupError(`PostgreSQL does not start: ${await lastLogLine(place.folder.logFile)}`)
     }
+  }
+
+  /** Pools know the port of a running hub, so after a crash it must be that one. */
+  async function choosePort(preferred: number | undefined, fixed: boolean): Promise<number> {
+    if (preferred !== undefined && (await isFree(preferred))) return preferred
+    if (fixed) throw new StartupError(`port ${preferred} of PostgreSQL is taken by another program`)
+    return await pickFreePort()
   }
 
   function ready(server: { pid: number; port: number }, child?: ChildProcess): Promise<boolean> {

@@ -56,12 +56,14 @@ export interface AuthAppOptions {
   failures?: number
   observer?: ReceiverObserver
   tokenLifetimeS?: number
+  /** Another way to the same database. */
+  openDb?(test: TestDatabase): Database
 }
 
 /** The whole room on a Postgres of its own, with one plain route behind each kind of check. */
 export async function createAuthApp(options: AuthAppOptions = {}): Promise<AuthApp> {
   const test = await createTestDatabase()
-  const { db } = test
+  const db = options.openDb?.(test) ?? test.db
   const clock = createClock()
   const issuer = options.issuer ?? ISSUER
   const attempts = createAttemptLimiter({ clock, failures: options.failures ?? 1000 })

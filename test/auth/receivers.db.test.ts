@@ -187,6 +187,27 @@ describe('auth: receivers', () => {
     assert.equal(await use(two.token), 401)
   })
 
+  it("does not let a disabled receiver's token pass, even if it was left behind", async () => {
+    const { id, client_id } = await add({ name: 'left-behind' })
+    const { token } = (await call('post', `/${id}/tokens`).send({ scopes: ['ssf.read'] })).body
+    await hub.db('oauth_artifacts').insert({
+      model: 'ClientCredentials',
+      id_hash: hashSecret('left'),
+      client_id,
+      payload: { scope: 'ssf.read' },
+      expires_at: new Date(Date.now() + 60_000),
+    })
+    const statuses = async () => {
+      const uses = [token, 'left'].map((value) =>
+        request(hub.app).get('/as-reader').auth(value, { type: 'bearer' }),
+      )
+      return (await Promise.all(uses)).map((res) => res.status)
+    }
+    assert.deepEqual(await statuses(), [200, 200])
+    await hub.db('receivers').where({ id }).update({ enabled: false })
+    assert.deepEqual(await statuses(), [401, 401])
+  })
+
   it('refuses bad token requests and tokens for a disabled receiver', async () => {
     const { id } = await add({ name: 'no-tokens' })
     for (const body of [

@@ -40,8 +40,12 @@ export async function runWords(
   const outcome = { code: -1, out: '', err: '' }
   const io = {
     stdin: Readable.from(options.stdin === undefined ? [] : [options.stdin]),
-    out: (text: string) => void (outcome.out += text),
-    err: (text: string) => void (outcome.err += text),
+    out(text: string) {
+      outcome.out += text
+    },
+    err(text: string) {
+      outcome.err += text
+    },
     colour: false,
     progress: false,
   }
@@ -51,5 +55,5 @@ export async function runWords(
 
 /** Hooks that talk to this hub with a token. */
 export function hooksFor(url: string): Partial<CliHooks> {
-  return { config: { hubUrl: url, hubToken: 'operator-token', dataDir: '/nonexistent' } }
+  return { config: { firebreakUrl: url, firebreakToken: 'operator-token', dataDir: '/nonexistent' } }
 }

@@ -33,7 +33,9 @@ async function tail(script: Script, words: string[], until: (out: string) => boo
   const child = spawn(process.execPath, [ENTRY, hub.url, 'tail', ...words])
   let out = ''
   let err = ''
-  child.stderr.setEncoding('utf8').on('data', (text: string) => void (err += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    err += text
+  })
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     out += text
     if (until(out)) child.kill('SIGINT')

@@ -145,6 +145,16 @@ describe('outgoing: URL and address rules', () => {
       refusal(url, rules)
   })
 
+  it('takes a single address for a network of one, and names the setting when it cannot read one', () => {
+    const rules = createUrlRules(createAddressRules(['10.1.2.3', 'fd12::5']))
+    rules.parse('https://10.1.2.3/')
+    rules.parse('https://[fd12::5]/')
+    refusal('https://10.1.2.4/', rules)
+    for (const text of ['10.1.2.0/33', 'localhost', '', 'fe80::1%eth0/64']) {
+      assert.throws(() => createAddressRules([text]), /FIREBREAK_ALLOWED_NETWORKS/)
+    }
+  })
+
   it('opens a metadata address only to a network that names it alone', () => {
     refusal('https://169.254.169.254/', createUrlRules(createAddressRules(['169.254.0.0/16', '0.0.0.0/0'])))
     createUrlRules(createAddressRules(['169.254.169.254/32'])).parse('https://169.254.169.254/')

@@ -6,6 +6,10 @@ export interface TcpProxy {
   /** Keeps what the server answers until `release` (requests still go through). */
   holdAnswers(): void
   release(): void
+  /** Like `holdAnswers`, for the connections of now only, and for ever: they stay open and say nothing. */
+  freezeConnections(): void
+  /** Bytes held back now. */
+  held(): number
   /** Throws away what is held and breaks every connection: the client never learns what the server did. */
   cut(): void
   /** Breaks each new connection at once while true. */
@@ -15,14 +19,14 @@ export interface TcpProxy {
 }
 
 export async function startTcpProxy(options: { targetPort(): number; port?: number }): Promise<TcpProxy> {
-  const pairs = new Set<{ client: Socket; server: Socket; held: Buffer[] }>()
+  const pairs = new Set<{ client: Socket; server: Socket; held: Buffer[]; frozen: boolean }>()
   let holding = false
   let refusing = false
 
   const listener = createServer((client) => {
     if (refusing) return void client.destroy()
     const server = connect(options.targetPort(), '127.0.0.1')
-    const pair = { client, server, held: [] as Buffer[] }
+    const pair = { client, server, held: [] as Buffer[], frozen: false }
     pairs.add(pair)
     const end = () => {
       client.destroy()
@@ -32,7 +36,7 @@ export async function startTcpProxy(options: { targetPort(): number; port?: numb
     for (const socket of [client, server]) socket.on('error', end).on('close', end)
     client.on('data', (chunk) => server.write(chunk))
     server.on('data', (chunk) => {
-      if (holding) pair.held.push(chunk)
+      if (holding || pair.frozen) pair.held.push(chunk)
       else client.write(chunk)
     })
   })
@@ -49,6 +53,10 @@ export async function startTcpProxy(options: { targetPort(): number; port?: numb
       holding = false
       for (const pair of pairs) for (const chunk of pair.held.splice(0)) pair.client.write(chunk)
     },
+    freezeConnections() {
+      for (const pair of pairs) pair.frozen = true
+    },
+    held: () => [...pairs].flatMap((pair) => pair.held).reduce((sum, chunk) => sum + chunk.length, 0),
     cut() {
       holding = false
       for (const pair of [...pairs]) {

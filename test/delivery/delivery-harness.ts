@@ -1,0 +1,224 @@
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { createDelivery, type Delivery } from '../../src/delivery/delivery-service.js'
+import type { LogBatch, LogItem } from '../../src/eventlog/event-log.js'
+import { createClock } from '../../src/kernel/clock.js'
+import { createEventIds, newId } from '../../src/kernel/ids.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { createMetrics } from '../../src/kernel/metrics.js'
+import { createKeyService } from '../../src/keys/key-service.js'
+import { createOutgoing } from '../../src/outgoing/outgoing.js'
+import { LANES, type SecurityEvent } from '../../src/secevent/event.js'
+import { CAEP } from '../../src/secevent/event-types.js'
+import { createSecurityEvent, type SecurityEventInput } from '../../src/secevent/security-event.js'
+import { type Database, sqlRows } from '../../src/storage/database.js'
+import type { Lease, LeaseSet } from '../../src/storage/leases.js'
+import { shardOf } from '../../src/streams/stream.js'
+import { createStreamMatcher } from '../../src/streams/stream-matching.js'
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+
+export const ISSUER = 'http://127.0.0.1:8080'
+
+/** Waits for a condition; fails with what it waited for. */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  withinMs = 15_000,
+): Promise<void> {
+  const deadline = Date.now() + withinMs
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`waited ${withinMs} ms for: ${what}`)
+    await delay(10)
+  }
+}
+
+export interface Received {
+  readonly body: string
+  readonly headers: IncomingHttpHeaders
+  readonly claims: { jti: string; txn: string; aud: string; events: Record<string, unknown> }
+}
+
+export interface Sink {
+  readonly url: string
+  readonly received: Received[]
+  /** Decides each answer; default 202. */
+  answer: (request: Received, res: ServerResponse) => void | Promise<void>
+  close(): Promise<void>
+}
+
+/** A receiver's push endpoint. */
+export async function startSink(): Promise<Sink> {
+  const received: Received[] = []
+  const server = createServer((req, res) => {
+    const chunks: Buffer[] = []
+    req.on('data', (chunk: Buffer) => chunks.push(chunk))
+    req.on('end', () => {
+      const body = Buffer.concat(chunks).toString('utf8')
+      const claims = JSON.parse(Buffer.from(body.split('.')[1] ?? '', 'base64url').toString('utf8'))
+      const request: Received = { body, headers: req.headers, claims }
+      received.push(request)
+      void Promise.resolve(sink.answer(request, res)).catch(() => res.destroy())
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const sink: Sink = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/events`,
+    received,
+    answer: (_request, res) => void res.writeHead(202).end(),
+    async close() {
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+  return sink
+}
+
+/** Owns every shard; `lose` lets all leases end. */
+function ownAllShards(): LeaseSet & { lose(): void } {
+  const lease = (unit: number): Lease => ({ unit, epoch: 1, endsAtMonotonicMs: Number.POSITIVE_INFINITY })
+  let owned = new Map(Array.from({ length: 256 }, (_, unit) => [unit, lease(unit)] as const))
+  const listeners: ((change: { gained: Lease[]; lost: number[] }) => void)[] = []
+  return {
+    name: 'all shards',
+    start: async () => {},
+    stop: async () => {},
+    health: () => ({ ok: true }),
+    owned: () => owned,
+    get: (unit) => owned.get(unit),
+    onChange: (listener) => void listeners.push(listener),
+    lose() {
+      const lost = [...owned.keys()]
+      owned = new Map()
+      for (const listener of listeners) listener({ gained: [], lost })
+    },
+  }
+}
+
+export type DeliveryHarness = Awaited<ReturnType<typeof startDelivery>>
+
+/** The delivery room on a real Postgres, with real HTTP out, fed by hand instead of a log. */
+export async function startDelivery(options: { attemptTimeoutMs?: number } = {}) {
+  const database: TestDatabase = await createTestDatabase()
+  const { db } = database
+  const clock = createClock()
+  const keys = await createKeyService({ db, logger: silentLogger })
+  const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'] })
+  const leases = ownAllShards()
+  await sqlRows(
+    db,
+    `update leases set epoch = 1, expires_at = now() + interval '1 hour' where kind = 'delivery'`,
+  )
+  const open = async (): Promise<Delivery> => {
+    const delivery = createDelivery({
+      pools: { control: db, urgent: db, routine: db, api: db },
+      leases,
+      hints: { notify() {}, on() {} },
+      keys,
+      match: createStreamMatcher({ hmac: (text) => keys.hmac('subject', text), subjectRemovalGraceS: 0 }),
+      post: (request) => outgoing.request(request),
+      issuer: ISSUER,
+      clock,
+      logger: silentLogger,
+      metrics: createMetrics(),
+      attemptTimeoutMs: options.attemptTimeoutMs ?? 2_000,
+      concurrency: 8,
+      holdMs: 5_000,
+      dedupeWindowDays: 14,
+      touchStream: async () => {},
+      onReceived() {},
+    })
+    await delivery.sender.start()
+    return delivery
+  }
+  let delivery = await open()
+  const nextId = createEventIds(clock)
+
+  return {
+    db,
+    keys,
+    leases,
+    get delivery() {
+      return delivery
+    },
+    /** A new process: what was in memory is gone. */
+    async restart() {
+      await delivery.sender.stop()
+      delivery = await open()
+    },
+    async close() {
+      await delivery.sender.stop()
+      await outgoing.close()
+      await database.close()
+    },
+    addReceiver: (input: { reports?: string[]; eventTypes?: string[] } = {}) => addReceiver(db, input),
+    addStream: (input: NewStream) => addStream(db, input),
+    event: (input: Partial<SecurityEventInput> = {}): SecurityEvent =>
+      createSecurityEvent({
+        eventId: nextId(),
+        acceptedAtMs: clock.now(),
+        type: CAEP.sessionRevoked,
+        subject: { format: 'email', email: 'alice@example.com' },
+        claims: {},
+        txn: newId(),
+        sourceId: newId(),
+        sourceIssuer: 'https://idp.example.com',
+        sourceJti: newId(),
+        ...input,
+      }),
+    /** Fans events out as one batch per lane. */
+    async fanOut(events: readonly SecurityEvent[], rejected: readonly string[] = []) {
+      for (const lane of LANES) {
+        const items: LogItem[] = events.filter((event) => event.lane === lane).map((event) => ({ event }))
+        if (lane === 'routine') {
+          for (const record of rejected)
+            items.push({ rejected: { reason: 'not_signed_by_hub', record: Buffer.from(record) } })
+        }
+        if (items.length === 0) continue
+        const batch: LogBatch = { lane, from: 'postgres', items, close: async () => {} }
+        await delivery.fanOut[lane](batch)
+      }
+    },
+    rows: <T>(sql: string, bindings: unknown[] = []) => sqlRows<T>(db, sql, bindings),
+  }
+}
+
+async function addReceiver(
+  db: Database,
+  input: { reports?: string[]; eventTypes?: string[] },
+): Promise<string> {
+  const id = newId()
+  await db('receivers').insert({
+    id,
+    name: `receiver ${id}`,
+    client_id: id,
+    audience: `${ISSUER}/receivers/${id}`,
+    reports: input.reports ?? [],
+    grant_event_types: input.eventTypes ?? null,
+  })
+  return id
+}
+
+interface NewStream {
+  receiverId: string
+  endpointUrl?: string
+  types?: string[]
+  status?: string
+}
+
+async function addStream(db: Database, input: NewStream): Promise<string> {
+  const streamId = newId()
+  const types = input.types ?? [CAEP.sessionRevoked, CAEP.deviceComplianceChange, CAEP.sessionEstablished]
+  await db('streams').insert({
+    stream_id: streamId,
+    receiver_id: input.receiverId,
+    shard: shardOf(streamId),
+    status: input.status ?? 'enabled',
+    delivery_method: input.endpointUrl ? 'push' : 'poll',
+    endpoint_url: input.endpointUrl ?? null,
+    events_requested: types,
+    events_delivered: types,
+  })
+  await db('stream_event_types').insert(types.map((type) => ({ event_type: type, stream_id: streamId })))
+  return streamId
+}

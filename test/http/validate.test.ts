@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { decodeCursor, encodeCursor, parsePage, toPage } from '../../src/http/page.js'
+import { parseBody, parseQuery } from '../../src/http/validate.js'
+
+const SCHEMA = {
+  type: 'object',
+  properties: {
+    name: { type: 'string' },
+    at: { type: 'string', format: 'date-time' },
+    grants: {
+      type: 'object',
+      properties: { 'a/b': { type: 'integer', minimum: 1 } },
+      additionalProperties: false,
+    },
+  },
+  required: ['name'],
+  additionalProperties: false,
+}
+
+describe('http: validation', () => {
+  const messageOf = (body: unknown): string => {
+    try {
+      parseBody(SCHEMA, body)
+    } catch (error) {
+      assert.equal((error as { code: string }).code, 'ERR_INVALID_REQUEST')
+      return (error as Error).message
+    }
+    return ''
+  }
+
+  it('names every error with its place, once', () => {
+    const message = messageOf({ at: 'noon', colour: 1, grants: { 'a/b': 0, c: 1 } })
+    assert.equal(
+      message,
+      'name is required; colour is not known here; at must match format "date-time"; grants.c is not known here; grants.a/b must be >= 1.',
+    )
+  })
+
+  it('refuses an absent body and one of another type', () => {
+    assert.match(messageOf(undefined), /no body/)
+    assert.match(messageOf([]), /the body must be object/)
+  })
+
+  it('does not send a huge member name back', () => {
+    assert.ok(messageOf({ name: 'a', ['x'.repeat(10_000)]: 1 }).length < 200)
+  })
+
+  it('does not change the body, and does not read numbers out of text in it', () => {
+    const schema = { type: 'object', properties: { n: { type: 'integer', default: 5 } } }
+    assert.throws(() => parseBody(schema, { n: '5' }), /n must be integer/)
+    assert.deepEqual(parseBody(schema, {}), {})
+  })
+
+  it('reads numbers and booleans out of a query', () => {
+    const schema = { type: 'object', properties: { n: { type: 'integer' }, on: { type: 'boolean' } } }
+    assert.deepEqual(parseQuery(schema, { n: '5', on: 'true' }), { n: 5, on: true })
+    assert.throws(() => parseQuery(schema, { n: ['1', '2'] }), /n must be integer/)
+  })
+})
+
+describe('http: pages', () => {
+  const rows = [1, 2, 3, 4, 5].map((n) => ({ n }))
+  const use = { keysOf: (row: { n: number }) => [String(row.n)], render: (row: { n: number }) => row.n }
+
+  it('gives a cursor only when more rows follow', () => {
+    const first = toPage(rows.slice(0, 3), 2, use)
+    assert.deepEqual(first.items, [1, 2])
+    assert.deepEqual(decodeCursor(first.next as string, 1), ['2'])
+    assert.deepEqual(toPage(rows.slice(0, 2), 2, use), { items: [1, 2], next: null })
+    assert.deepEqual(toPage([], 2, use), { items: [], next: null })
+  })
+
+  it('reads limit and cursor, with a default and a bound', () => {
+    assert.deepEqual(parsePage({}, 1), { limit: 100 })
+    assert.deepEqual(parsePage({ limit: '7', cursor: encodeCursor(['a', 'b']) }, 2), {
+      limit: 7,
+      after: ['a', 'b'],
+    })
+    for (const limit of ['0', '1001', 'x', '-1', '1.5']) assert.throws(() => parsePage({ limit }, 1), /limit/)
+  })
+
+  it('refuses cursors that no list gave out', () => {
+    const foreign = [
+      '',
+      'x',
+      encodeCursor(['a']),
+      encodeCursor(['a\0', 'b']),
+      Buffer.from('{}').toString('base64url'),
+    ]
+    for (const cursor of foreign) assert.throws(() => parsePage({ cursor }, 2), /cursor was not given/)
+  })
+})

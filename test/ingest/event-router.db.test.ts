@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict'
+import { LogUnavailable } from '../../src/eventlog/event-log.js'
+import { HUB_SOURCE_ID } from '../../src/secevent/event.js'
+import { CAEP, SSF } from '../../src/secevent/event-types.js'
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { type Body, type IngestRig, startIngestRig } from './ingest-rig.js'
+
+describe('ingest: events that operators state', () => {
+  let test: TestDatabase
+  let rig: IngestRig
+
+  before(async () => {
+    test = await createTestDatabase()
+    rig = await startIngestRig(test.db)
+  })
+  after(async () => {
+    await rig.stop()
+    await test.close()
+  })
+  beforeEach(() => {
+    rig.permit(undefined)
+    rig.log.events.length = 0
+    rig.log.failWith = undefined
+  })
+
+  const event = (more: Body = {}): Body => ({
+    type: CAEP.sessionRevoked,
+    sub_id: { format: 'email', email: 'ada@example.com' },
+    event: { reason_admin: { en: 'drill' } },
+    ...more,
+  })
+
+  it('takes an event that an operator states, in the name of the hub', async () => {
+    const answer = await rig.call(
+      'POST',
+      '/v1/events',
+      event({ event_timestamp: 1_700_000_000, txn: 'case-7' }),
+    )
+    assert.equal(answer.status, 202, JSON.stringify(answer.body))
+    const [stored] = rig.log.events
+    assert.deepEqual(answer.body, { txn: 'case-7', event_id: stored?.eventId })
+    assert.equal(stored?.sourceId, HUB_SOURCE_ID)
+    assert.equal(stored?.sourceIssuer, 'https://hub.example')
+    assert.equal(stored?.lane, 'urgent')
+    assert.equal(stored?.claims.event_timestamp, 1_700_000_000)
+    const [row] = await rig.auditOf(stored?.eventId)
+    assert.equal(row?.action, 'event.emitted')
+    assert.equal(row?.detail.txn, 'case-7')
+    assert.doesNotMatch(JSON.stringify(row), /ada@/)
+  })
+
+  it('makes a txn when none is given', async () => {
+    const answer = await rig.call('POST', '/v1/events', event())
+    assert.match(String(answer.body.txn), /^[0-9a-f-]{36}$/)
+  })
+
+  const BAD_EVENTS: [title: string, change: Body][] = [
+    ['an unknown type', { type: 'https://idp.example/event' }],
+    ['a framework type', { type: SSF.verification }],
+    ['no subject', { sub_id: undefined }],
+    ['an odd subject', { sub_id: { format: 'email' } }],
+    ['no event', { event: undefined }],
+    ['an event member that the type does not have', { event: { colour: 'red' } }],
+    ['milliseconds', { event_timestamp: 1_700_000_000_000 }],
+    ['two different timestamps', { event: { event_timestamp: 1 }, event_timestamp: 2 }],
+    ['an unknown member', { lane: 'control' }],
+    ['a txn with a space', { txn: 'a b' }],
+  ]
+  for (const [title, change] of BAD_EVENTS) {
+    it(`refuses to emit ${title}`, async () => {
+      const answer = await rig.call('POST', '/v1/events', event(change))
+      assert.equal(answer.status, 400)
+      assert.match(String(answer.body.code), /^ERR_INVALID_(REQUEST|SUBJECT)$/)
+      assert.equal(rig.log.events.length, 0)
+    })
+  }
+
+  it('leaves no audit row of an event that the log did not take', async () => {
+    rig.log.failWith = new LogUnavailable('The log is away.')
+    const answer = await rig.call('POST', '/v1/events', event({ txn: 'lost-1' }))
+    assert.equal(answer.status, 503)
+    const rows = await test.db('audit_log').whereRaw("detail->>'txn' = 'lost-1'")
+    assert.equal(rows.length, 0)
+  })
+
+  it('asks for the permission to emit', async () => {
+    rig.permit(['read'])
+    assert.equal((await rig.call('POST', '/v1/events', event())).status, 403)
+    assert.equal(rig.log.events.length, 0)
+  })
+})

@@ -1,0 +1,101 @@
+import { createAuditLog } from '../../src/audit/audit-log.js'
+import { Forbidden } from '../../src/auth/bearer.js'
+import { createApp } from '../../src/http/app.js'
+import { createHttpServer } from '../../src/http/server.js'
+import { eventRouter } from '../../src/ingest/event-router.js'
+import { createEventService } from '../../src/ingest/event-service.js'
+import { createIngestHandler } from '../../src/ingest/ingest-handler.js'
+import { createIssuerKeys } from '../../src/ingest/issuer-keys.js'
+import { createSetIngest } from '../../src/ingest/set-ingest.js'
+import { createSourceBudgets } from '../../src/ingest/source-budget.js'
+import { createTransmitterRegistry } from '../../src/ingest/transmitter-registry.js'
+import { createTransmitterRepository } from '../../src/ingest/transmitter-repository.js'
+import { type Authorize, transmitterRouter } from '../../src/ingest/transmitter-router.js'
+import { createTransmitterService } from '../../src/ingest/transmitter-service.js'
+import { createClock } from '../../src/kernel/clock.js'
+import { createEventIds } from '../../src/kernel/ids.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { createMetrics } from '../../src/kernel/metrics.js'
+import { createOutgoing } from '../../src/outgoing/outgoing.js'
+import type { Database } from '../../src/storage/database.js'
+import { listLog } from './ingest-fixture.js'
+
+export type Body = Record<string, unknown>
+export type IngestRig = Awaited<ReturnType<typeof startIngestRig>>
+
+/** The whole room over real HTTP and Postgres, wired as the hub does; the log is a list, the caller whoever the test says. */
+export async function startIngestRig(db: Database) {
+  const clock = createClock()
+  const metrics = createMetrics()
+  const log = listLog()
+  const audit = createAuditLog()
+  const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.1/32'] })
+  const repository = createTransmitterRepository()
+  const registry = createTransmitterRegistry({
+    loadAll: () => repository.loadAll(db),
+    findOne: (id) => repository.find(db, id),
+    clock,
+    logger: silentLogger,
+  })
+  let permitted: readonly string[] | undefined
+  const authorize: Authorize = {
+    operator: (permission) => (_req, res, next) => {
+      res.locals.operator = { id: 'o', name: 'ann', role: 'operator' }
+      next(permitted && !permitted.includes(permission) ? new Forbidden('Not yours.') : undefined)
+    },
+  }
+  const nextEventId = createEventIds(clock)
+  const keys = createIssuerKeys({ outgoing, clock, logger: silentLogger, metrics })
+  const ingest = createSetIngest({ clock, keys, budgets: createSourceBudgets(clock), log, nextEventId })
+  const transmitters = createTransmitterService({ db, outgoing, audit, changed: () => registry.refresh() })
+  const events = createEventService({ db, audit, log, nextEventId, issuer: 'https://hub.example' })
+  const server = createHttpServer({
+    host: '127.0.0.1',
+    port: 0,
+    app: createApp({
+      logger: silentLogger,
+      mount(app) {
+        app.use(
+          '/v1/transmitters',
+          transmitterRouter({ transmitters, authorize, issuer: 'https://hub.example/' }),
+        )
+        app.use('/v1/events', eventRouter({ events, authorize }))
+      },
+    }),
+    first: createIngestHandler({ registry, ingest, clock, logger: silentLogger, metrics }),
+    logger: silentLogger,
+    drainMs: 100,
+  })
+  await server.start()
+  await registry.start()
+  const url = `http://127.0.0.1:${server.port()}`
+
+  return {
+    log,
+    registry,
+    /** Undefined: everything. */
+    permit(permissions: readonly string[] | undefined) {
+      permitted = permissions
+    },
+    async call(method: string, path: string, body?: unknown): Promise<{ status: number; body: Body }> {
+      const headers = { 'content-type': 'application/json' }
+      const answer = await fetch(url + path, {
+        method,
+        headers,
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      })
+      const text = await answer.text()
+      return { status: answer.status, body: text ? (JSON.parse(text) as Body) : {} }
+    },
+    push: (id: unknown, set: string, headers: Record<string, string> = {}) =>
+      fetch(`${url}/ingest/${id}`, { method: 'POST', headers, body: set }),
+    async auditOf(target: unknown): Promise<{ actor: string; action: string; detail: Body }[]> {
+      return await db('audit_log').where({ target }).orderBy('at').select('actor', 'action', 'detail')
+    },
+    async stop() {
+      await registry.stop()
+      await server.stop()
+      await outgoing.close()
+    },
+  }
+}

@@ -1,0 +1,200 @@
+import assert from 'node:assert/strict'
+import { createServer, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createIssuerKeys, type IssuerKeys } from '../../src/ingest/issuer-keys.js'
+import type { Transmitter } from '../../src/ingest/transmitter.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { createMetrics } from '../../src/kernel/metrics.js'
+import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
+import { KeysUnavailable } from '../../src/secevent/verify-set.js'
+import { ec, manualClock, publicJwk, rsa, transmitterOf } from './ingest-fixture.js'
+
+const K1 = publicJwk(rsa.publicKey, { kid: 'k1', alg: 'RS256' })
+const K2 = publicJwk(ec.publicKey, { kid: 'k2', alg: 'ES256' })
+const RS1 = { kid: 'k1', alg: 'RS256' }
+const ES2 = { kid: 'k2', alg: 'ES256' }
+
+describe('ingest: keys of an issuer', () => {
+  let issuer: Server
+  let outgoing: Outgoing
+  let transmitter: Transmitter
+  let clock: ReturnType<typeof manualClock>
+  let keys: IssuerKeys
+  let fetches: number
+  let respond: (res: ServerResponse) => void
+
+  const serveKeys = (...list: object[]) => {
+    respond = (res) => void res.end(JSON.stringify({ keys: list }))
+  }
+
+  beforeEach(async () => {
+    fetches = 0
+    serveKeys(K1)
+    issuer = createServer((_req, res) => {
+      fetches += 1
+      respond(res)
+    })
+    await new Promise<void>((resolve) => issuer.listen(0, '127.0.0.1', resolve))
+    const uri = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}/jwks`
+    const { jwks: _none, ...rest } = transmitterOf()
+    transmitter = { ...rest, jwksUri: uri }
+    outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'] })
+    clock = manualClock()
+    keys = createIssuerKeys({ outgoing, clock, logger: silentLogger, metrics: createMetrics() })
+  })
+  afterEach(async () => {
+    await outgoing.close()
+    issuer.closeAllConnections()
+    await new Promise((resolve) => issuer.close(resolve))
+  })
+
+  const find = (header: { kid: string; alg: string }) =>
+    keys.sourceFor(transmitter, clock.monotonicMs()).find(header)
+  const fail = () => {
+    respond = (res) => void res.writeHead(503).end()
+  }
+
+  async function retryAfter(work: Promise<unknown>): Promise<number> {
+    const error = await work.then(
+      () => assert.fail('keys were found'),
+      (thrown: unknown) => thrown,
+    )
+    assert.ok(error instanceof KeysUnavailable, String(error))
+    assert.equal(error.status, 503)
+    return error.retryAfterS ?? 0
+  }
+
+  it('fetches once for many SETs at once, and then serves from memory', async () => {
+    const found = await Promise.all(Array.from({ length: 50 }, () => find(RS1)))
+    assert.ok(found.every(Boolean))
+    assert.ok(await find(RS1))
+    assert.equal(fetches, 1)
+  })
+
+  it('finds a new key by one refresh, at most a cool-down after the last (J2)', async () => {
+    await find(RS1)
+    serveKeys(K1, K2)
+    clock.advance(1)
+    const wait = await retryAfter(find(ES2))
+    assert.ok(wait >= 1 && wait <= 5)
+    clock.advance(wait * 1000)
+    assert.ok(await find(ES2))
+    assert.equal(fetches, 2)
+  })
+
+  it('is certain that a key is unknown only by a refresh that began after the SET arrived', async () => {
+    await find(RS1)
+    clock.advance(60_000)
+    assert.equal(await find(ES2), undefined)
+    assert.equal(fetches, 2)
+    clock.advance(1)
+    await retryAfter(find(ES2))
+    assert.equal(fetches, 2)
+  })
+
+  it('says later to a SET that joins a fetch begun before it came', async () => {
+    await find(RS1)
+    clock.advance(60_000)
+    const waiting: ServerResponse[] = []
+    respond = (res) => void waiting.push(res)
+    const early = find(ES2)
+    while (waiting.length === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+    clock.advance(10)
+    const late = retryAfter(find(ES2))
+    waiting[0]?.end(JSON.stringify({ keys: [K1] }))
+    assert.equal(await early, undefined)
+    assert.ok((await late) >= 1)
+    assert.equal(fetches, 2)
+  })
+
+  it('asks once per cool-down in a flood of unknown kids, and J2 still holds (J3)', async () => {
+    await find(RS1)
+    clock.advance(60_000)
+    const flood = Array.from({ length: 100 }, (_, index) => find({ kid: `x${index}`, alg: 'RS256' }))
+    for (const result of await Promise.all(flood)) assert.equal(result, undefined)
+    assert.equal(fetches, 2)
+    serveKeys(K1, K2)
+    clock.advance(1)
+    for (let index = 0; index < 20; index += 1) await retryAfter(find({ kid: `y${index}`, alg: 'RS256' }))
+    assert.equal(fetches, 2)
+    clock.advance(5_000)
+    assert.ok(await find(ES2))
+    assert.equal(fetches, 3)
+  })
+
+  it('says later while the first fetch fails, and tries again after the cool-down', async () => {
+    fail()
+    await retryAfter(find(RS1))
+    await retryAfter(find(RS1))
+    assert.equal(fetches, 1)
+    serveKeys(K1)
+    clock.advance(5_000)
+    assert.ok(await find(RS1))
+  })
+
+  it('serves known keys while the issuer is down, up to a day (J1)', async () => {
+    await find(RS1)
+    fail()
+    for (let hour = 1; hour <= 24; hour += 1) {
+      clock.advance(3_599_000)
+      assert.ok(await find(RS1))
+    }
+    await retryAfter(find(ES2))
+    clock.advance(3_600_000)
+    await retryAfter(find(RS1))
+  })
+
+  it('refuses a removed key once it has refreshed (J4)', async () => {
+    await find(RS1)
+    serveKeys(K2)
+    clock.advance(301_000)
+    // This one is still served from memory, and sets the refresh off.
+    assert.ok(await find(RS1))
+    while (fetches < 2) await new Promise((resolve) => setTimeout(resolve, 2))
+    clock.advance(5_000)
+    assert.equal(await find(RS1), undefined)
+  })
+
+  const UNUSABLE: Record<string, (res: ServerResponse) => void> = {
+    'an endless answer': (res) => {
+      const pump = () => {
+        while (!res.destroyed && res.write('a'.repeat(16_384))) {}
+      }
+      res.on('drain', pump)
+      pump()
+    },
+    'a redirect': (res) => res.writeHead(302, { location: transmitter.jwksUri ?? '' }).end(),
+    HTML: (res) => res.writeHead(200, { 'content-type': 'text/html' }).end('<html>'),
+    'JSON of another shape': (res) => res.end('[1]'),
+    '10,000 keys': (res) =>
+      res.end(JSON.stringify({ keys: Array.from({ length: 10_000 }, () => ({ kty: 'x' })) })),
+    'a compressed answer': (res) => res.writeHead(200, { 'content-encoding': 'gzip' }).end('x'),
+  }
+  for (const [title, script] of Object.entries(UNUSABLE)) {
+    it(`takes ${title} for a failed fetch and keeps the keys it has (J6)`, async () => {
+      await find(RS1)
+      clock.advance(60_000)
+      respond = script
+      await retryAfter(find(ES2))
+      assert.ok(await find(RS1))
+      assert.equal(fetches, 2)
+    })
+  }
+
+  it('takes other keys at once when the transmitter is given another address', async () => {
+    await find(RS1)
+    serveKeys(K2)
+    transmitter = { ...transmitter, jwksUri: `${transmitter.jwksUri}?new`, version: 2 }
+    assert.ok(await find(ES2))
+  })
+
+  it('serves pinned keys without a fetch, and the new ones after a change', async () => {
+    transmitter = transmitterOf()
+    assert.ok(await find(RS1))
+    assert.equal(await find(ES2), undefined)
+    transmitter = transmitterOf({ jwks: { keys: [K2] }, version: 2 })
+    assert.equal(await find(RS1), undefined)
+    assert.ok(await find(ES2))
+    assert.equal(fetches, 0)
+  })
+})

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict'
+import { setTimeout as delay } from 'node:timers/promises'
+import pg from 'pg'
+import { StartupError } from '../../src/kernel/errors.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { sqlRows } from '../../src/storage/database.js'
+import { holdSessionLock, type SessionLock } from '../../src/storage/session-lock.js'
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+
+describe('storage: session lock', () => {
+  let test: TestDatabase
+  let locks: SessionLock[] = []
+  let lost: StartupError[] = []
+  beforeEach(async () => {
+    test = await createTestDatabase()
+  })
+  afterEach(async () => {
+    for (const lock of locks) await lock.release()
+    locks = []
+    lost = []
+    await test.close()
+  })
+
+  async function hold(): Promise<SessionLock> {
+    const lock = await holdSessionLock({
+      url: test.url,
+      guarded: '/data',
+      logger: silentLogger,
+      onLost: (error) => lost.push(error),
+    })
+    locks.push(lock)
+    return lock
+  }
+
+  const cut = () =>
+    sqlRows(
+      test.db,
+      "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'firebreak hub %' and datname = current_database()",
+    )
+
+  it('refuses a second holder and names the process of the first, until it is released', async () => {
+    const first = await hold()
+    await assert.rejects(
+      hold(),
+      (error) =>
+        error instanceof StartupError && error.message.includes(`process ${process.pid}) is using /data`),
+    )
+    await first.release()
+    assert.equal(first.held(), false)
+    assert.equal((await hold()).held(), true)
+  })
+
+  it('is taken again after its connection was cut', async () => {
+    const lock = await hold()
+    await cut()
+    await until(() => !lock.held())
+    await until(() => lock.held())
+    assert.deepEqual(lost, [])
+  })
+
+  it('says when another hub took it meanwhile', async () => {
+    await hold()
+    const other = new pg.Client({ connectionString: test.url, application_name: 'firebreak other 4711' })
+    await other.connect()
+    const { rows } = await other.query<{ classid: number; objid: number }>(
+      "select classid::int, objid::int from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())",
+    )
+    // Queued before the cut, so it is served the moment the first holder is gone.
+    const taken = other.query('select pg_advisory_lock($1, $2)', [rows[0]?.classid, rows[0]?.objid])
+    await cut()
+    await taken
+    await until(() => lost.length > 0)
+    assert.match(lost[0]?.message ?? '', /process 4711/)
+    await other.end()
+  })
+})
+
+async function until(holds: () => boolean): Promise<void> {
+  const end = performance.now() + 10_000
+  while (!holds()) {
+    assert.ok(performance.now() < end, 'waited 10 s')
+    await delay(5)
+  }
+}
