@@ -111,6 +111,8 @@ export function createReceiverService(options: ReceiverServiceOptions) {
           const { grantSources: sources } = change
           const grant = sources === undefined ? {} : { grantSources: await resolveSources(trx, sources) }
           await receivers.update(trx, id, { ...change, ...grant })
+          // New keys are to a key what a rotation is to a secret.
+          if (change.jwks) await deleteTokens(trx, before)
           const after = await locked(trx, id)
           const detail = { before: auditDetail(before), after: auditDetail(after) }
           await audit.record(trx, { actor, action: 'receiver.changed', target: id, detail })

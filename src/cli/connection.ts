@@ -5,9 +5,9 @@ import { WrongUse } from './cli-errors.js'
 /** The part of the Config that the command line needs. */
 export interface CliConfig {
   /** FIREBREAK_URL */
-  readonly hubUrl?: string | undefined
+  readonly firebreakUrl?: string | undefined
   /** FIREBREAK_TOKEN */
-  readonly hubToken?: string | undefined
+  readonly firebreakToken?: string | undefined
   /** DATA_DIR: a hub running here leaves `hub.json` and `admin-token` in it. */
   readonly dataDir: string
 }
@@ -27,10 +27,10 @@ export async function findHub(
   flags: { url?: string | undefined; token?: string | undefined } = {},
 ): Promise<Connection> {
   const local = await readLocalHub(config.dataDir)
-  const chosen = flags.url ?? config.hubUrl
+  const chosen = flags.url ?? config.firebreakUrl
   const url = chosen ? checkUrl(chosen, flags.url ? '--url' : 'FIREBREAK_URL') : (local?.url ?? DEFAULT_URL)
   if (flags.token) return { url, token: flags.token, tokenFrom: '--token-file' }
-  if (config.hubToken) return { url, token: config.hubToken, tokenFrom: 'FIREBREAK_TOKEN' }
+  if (config.firebreakToken) return { url, token: config.firebreakToken, tokenFrom: 'FIREBREAK_TOKEN' }
   if (local?.token && local.url === url) {
     return { url, token: local.token, tokenFrom: join(config.dataDir, 'admin-token') }
   }

@@ -54,8 +54,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       // A connection whose last answer began before stop() is idle only now.
       if (stopping) server.closeIdleConnections()
     })
-    if (options.first?.(req, res)) return
-    options.app(req, res)
+    if (!takenByFirst(options, req, res)) options.app(req, res)
   })
   server.maxConnections = options.maxConnections ?? 5_000
   server.on('drop', () =>
@@ -81,6 +80,18 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
         ? { ok: true }
         : { ok: false, reason: `The ${name} server is not listening.` },
     port: () => (server.address() as AddressInfo | null)?.port ?? options.port,
+  }
+}
+
+/** Nothing stands around `first` as express stands around routers: what it throws would end the process. */
+function takenByFirst(options: HttpServerOptions, req: IncomingMessage, res: ServerResponse): boolean {
+  try {
+    return options.first?.(req, res) ?? false
+  } catch (error) {
+    options.logger.error('request.failed', { error: error instanceof Error ? error.stack : String(error) })
+    if (!res.headersSent) res.writeHead(500)
+    res.end()
+    return true
   }
 }
 

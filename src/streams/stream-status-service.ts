@@ -1,6 +1,6 @@
 import type { Database } from '../storage/database.js'
 import type { FrameworkEvents } from './framework-events.js'
-import type { StatusSetter, Stream, StreamStatus } from './stream.js'
+import type { StatusSetter, Stream, StreamSettings, StreamStatus } from './stream.js'
 import type { AuditTrail, OpenWork, StreamObserver } from './stream-collaborators.js'
 import { StatusHeld, StreamNotFound } from './stream-errors.js'
 import { createStreamRepository, type StatusChange } from './stream-repository.js'
@@ -11,8 +11,7 @@ export interface StreamStatusServiceOptions {
   observer: StreamObserver
   openWork: OpenWork
   audit: AuditTrail
-  /** Absent: there is no timer that a read would restart. Seconds. */
-  inactivityTimeoutS?: number
+  settings: Pick<StreamSettings, 'inactivityTimeoutS'>
 }
 
 /** SSF 1.0 §8.1.2.1: the wire form. */
@@ -75,7 +74,8 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
       const streams = createStreamRepository(db)
       const stream = await streams.find(receiverId, streamId)
       if (!stream) throw new StreamNotFound()
-      if (options.inactivityTimeoutS) await streams.touch([streamId])
+      // Only where there is a timer to restart: reading is no reason to write.
+      if (options.settings.inactivityTimeoutS) await streams.touch([streamId])
       return toView(stream)
     },
 

@@ -1,13 +1,13 @@
 import type { Database } from '../storage/database.js'
 import type { FrameworkEvents } from './framework-events.js'
+import type { StreamSettings } from './stream.js'
 import { StreamNotFound, VerificationTooSoon } from './stream-errors.js'
 import { createStreamRepository } from './stream-repository.js'
 
 export interface VerificationServiceOptions {
   db: Database
   events: FrameworkEvents
-  /** As advertised; 0: no limit. Seconds. */
-  minVerificationIntervalS: number
+  settings: Pick<StreamSettings, 'minVerificationIntervalS'>
 }
 
 /** SSF 1.0 §8.1.4. */
@@ -23,7 +23,8 @@ export interface VerificationService {
 }
 
 export function createVerificationService(options: VerificationServiceOptions): VerificationService {
-  const { db, events, minVerificationIntervalS } = options
+  const { db, events } = options
+  const { minVerificationIntervalS } = options.settings
   return {
     async request(receiverId, streamId, state) {
       await db.transaction(async (trx) => {

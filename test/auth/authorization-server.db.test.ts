@@ -200,6 +200,15 @@ describe('auth: authorization server', () => {
     const statuses = (await Promise.all([1, 2, 3, 4].map(() => send(together)))).map((res) => res.status)
     assert.deepEqual(statuses.sort(), [200, 401, 401, 401])
     assert.equal((await token({ ...client, client_secret: 'guess' })).status, 401)
+    const rekeyed = await request(hub.app)
+      .patch(`/v1/receivers/${client.id}`)
+      .auth(hub.adminToken, { type: 'bearer' })
+      .send({
+        jwks: { keys: [{ ...(await exportJWK((await generateKeyPair('ES256')).publicKey)), kid: 'k2' }] },
+      })
+    assert.equal(rekeyed.status, 200, rekeyed.text)
+    assert.equal((await use('/as-reader', first.body.access_token)).status, 401)
+    assert.equal((await send(await sign('four'))).status, 401)
   })
 
   it('serves nothing else that the library knows', async () => {

@@ -3,5 +3,8 @@ import { failingHooks } from './run-words.js'
 
 // `node cli-process.js <hub url> <words…>`: the command line as a process of its own, for signals.
 const [node = '', script = '', hubUrl = '', ...words] = process.argv
-const hooks = { ...failingHooks(), config: { hubUrl, hubToken: 'operator-token', dataDir: '/nonexistent' } }
+const hooks = {
+  ...failingHooks(),
+  config: { firebreakUrl: hubUrl, firebreakToken: 'operator-token', dataDir: '/nonexistent' },
+}
 process.exitCode = await runCli([node, script, ...words], hooks)

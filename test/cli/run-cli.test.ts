@@ -88,7 +88,7 @@ describe('a wrong command line', () => {
 
   it('ends with 2 when FIREBREAK_URL is not an address', async () => {
     const outcome = await runWords(['receiver', 'list'], {
-      hooks: { config: { hubUrl: 'hub', dataDir: '/nonexistent' } },
+      hooks: { config: { firebreakUrl: 'hub', dataDir: '/nonexistent' } },
     })
     assert.match(outcome.err, /FIREBREAK_URL must be the hub's http or https address/)
     assert.equal(outcome.code, 2)
@@ -225,7 +225,7 @@ describe('the local hub', () => {
     )
     writeFileSync(join(dataDir, 'admin-token'), 'local-admin\n')
     await runWords(['receiver', 'list'], { hooks: { config: { dataDir } } })
-    await runWords(['receiver', 'list'], { hooks: { config: { dataDir, hubUrl: other.url } } })
+    await runWords(['receiver', 'list'], { hooks: { config: { dataDir, firebreakUrl: other.url } } })
     await runWords(['receiver', 'list', '--token-file', '-', '--url', other.url], {
       hooks: { config: { dataDir } },
       stdin: 'given\n',

@@ -55,5 +55,5 @@ export async function runWords(
 
 /** Hooks that talk to this hub with a token. */
 export function hooksFor(url: string): Partial<CliHooks> {
-  return { config: { hubUrl: url, hubToken: 'operator-token', dataDir: '/nonexistent' } }
+  return { config: { firebreakUrl: url, firebreakToken: 'operator-token', dataDir: '/nonexistent' } }
 }

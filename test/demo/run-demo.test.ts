@@ -1,25 +1,38 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { listProcesses } from '../../src/demo/process-table.js'
 import { runDemo } from '../../src/demo/run-demo.js'
 
 const here = (file: string) => fileURLToPath(new URL(file, import.meta.url))
-const demoFolders = () => readdirSync(tmpdir()).filter((name) => name.startsWith('firebreak-demo-'))
-const demoProcesses = () =>
-  listProcesses().filter(({ command }) => /firebreak-demo-|dist\/src\/demo\//.test(command))
 
 describe('the demo', () => {
+  const parentFolder = mkdtempSync(join(tmpdir(), 'demo-test-'))
+  const userTmpDir = process.env.TMPDIR
   let steps: string[]
-  let foldersBefore: string[]
 
+  before(() => {
+    // Folders and processes of this run can then be told from those of anybody else on the machine.
+    process.env.TMPDIR = parentFolder
+  })
+  after(() => {
+    if (userTmpDir === undefined) delete process.env.TMPDIR
+    else process.env.TMPDIR = userTmpDir
+    rmSync(parentFolder, { recursive: true })
+  })
   beforeEach(() => {
     steps = []
-    foldersBefore = demoFolders()
   })
+
+  const demoFolders = () => readdirSync(parentFolder)
+  const demoProcesses = () =>
+    listProcesses().filter(
+      ({ command }) => command.includes(parentFolder) || command.includes(here('../../src/demo/')),
+    )
 
   const run = (hub: string, options: { patienceMs?: number; signal?: AbortSignal } = {}) =>
     runDemo({
@@ -35,7 +48,7 @@ describe('the demo', () => {
     })
 
   function assertNothingLeft(): void {
-    assert.deepEqual(demoFolders(), foldersBefore)
+    assert.deepEqual(demoFolders(), [])
     assert.deepEqual(demoProcesses(), [])
   }
 
@@ -110,7 +123,7 @@ describe('the demo', () => {
     }
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
     const end = performance.now() + 10_000
-    while (demoProcesses().length > 0 || demoFolders().length > foldersBefore.length) {
+    while (demoProcesses().length > 0 || demoFolders().length > 0) {
       assert.ok(performance.now() < end, `still there: ${JSON.stringify([demoProcesses(), demoFolders()])}`)
       await new Promise((resolve) => setTimeout(resolve, 20))
     }

@@ -59,6 +59,7 @@ describe('http: server', () => {
   it('gives a request to `first` before the app, and to the app when `first` declines', async () => {
     const server = await start({
       first: (req, res) => {
+        if (req.url === '/thrown') throw new Error('broken')
         if (req.url !== '/fast') return false
         res.end('first')
         return true
@@ -66,6 +67,8 @@ describe('http: server', () => {
     })
     assert.equal((await ask(server, '/fast')).text, 'first')
     assert.equal((await ask(server, '/slow')).text, 'app')
+    const broken = await ask(server, '/thrown')
+    assert.deepEqual([broken.res.statusCode, broken.text], [500, ''])
   })
 
   it('says in one line which setting to change when the port is taken', async () => {

@@ -117,9 +117,9 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
     nextEventId: createEventIds(clock),
   })
   const streams = createStreamService({ db, settings, keys, outgoing, observer, openWork, audit })
-  const statuses = createStreamStatusService({ db, ...settings, events, observer, openWork, audit })
+  const statuses = createStreamStatusService({ db, settings, events, observer, openWork, audit })
   const subjects = createSubjectService({ db, settings, keys })
-  const verifications = createVerificationService({ db, events, ...settings })
+  const verifications = createVerificationService({ db, events, settings })
   const app: Express = createApp({
     logger: silentLogger,
     mount(root) {
