@@ -280,7 +280,6 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       })
       await start(http)
     }
-    phase = 'serving'
     const scheme = routes.tls ? 'https' : 'http'
     const url = `${scheme}://${config.host}:${http?.port() ?? config.port}`
     const managementUrl = `http://${config.managementHost}:${management.port()}`
