@@ -6,6 +6,7 @@ import { createAttemptLimiter } from './auth/attempt-limiter.js'
 import { ensureFirstAdmin } from './auth/first-admin.js'
 import { type Config, issuerOf } from './config/config.js'
 import { createDelivery, exposeBacklog } from './delivery/delivery-service.js'
+import { fanOutRepository } from './delivery/fan-out-repository.js'
 import { createLatencyFolder } from './enforcement/latency-folder.js'
 import { createLatencyHistogramRepository } from './enforcement/latency-histogram-repository.js'
 import { createRevocationMetrics } from './enforcement/revocation-metrics.js'
@@ -30,7 +31,7 @@ import { checkDatabase } from './storage/database-check.js'
 import { createLeases, type LeaseSet } from './storage/leases.js'
 import { migrate } from './storage/migrator.js'
 import { createNotifier } from './storage/notifier.js'
-import { createUpkeep } from './storage/partitions.js'
+import { createUpkeep, ensureDayPartition } from './storage/partitions.js'
 import { createStreamMatcher } from './streams/stream-matching.js'
 import { createStreamRepository } from './streams/stream-repository.js'
 
@@ -52,9 +53,6 @@ export interface StartHubOptions {
   /** The hub cannot go on: end the process. */
   onFatal(error: Error): void
 }
-
-/** SSF 1.0 §9.3: a removed subject's events flow for this long, so that a removal cannot hide an attack at once. */
-const SUBJECT_REMOVAL_GRACE_S = 60
 
 /**
  * Wires all rooms and starts them, in the order they need each other.
@@ -132,7 +130,13 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       metrics,
       relayLease,
     })
-    const outgoing = createOutgoing({ allowedNetworks: config.firebreakAllowedNetworks, metrics, logger })
+    const outgoing = createOutgoing({
+      allowedNetworks: config.firebreakAllowedNetworks,
+      // No registered URL may lead to the hub's own stores, even on an allowed network.
+      refusedPorts: ownPorts(config, storage.listenUrl),
+      metrics,
+      logger,
+    })
     const revocation = createRevocationMetrics(metrics, EVENTS_SUPPORTED)
     const streams = createStreamRepository(pools.api)
     const delivery = createDelivery({
@@ -142,7 +146,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       keys,
       match: createStreamMatcher({
         hmac: (text) => keys.hmac('subject', text),
-        subjectRemovalGraceS: SUBJECT_REMOVAL_GRACE_S,
+        subjectRemovalGraceS: config.subjectRemovalGraceS,
       }),
       post: (request) => outgoing.request(request),
       issuer,
@@ -153,21 +157,23 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       concurrency: config.pushConcurrency,
       holdMs: config.pollHoldMs,
       dedupeWindowDays: config.dedupeWindowDays,
+      ensureDay: (day) => ensureDayPartition(pools.api, day),
       touchStream: (streamId) => streams.touch([streamId]),
       onReceived: (type, tookMs) => revocation.resolved('received', type, tookMs),
+      onVerified: (streamId) => streams.markVerified(streamId),
     })
     const deadlines = {
       received: config.receivedDeadlineMs,
       applied: config.appliedDeadlineMs,
-      verified: config.appliedDeadlineMs,
+      verified: config.verifiedDeadlineMs,
     }
     const histograms = createLatencyHistogramRepository(pools.api, deadlines)
 
-    let draining = false
+    let phase: 'starting' | 'serving' | 'draining' = 'starting'
     async function readiness(): Promise<Readiness> {
       const reasons: string[] = []
-      let ok = !draining
-      if (draining) reasons.push('The hub is shutting down.')
+      let ok = phase === 'serving'
+      if (!ok) reasons.push(phase === 'starting' ? 'The hub is starting.' : 'The hub is shutting down.')
       const database = await checkDatabase(pools.api)
       const logHealth = log.health()
       // With Kafka the hub goes on taking SETs while Postgres is away, so only the loss of both ends readiness.
@@ -203,7 +209,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     await start(clockSync)
     await start({
       name: 'event-log',
-      start: async () => {},
+      start: () => log.start(),
       stop: () => log.close(),
       health: () => ({ ok: true }),
     })
@@ -225,7 +231,10 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
           logger,
           dedupeWindowDays: config.dedupeWindowDays,
           retentionDays: config.retentionDays,
-          eraseDaysBefore: eraseContentKeys,
+          eraseDaysBefore: async (trx, day) => {
+            await eraseContentKeys(trx, day)
+            await fanOutRepository.forgetOrders(trx, day)
+          },
         }),
       )
       if (relay) await start(relay)
@@ -256,7 +265,6 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       revocation,
       nextEventId: createEventIds(clock),
       attempts: createAttemptLimiter({ clock }),
-      subjectRemovalGraceS: SUBJECT_REMOVAL_GRACE_S,
     })
     for (const worker of routes.workers) await start(worker)
     let http: HttpServer | undefined
@@ -276,6 +284,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     const url = `${scheme}://${config.host}:${http?.port() ?? config.port}`
     const managementUrl = `http://${config.managementHost}:${management.port()}`
     const forget = leaveTraces(config, { url: config.issuer ?? url, managementUrl, firstAdminToken })
+    phase = 'serving'
     logger.info('hub.started', {
       url,
       management_url: managementUrl,
@@ -288,7 +297,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       dataDescribed: storage.described,
       firstAdminToken,
       async stop() {
-        draining = true
+        phase = 'draining'
         delivery.polls.drain()
         forget()
         await stop()
@@ -299,6 +308,13 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     await stop()
     throw error
   }
+}
+
+function ownPorts(config: Config, databaseUrl: string): number[] {
+  const brokers = config.kafkaBrokers.map((broker) => Number(broker.split(':').at(-1)))
+  return [Number(new URL(databaseUrl).port || 5432), config.managementPort, ...brokers].filter(
+    (port) => port > 0,
+  )
 }
 
 function outgoingWorker(outgoing: { close(): Promise<void> }): Worker {
