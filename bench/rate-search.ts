@@ -35,18 +35,21 @@ export interface Confirmation<T> {
   readonly held: boolean
 }
 
-/** Holds a rate for the full time; one that does not hold is lowered, a few times. Answers the last try. */
+/**
+ * Holds a rate for the full time. One that does not hold is lowered, a few times: to what was carried meanwhile, when
+ * that is less than the next step. Answers the last try.
+ */
 export async function confirmRate<T>(options: {
   startPerS: number
   /** What remains of the rate after a try that did not hold. Under 1. */
   step: number
   maxTries: number
-  attempt(ratePerS: number): Promise<{ run: T; held: boolean }>
+  attempt(ratePerS: number): Promise<{ run: T; held: boolean; carriedPerS: number }>
 }): Promise<Confirmation<T>> {
   let ratePerS = options.startPerS
   for (let tries = 1; ; tries += 1) {
-    const outcome = await options.attempt(ratePerS)
-    if (outcome.held || tries >= options.maxTries) return { ratePerS, ...outcome }
-    ratePerS *= options.step
+    const { run, held, carriedPerS } = await options.attempt(ratePerS)
+    if (held || tries >= options.maxTries) return { ratePerS, run, held }
+    ratePerS = Math.min(ratePerS, carriedPerS) * options.step
   }
 }
