@@ -50,6 +50,7 @@ export async function confirmRate<T>(options: {
   for (let tries = 1; ; tries += 1) {
     const { run, held, carriedPerS } = await options.attempt(ratePerS)
     if (held || tries >= options.maxTries) return { ratePerS, run, held }
-    ratePerS = Math.min(ratePerS, carriedPerS) * options.step
+    // Nothing carried says nothing about what can be.
+    ratePerS = (carriedPerS > 0 ? Math.min(ratePerS, carriedPerS) : ratePerS / 2) * options.step
   }
 }
