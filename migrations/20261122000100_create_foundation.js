@@ -74,7 +74,5 @@ export async function up(knex) {
 }
 
 export async function down(knex) {
-  await knex.raw(
-    'drop table audit_log, operators, signing_keys, data_keys, key_ring, leases, hub_processes',
-  )
+  await knex.raw('drop table audit_log, operators, signing_keys, data_keys, key_ring, leases, hub_processes')
 }

@@ -47,6 +47,8 @@ import type { Outgoing } from './outgoing/outgoing.js'
 import { type Database, sqlRows, type Transaction } from './storage/database.js'
 import type { Notifier } from './storage/notifier.js'
 import { createFrameworkEvents } from './streams/framework-events.js'
+import { createInactivityWatch } from './streams/inactivity-watch.js'
+import { issuerPath } from './streams/metadata-router.js'
 import { ssfRouter } from './streams/ssf-router.js'
 import type { StreamSettings } from './streams/stream.js'
 import { streamOperatorRouter } from './streams/stream-operator-router.js'
@@ -74,7 +76,6 @@ export interface RoutesOptions {
   readonly revocation: RevocationMetrics
   readonly nextEventId: () => string
   readonly attempts: AttemptLimiter
-  readonly subjectRemovalGraceS: number
 }
 
 export interface Routes {
@@ -86,8 +87,7 @@ export interface Routes {
 }
 
 const REGISTRY_CHANNEL = 'transmitters_changed'
-const MIN_VERIFICATION_INTERVAL_S = 1
-const MAX_SUBJECTS_PER_STREAM = 1_000_000
+const INACTIVITY_CHECK_MS = 15_000
 
 /** Builds every service of the outside and mounts every route. */
 export async function createRoutes(options: RoutesOptions): Promise<Routes> {
@@ -130,7 +130,7 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
         }),
       )
       express.use(
-        '/ssf/poll',
+        `${issuerPath(issuer)}/ssf/poll`,
         pollRouter({ polls: delivery.polls, authorize: requireReceiver(receiverAuth, 'ssf.read') }),
       )
       express.use('/v1/transmitters', ingestParts.transmitterRouter({ operator: authorize }))
@@ -179,7 +179,20 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
       express.get('/v1/log-keys', authorize('read'), (_req, res) => void res.json(keys.logJwks()))
     },
   })
-  return { app, ingest: ingestParts.handler, workers: [ingestParts.registry], tls: readTls(config) }
+  const { inactivityTimeoutS } = config
+  const watch = createInactivityWatch({
+    db,
+    statuses: streamParts.statuses,
+    inactivityTimeoutS: inactivityTimeoutS ?? 0,
+    everyMs: INACTIVITY_CHECK_MS,
+    logger,
+  })
+  return {
+    app,
+    ingest: ingestParts.handler,
+    workers: inactivityTimeoutS ? [ingestParts.registry, watch] : [ingestParts.registry],
+    tls: readTls(config),
+  }
 }
 
 function createStreams(options: RoutesOptions) {
@@ -187,9 +200,10 @@ function createStreams(options: RoutesOptions) {
   const settings: StreamSettings = {
     issuer,
     maxStreamsPerReceiver: config.maxStreamsPerReceiver,
-    minVerificationIntervalS: MIN_VERIFICATION_INTERVAL_S,
-    maxSubjectsPerStream: MAX_SUBJECTS_PER_STREAM,
-    subjectRemovalGraceS: options.subjectRemovalGraceS,
+    minVerificationIntervalS: config.minVerificationIntervalS,
+    maxSubjectsPerStream: config.maxSubjectsPerStream,
+    subjectRemovalGraceS: config.subjectRemovalGraceS,
+    ...(config.inactivityTimeoutS ? { inactivityTimeoutS: config.inactivityTimeoutS } : {}),
     defaultSubjects: 'ALL',
   }
   const events = createFrameworkEvents({
@@ -202,13 +216,9 @@ function createStreams(options: RoutesOptions) {
   return {
     settings,
     streams: createStreamService({ ...shared, settings, outgoing }),
-    statuses: createStreamStatusService({ ...shared, events }),
+    statuses: createStreamStatusService({ ...shared, settings, events }),
     subjects: createSubjectService({ db, settings, keys }),
-    verifications: createVerificationService({
-      db,
-      events,
-      minVerificationIntervalS: settings.minVerificationIntervalS,
-    }),
+    verifications: createVerificationService({ db, settings, events }),
   }
 }
 
@@ -262,16 +272,21 @@ function receiverObserver(
     )
     return rows.map((row) => row.stream_id)
   }
+  // Once the row is gone its streams are too, but whoever sends for them must still be told.
+  const deleted = new Map<string, string[]>()
   return {
     async changing(trx, receiver) {
       await streams.grantsChanged(trx as Transaction, receiver.id)
     },
     async deleting(trx, receiver) {
-      for (const id of await idsOf(trx, receiver.id))
-        await delivery.discard(trx as Transaction, id, 'deleted')
+      const ids = await idsOf(trx, receiver.id)
+      deleted.set(receiver.id, ids)
+      for (const id of ids) await delivery.discard(trx as Transaction, id, 'deleted')
     },
     async changed(receiverId) {
-      await Promise.all((await idsOf(db, receiverId)).map((id) => delivery.streamChanged(id)))
+      const ids = deleted.get(receiverId) ?? (await idsOf(db, receiverId))
+      deleted.delete(receiverId)
+      await Promise.all(ids.map((id) => delivery.streamChanged(id)))
     },
   }
 }

@@ -53,9 +53,6 @@ export interface StartHubOptions {
   onFatal(error: Error): void
 }
 
-/** SSF 1.0 §9.3: a removed subject's events flow for this long, so that a removal cannot hide an attack at once. */
-const SUBJECT_REMOVAL_GRACE_S = 60
-
 /**
  * Wires all rooms and starts them, in the order they need each other.
  * @throws HubError (StartupError, InvalidConfig) with one clear text
@@ -132,7 +129,13 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       metrics,
       relayLease,
     })
-    const outgoing = createOutgoing({ allowedNetworks: config.firebreakAllowedNetworks, metrics, logger })
+    const outgoing = createOutgoing({
+      allowedNetworks: config.firebreakAllowedNetworks,
+      // No registered URL may lead to the hub's own stores, even on an allowed network.
+      refusedPorts: ownPorts(config, storage.listenUrl),
+      metrics,
+      logger,
+    })
     const revocation = createRevocationMetrics(metrics, EVENTS_SUPPORTED)
     const streams = createStreamRepository(pools.api)
     const delivery = createDelivery({
@@ -142,7 +145,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       keys,
       match: createStreamMatcher({
         hmac: (text) => keys.hmac('subject', text),
-        subjectRemovalGraceS: SUBJECT_REMOVAL_GRACE_S,
+        subjectRemovalGraceS: config.subjectRemovalGraceS,
       }),
       post: (request) => outgoing.request(request),
       issuer,
@@ -155,20 +158,20 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       dedupeWindowDays: config.dedupeWindowDays,
       touchStream: (streamId) => streams.touch([streamId]),
       onReceived: (type, tookMs) => revocation.resolved('received', type, tookMs),
+      onVerified: (streamId) => streams.markVerified(streamId),
     })
     const deadlines = {
       received: config.receivedDeadlineMs,
       applied: config.appliedDeadlineMs,
-      verified: config.appliedDeadlineMs,
+      verified: config.verifiedDeadlineMs,
     }
     const histograms = createLatencyHistogramRepository(pools.api, deadlines)
 
-    let phase: 'starting' | 'running' | 'draining' = 'starting'
+    let phase: 'starting' | 'serving' | 'draining' = 'starting'
     async function readiness(): Promise<Readiness> {
       const reasons: string[] = []
-      let ok = phase === 'running'
-      if (phase === 'starting') reasons.push('The hub is starting.')
-      if (phase === 'draining') reasons.push('The hub is shutting down.')
+      let ok = phase === 'serving'
+      if (!ok) reasons.push(phase === 'starting' ? 'The hub is starting.' : 'The hub is shutting down.')
       const database = await checkDatabase(pools.api)
       const logHealth = log.health()
       // With Kafka the hub goes on taking SETs while Postgres is away, so only the loss of both ends readiness.
@@ -257,7 +260,6 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       revocation,
       nextEventId: createEventIds(clock),
       attempts: createAttemptLimiter({ clock }),
-      subjectRemovalGraceS: SUBJECT_REMOVAL_GRACE_S,
     })
     for (const worker of routes.workers) await start(worker)
     let http: HttpServer | undefined
@@ -273,11 +275,11 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       })
       await start(http)
     }
-    phase = 'running'
     const scheme = routes.tls ? 'https' : 'http'
     const url = `${scheme}://${config.host}:${http?.port() ?? config.port}`
     const managementUrl = `http://${config.managementHost}:${management.port()}`
     const forget = leaveTraces(config, { url: config.issuer ?? url, managementUrl, firstAdminToken })
+    phase = 'serving'
     logger.info('hub.started', {
       url,
       management_url: managementUrl,
@@ -301,6 +303,13 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     await stop()
     throw error
   }
+}
+
+function ownPorts(config: Config, databaseUrl: string): number[] {
+  const brokers = config.kafkaBrokers.map((broker) => Number(broker.split(':').at(-1)))
+  return [Number(new URL(databaseUrl).port || 5432), config.managementPort, ...brokers].filter(
+    (port) => port > 0,
+  )
 }
 
 function outgoingWorker(outgoing: { close(): Promise<void> }): Worker {

@@ -262,6 +262,25 @@ export const SETTINGS = {
     section: 'Security',
     description: 'Streams that one receiver may hold.',
   }),
+  MAX_SUBJECTS_PER_STREAM: setting(whole(1, 10_000_000).prefault('1000000'), {
+    section: 'Security',
+    description: 'Subjects that one stream may add or remove; each member of a complex subject counts.',
+  }),
+  SUBJECT_REMOVAL_GRACE_S: setting(whole(0, 86_400).prefault('0'), {
+    section: 'Security',
+    description:
+      'How long events about a subject still flow after a receiver removed it, in seconds (SSF 1.0 §9.3): a removal by an attacker then hides nothing at once.',
+  }),
+  MIN_VERIFICATION_INTERVAL_S: setting(whole(0, 3_600).prefault('1'), {
+    section: 'Security',
+    description:
+      'Shortest time between two verification requests of a stream, in seconds; advertised. 0: no limit.',
+  }),
+  INACTIVITY_TIMEOUT_S: setting(whole(60, 31_536_000).optional(), {
+    section: 'Security',
+    description: 'A stream whose receiver is silent for this long is paused, in seconds; advertised.',
+    defaultText: 'never',
+  }),
   PUSH_TIMEOUT_MS: setting(whole(100, 5_500).prefault('5000'), {
     section: 'Delivery',
     description:
@@ -282,6 +301,10 @@ export const SETTINGS = {
   APPLIED_DEADLINE_MS: setting(whole(100, 86_400_000).prefault('60000'), {
     section: 'Delivery',
     description: 'An event not reported as applied after this long counts as outstanding, in ms.',
+  }),
+  VERIFIED_DEADLINE_MS: setting(whole(100, 86_400_000).prefault('120000'), {
+    section: 'Delivery',
+    description: 'An event whose effect no probe has seen after this long counts as outstanding, in ms.',
   }),
   LOG_LEVEL: setting(
     z.enum(['error', 'warn', 'info', 'debug'], 'write error, warn, info or debug').default('info'),

@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { BatchHandler } from '../eventlog/event-log.js'
 import type { Clock } from '../kernel/clock.js'
+import { describeError } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Metrics } from '../kernel/metrics.js'
 import type { KeyService } from '../keys/key-service.js'
 import { LANES, type Lane } from '../secevent/event.js'
+import { SSF } from '../secevent/event-types.js'
 import { mintJti } from '../secevent/mint.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
@@ -13,6 +15,7 @@ import { shardOf } from '../streams/stream.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
 import { createFanOut, fanOutCounters, type QueuedDelivery } from './fan-out.js'
 import { createMinter } from './minter.js'
+import type { ReceivedDelivery } from './open-delivery.js'
 import { createPollService, type PollService } from './poll-service.js'
 import { createContentOpener, createEventPreparer } from './prepare-event.js'
 import { queueRepository } from './queue-repository.js'
@@ -46,6 +49,8 @@ export interface DeliveryOptions {
   touchStream(streamId: string): Promise<void>
   /** A SET was received: for the time-to-revoke metric. */
   onReceived(type: string, tookMs: number): void
+  /** A verification event was received: room streams. */
+  onVerified(streamId: string): Promise<void>
 }
 
 export interface Delivery {
@@ -74,8 +79,27 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   const openContent = createContentOpener(keys)
   const targets = createStreamTargets(options.pools.api, (sealed, context) => keys.open(sealed, context))
   const minter = createMinter({ issuer: options.issuer, signer: (alg) => keys.setSigner(alg) })
-  const sender = createSender({ ...options, targets, minter, openContent })
-  const polls = createPollService({ ...options, db: options.pools.api, targets, minter, openContent })
+  const received = (delivery: ReceivedDelivery): void => {
+    if (delivery.type === SSF.verification) {
+      options.onVerified(delivery.streamId).catch((error: unknown) => {
+        logger.warn('stream.verified_unwritten', {
+          stream_id: delivery.streamId,
+          reason: describeError(error),
+        })
+      })
+    } else if (delivery.type !== SSF.streamUpdated) {
+      options.onReceived(delivery.type, clock.now() - delivery.acceptedAtMs)
+    }
+  }
+  const sender = createSender({ ...options, received, targets, minter, openContent })
+  const polls = createPollService({
+    ...options,
+    received,
+    db: options.pools.api,
+    targets,
+    minter,
+    openContent,
+  })
   const prepare = createEventPreparer(keys)
 
   function handOver(queued: readonly QueuedDelivery[]): void {
@@ -135,7 +159,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       .reload(streamId, shardOf(streamId))
       .then((owned) => owned && hints.notify(CONFIRMED_CHANNEL, requestId))
       .catch((error: unknown) =>
-        logger.warn('stream.reload_failed', { stream_id: streamId, reason: String(error) }),
+        logger.warn('stream.reload_failed', { stream_id: streamId, reason: describeError(error) }),
       )
   })
 

@@ -27,6 +27,9 @@ export interface OpenDelivery {
   readonly queuedAtMs: number
 }
 
+/** As much of a delivery as others want to know when it is received. */
+export type ReceivedDelivery = Pick<OpenDelivery, 'streamId' | 'type' | 'acceptedAtMs'>
+
 /** What minting needs besides the delivery itself. */
 export interface EventContent {
   readonly subject: Subject

@@ -7,7 +7,7 @@ import { createWake, type Wake } from '../kernel/wake.js'
 import type { Database } from '../storage/database.js'
 import { shardOf } from '../streams/stream.js'
 import type { Minter } from './minter.js'
-import type { EventContent } from './open-delivery.js'
+import type { EventContent, ReceivedDelivery } from './open-delivery.js'
 import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
@@ -37,8 +37,7 @@ export interface PollServiceOptions {
   readonly holdMs: number
   /** The receiver was heard of on this stream. */
   touchStream(streamId: string): Promise<void>
-  /** A SET was acknowledged: for the time-to-revoke metric. */
-  onReceived(type: string, tookMs: number): void
+  received(delivery: ReceivedDelivery): void
 }
 
 export interface PollServiceOptions {
@@ -131,7 +130,7 @@ export function createPollService(options: PollServiceOptions): PollService {
               errors.map(([jti, { err, description }]) => ({ jti, err, description: description ?? '' })),
             )
           : []
-      for (const { type, acceptedAtMs } of acked) options.onReceived(type, now - acceptedAtMs)
+      for (const delivery of acked) options.received({ ...delivery, streamId })
       instruments.sets.add({ result: 'acknowledged' }, acked.length)
       instruments.sets.add({ result: 'refused' }, refused.length)
       if (refused.length > 0) options.logger.warn('set.refused', { stream_id: streamId, jtis: refused })

@@ -71,7 +71,7 @@ export const resultRepository = {
     return row?.written ?? 0
   },
 
-  /** RFC 8936 acks: moves the caller's rows to `deliveries`. Unknown jtis are ignored. Answers those that are measured. */
+  /** RFC 8936 acks: moves the caller's rows to `deliveries`. Unknown jtis are ignored. */
   async acknowledge(
     trx: Transaction,
     streamId: string,
@@ -89,7 +89,7 @@ export const resultRepository = {
          select ${DELIVERY_COLUMNS}, delivered_at, to_timestamp(?::float8), 'received', attempts from gone
          on conflict do nothing
        )
-       select type, extract(epoch from accepted_at)::float8 * 1000 as accepted_ms from gone where expects > 0`,
+       select type, extract(epoch from accepted_at)::float8 * 1000 as accepted_ms from gone`,
       [[...jtis], streamId, atMs / 1000],
     )
     return rows.map((row) => ({ type: row.type, acceptedAtMs: row.accepted_ms }))

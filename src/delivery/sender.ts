@@ -9,7 +9,7 @@ import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
 import { type AttemptOutcome, outcomeOfAnswer } from './attempt-outcome.js'
 import type { Minter } from './minter.js'
-import type { EventContent, OpenDelivery } from './open-delivery.js'
+import type { EventContent, OpenDelivery, ReceivedDelivery } from './open-delivery.js'
 import { type ClaimedDelivery, type DeliveryResult, queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import { createStreamSender, type SendItem, type StreamSender } from './stream-sender.js'
@@ -43,8 +43,7 @@ export interface SenderOptions {
   readonly attemptTimeoutMs: number
   /** Requests in flight per stream. */
   readonly concurrency: number
-  /** A SET was received: for the time-to-revoke metric. */
-  onReceived(type: string, tookMs: number): void
+  received(delivery: ReceivedDelivery): void
 }
 
 export interface Sender extends Worker {
@@ -182,7 +181,7 @@ export function createSender(options: SenderOptions): Sender {
       duration_ms: Math.round(durationMs * 10) / 10,
       ...(outcome.class === 'received' ? {} : { reason: outcome.reason }),
     }
-    if (outcome.class === 'received') options.onReceived(item.type, clock.now() - item.acceptedAtMs)
+    if (outcome.class === 'received') options.received(item)
     if (outcome.class === 'rejected') logger.warn('delivery.attempted', line)
     else if (outcome.class === 'failed') logger.info('delivery.attempted', line)
     else logger.debug('delivery.attempted', line)

@@ -127,6 +127,7 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
       dedupeWindowDays: 14,
       touchStream: async () => {},
       onReceived() {},
+      onVerified: async () => {},
     })
     await delivery.sender.start()
     return delivery
