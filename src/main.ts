@@ -18,7 +18,7 @@ const STOP_WITHIN_MS = 14_500
 function loggerOf(config: Config): Logger {
   const isTerminal = process.stderr.isTTY === true
   const format = config.logFormat ?? (isTerminal ? 'pretty' : 'json')
-  return createLogger({ level: config.logLevel, format, colour: isTerminal && !process.env.NO_COLOR })
+  return createLogger({ level: config.logLevel, format, colour: isTerminal && process.stderr.hasColors() })
 }
 
 /** Resolves at the first SIGTERM or SIGINT; the second one ends the process at once. */
