@@ -39,7 +39,7 @@ export interface HubProcessOptions {
   env?: Readonly<Record<string, string>>
   /** The program; default: this repository's. */
   entry?: string
-  /** An existing folder, e.g. another hub's; default: a new one, removed at the end. */
+  /** Whoever gives a folder cleans it up; default: a new one, removed at the end. */
   dataDir?: string
   port?: number
 }
@@ -160,7 +160,8 @@ function recordedPostgres(dataDir: string): number | undefined {
   }
 }
 
-async function endPostgres(dataDir: string): Promise<void> {
+/** Ends what runs on the data of a DATA_DIR. */
+export async function endPostgres(dataDir: string): Promise<void> {
   const data = path.join(clusterRoot(dataDir), 'data')
   // By the command line, so that a pid in an old file is never believed.
   for (const { pid } of processesWith(data)) process.kill(pid, 'SIGQUIT')
