@@ -6,6 +6,7 @@ import { createAttemptLimiter } from './auth/attempt-limiter.js'
 import { ensureFirstAdmin } from './auth/first-admin.js'
 import { type Config, issuerOf } from './config/config.js'
 import { createDelivery, exposeBacklog } from './delivery/delivery-service.js'
+import { fanOutRepository } from './delivery/fan-out-repository.js'
 import { createLatencyFolder } from './enforcement/latency-folder.js'
 import { createLatencyHistogramRepository } from './enforcement/latency-histogram-repository.js'
 import { createRevocationMetrics } from './enforcement/revocation-metrics.js'
@@ -30,7 +31,7 @@ import { checkDatabase } from './storage/database-check.js'
 import { createLeases, type LeaseSet } from './storage/leases.js'
 import { migrate } from './storage/migrator.js'
 import { createNotifier } from './storage/notifier.js'
-import { createUpkeep } from './storage/partitions.js'
+import { createUpkeep, ensureDayPartition } from './storage/partitions.js'
 import { createStreamMatcher } from './streams/stream-matching.js'
 import { createStreamRepository } from './streams/stream-repository.js'
 
@@ -156,6 +157,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       concurrency: config.pushConcurrency,
       holdMs: config.pollHoldMs,
       dedupeWindowDays: config.dedupeWindowDays,
+      ensureDay: (day) => ensureDayPartition(pools.api, day),
       touchStream: (streamId) => streams.touch([streamId]),
       onReceived: (type, tookMs) => revocation.resolved('received', type, tookMs),
       onVerified: (streamId) => streams.markVerified(streamId),
@@ -207,7 +209,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     await start(clockSync)
     await start({
       name: 'event-log',
-      start: async () => {},
+      start: () => log.start(),
       stop: () => log.close(),
       health: () => ({ ok: true }),
     })
@@ -229,7 +231,10 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
           logger,
           dedupeWindowDays: config.dedupeWindowDays,
           retentionDays: config.retentionDays,
-          eraseDaysBefore: eraseContentKeys,
+          eraseDaysBefore: async (trx, day) => {
+            await eraseContentKeys(trx, day)
+            await fanOutRepository.forgetOrders(trx, day)
+          },
         }),
       )
       if (relay) await start(relay)

@@ -45,6 +45,8 @@ export interface DeliveryOptions {
   readonly concurrency: number
   readonly holdMs: number
   readonly dedupeWindowDays: number
+  /** Makes the partitions of one day (`YYYY-MM-DD`): a hub that slept may find events of days it never saw. */
+  ensureDay(day: string): Promise<void>
   /** The receiver was heard of on this stream: room streams. */
   touchStream(streamId: string): Promise<void>
   /** A SET was received: for the time-to-revoke metric. */
@@ -101,6 +103,13 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     openContent,
   })
   const prepare = createEventPreparer(keys)
+  const madeDays = new Set<string>()
+  async function ensureDays(days: readonly string[]): Promise<void> {
+    for (const day of days) {
+      if (!madeDays.has(day)) await options.ensureDay(day)
+      madeDays.add(day)
+    }
+  }
 
   function handOver(queued: readonly QueuedDelivery[]): void {
     const elsewhere = new Set<number>()
@@ -133,6 +142,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       logger,
       counters,
       dedupeWindowDays: options.dedupeWindowDays,
+      ensureDays,
       prepare,
       match: options.match,
       jtiFor: (eventId, receiverId, day) =>

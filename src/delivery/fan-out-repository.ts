@@ -94,4 +94,9 @@ export const fanOutRepository = {
       ],
     )
   },
+
+  /** Drops the order of subjects last tightened before this day: no event that old is believed any more. */
+  async forgetOrders(trx: Transaction, beforeDay: string): Promise<void> {
+    await sqlRows(trx, 'delete from subject_orders where day < ?::date', [beforeDay])
+  },
 }

@@ -25,6 +25,8 @@ export interface FanOutOptions {
   readonly dedupeWindowDays: number
   /** Hashes and seals what is stored of an event. */
   prepare(event: SecurityEvent): Promise<PreparedEvent>
+  /** Makes the day partitions that these events need, if upkeep has not. */
+  ensureDays(days: readonly string[]): Promise<void>
   /** Finds the streams that take each event: by type, subject, grants and status, in SQL. */
   readonly match: StreamMatcher
   jtiFor(eventId: string, receiverId: string, day: string): string
@@ -61,6 +63,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
   async function process(batch: LogBatch, items: readonly LogItem[]): Promise<void> {
     if (items.length === 0) return
     try {
+      await options.ensureDays(daysOf(items))
       const { queued, tally } = await options.db.transaction((trx) => store(trx, batch, items))
       options.handOver(queued)
       counters.add(batch.lane, tally)
@@ -232,6 +235,10 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
   }
 
   return (batch) => process(batch, batch.items)
+}
+
+function daysOf(items: readonly LogItem[]): string[] {
+  return [...new Set(items.flatMap(({ event }) => (event ? [dayOf(event.acceptedAtMs)] : [])))]
 }
 
 /** Only what the point declared it reports is expected of it; the hub's own stream messages are not measured. */

@@ -183,7 +183,8 @@ export function createPollService(options: PollServiceOptions): PollService {
       aborted.addEventListener('abort', onAbort)
       try {
         for (;;) {
-          const answer = target.sending ? await select(target, limit) : { sets: {}, moreAvailable: false }
+          const mayAnswer = target.sending || target.noticesOnly
+          const answer = mayAnswer ? await select(target, limit) : { sets: {}, moreAvailable: false }
           const leftMs = holdMs - (clock.monotonicMs() - began)
           if (Object.keys(answer.sets).length > 0 || leftMs <= 0 || draining || aborted.aborted) return answer
           await wake.wait(Math.min(leftMs, RECHECK_MS))

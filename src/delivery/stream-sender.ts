@@ -137,16 +137,16 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       })
   }
 
-  /** Loads the stream once; gone or not sending means that nothing may wait in memory. */
+  /** Loads the stream once. What may not go out now stays in the table, and so does all but a stopped stream's notice. */
   function ensureTarget(): boolean {
-    if (target) return target.sending
+    if (target) return target.sending || target.noticesOnly
     if (targetLoading) return false
     targetLoading = deps
       .loadTarget()
       .then((loaded) => {
         target = loaded
-        if (loaded?.sending) pump()
-        else queue.clear()
+        if (!loaded?.sending) toTable()
+        if (loaded) pump()
       })
       .catch(() => {
         deps.wakeAt(deps.clock.now() + 500)
@@ -155,6 +155,12 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         targetLoading = undefined
       })
     return false
+  }
+
+  /** The table is the queue from here on. */
+  function toTable(): void {
+    queue.clear()
+    spilled = true
   }
 
   function pump(): void {
@@ -330,8 +336,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       restUntilMs = now + Math.max(rest, outcome.retryAfterMs ?? 0)
       // The endpoint sets the pace: whatever waits is due at the next probe.
       nextAttemptAtMs = Math.min(nextAttemptAtMs, restUntilMs)
-      spilled = true
-      queue.clear()
+      toTable()
       deps.onFailing(outcome.reason, failures)
     }
     write(item, { ...base, outcome: 'retry', nextAttemptAtMs, failure: outcome.reason })
@@ -344,7 +349,8 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       const direct = items.filter((item) => item.effect !== 'loosens')
       // A loosening row always comes through the table, where a newer tightening event is seen (a fan-out of
       // another lane may have committed in between).
-      const isDirect = !spilled && !isDown() && queue.waiting() + items.length <= MAX_IN_MEMORY
+      const isDirect =
+        !spilled && !isDown() && target?.sending === true && queue.waiting() + items.length <= MAX_IN_MEMORY
       if (isDirect) accept(direct)
       if (!isDirect || direct.length < items.length) {
         spilled = true

@@ -15,6 +15,8 @@ export interface StreamTarget {
   readonly alg: 'RS256' | 'ES256'
   /** False while paused, disabled, or the receiver is disabled. */
   readonly sending: boolean
+  /** The hub or an operator stopped it: only its stream-updated may go out (SSF 1.0 §8.1.5). */
+  readonly noticesOnly: boolean
 }
 
 interface TargetRow {
@@ -28,6 +30,7 @@ interface TargetRow {
   audience: string
   signing_alg: 'RS256' | 'ES256'
   sending: boolean
+  notices_only: boolean
 }
 
 /** @param openSecret opens a sealed authorization header (KeyService.open) */
@@ -39,7 +42,8 @@ export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, c
         db,
         `select s.stream_id, s.receiver_id, s.shard, s.version, s.delivery_method, s.endpoint_url,
            s.authorization_wrapped, r.audience, r.signing_alg,
-           r.enabled and (s.status = 'enabled' or s.status_by <> 'receiver') as sending
+           r.enabled and s.status = 'enabled' as sending,
+           r.enabled and s.status <> 'enabled' and s.status_by <> 'receiver' as notices_only
          from streams s join receivers r on r.id = s.receiver_id where s.stream_id = ?`,
         [streamId],
       )
@@ -57,6 +61,7 @@ export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, c
         audience: row.audience,
         alg: row.signing_alg,
         sending: row.sending,
+        noticesOnly: row.notices_only,
       }
     },
   }

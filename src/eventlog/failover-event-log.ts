@@ -44,7 +44,10 @@ export function createFailoverEventLog(options: FailoverEventLogOptions): EventL
   const { returnAfterMs = 5_000, probeIntervalMs = 250 } = options
   const breaker = createLogBreaker({ clock, returnAfterMs })
   const stopping = new AbortController()
-  const active = options.metrics.gauge('firebreak_log_failover_active', '1 while appends go around Kafka.')
+  const active = options.metrics.gauge(
+    'firebreak_log_failover_active',
+    'Whether appends go around Kafka now.',
+  )
   let reason = ''
   let refused: string | undefined
   let minding: Promise<void> | undefined
@@ -60,8 +63,14 @@ export function createFailoverEventLog(options: FailoverEventLogOptions): EventL
     logger.warn('log_failover.started', { error: reason })
     // Their own appends have them written to Postgres, in the order in which they waited.
     kafka.refuseWaiting()
+    startMinding()
+  }
+
+  function startMinding(): void {
     minding ??= mind().finally(() => {
       minding = undefined
+      // A trip between the last look and here found the old loop still standing.
+      if (breaker.state() !== 'closed' && !stopping.signal.aborted) startMinding()
     })
   }
 

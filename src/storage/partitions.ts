@@ -22,6 +22,14 @@ export async function ensureDayPartitions(db: Database): Promise<void> {
   })
 }
 
+/** Makes the partitions of one day, if they are not there. */
+export async function ensureDayPartition(db: Database, day: string): Promise<void> {
+  await db.transaction(async (trx) => {
+    await trx.raw('select pg_advisory_xact_lock(?)', [PARTITION_LOCK])
+    await trx.raw('select ensure_day_partitions(?::date, ?::date)', [day, day])
+  })
+}
+
 export interface RetentionOptions {
   /** Repeats are recognised for this many days. */
   dedupeWindowDays: number

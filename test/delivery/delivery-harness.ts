@@ -14,6 +14,7 @@ import { CAEP } from '../../src/secevent/event-types.js'
 import { createSecurityEvent, type SecurityEventInput } from '../../src/secevent/security-event.js'
 import { type Database, sqlRows } from '../../src/storage/database.js'
 import type { Lease, LeaseSet } from '../../src/storage/leases.js'
+import { ensureDayPartition } from '../../src/storage/partitions.js'
 import { shardOf } from '../../src/streams/stream.js'
 import { createStreamMatcher } from '../../src/streams/stream-matching.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
@@ -125,6 +126,7 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
       concurrency: 8,
       holdMs: 5_000,
       dedupeWindowDays: 14,
+      ensureDay: (day) => ensureDayPartition(db, day),
       touchStream: async () => {},
       onReceived() {},
       onVerified: async () => {},

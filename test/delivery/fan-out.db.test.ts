@@ -97,6 +97,13 @@ describe('fan-out', () => {
     assert.equal((await hub.rows('select 1 from events')).length, 1)
   })
 
+  it('makes the partitions of a day that upkeep never saw', async () => {
+    const acceptedAtMs = Date.now() - 6 * 86_400_000
+    await hub.fanOut([hub.event({ acceptedAtMs })])
+    const [row] = await hub.rows<{ day: string }>('select day from events')
+    assert.equal(row?.day, new Date(acceptedAtMs).toISOString().slice(0, 10))
+  })
+
   it('keeps one order between two batches of one slot at the same time', async () => {
     await hub.addStream({ receiverId: await hub.addReceiver() })
     const event = hub.event()

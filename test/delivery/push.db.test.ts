@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createPublicKey, verify } from 'node:crypto'
-import { CAEP } from '../../src/secevent/event-types.js'
+import { CAEP, SSF } from '../../src/secevent/event-types.js'
 import { type DeliveryHarness, type Sink, startDelivery, startSink, until } from './delivery-harness.js'
 
 const compliance = (status: 'compliant' | 'not-compliant') => ({
@@ -167,6 +167,28 @@ describe('push delivery', () => {
     ])
     await hub.delivery.streamChanged(streamId)
     await until('both', async () => (await outcomes()).length === 2)
+  })
+
+  it('sends nothing but the notice on a stream that an operator stopped', async () => {
+    await hub.fanOut([hub.event()])
+    await until('the first', async () => (await outcomes()).length === 1)
+    await hub.rows(`update streams set status = 'paused', status_by = 'operator' where stream_id = ?`, [
+      streamId,
+    ])
+    assert.equal(await hub.delivery.streamChanged(streamId), true)
+    const notice = hub.event({
+      type: SSF.streamUpdated,
+      subject: { format: 'opaque', id: streamId },
+      claims: { status: 'paused' },
+      targetStreamId: streamId,
+    })
+    await hub.fanOut([hub.event(), notice, hub.event()])
+    await until('the notice', async () => (await outcomes()).length === 2)
+    assert.deepEqual(
+      sink.received.slice(1).map(({ claims }) => claims.txn),
+      [notice.txn],
+    )
+    assert.equal(await openRows(), 2)
   })
 
   it('writes no result once its lease is gone', async () => {
