@@ -4,10 +4,11 @@ import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
-import { ROOT } from '../support/source-files.js'
+import { filesBelow, ROOT, readText } from '../support/source-files.js'
 import { type HubProcess, startHubProcess } from './hub-process.js'
 
 const REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked'
+const ONLY_WITH_KAFKA = ['firebreak_log_failover_active']
 /** Where `npm run setup:test` puts it; else the one on the PATH. */
 const CACHED_PROMTOOL = join(ROOT, '.cache', 'promtool', 'usr', 'bin', 'promtool')
 
@@ -115,6 +116,20 @@ describe('a running hub, seen by its operator', function () {
     assert.deepEqual([error?.message, status, `${stdout}${stderr}`], [undefined, 0, ''])
     assert.match(metrics, /^firebreak_sets_total\{[^}]*outcome="accepted"[^}]*\} 1$/m)
     assert.match(metrics, /^firebreak_time_to_revoke_seconds_count\{[^}]*stage="received"[^}]*\} 1$/m)
+  })
+
+  it('has every metric that the documents name', async () => {
+    const metrics = await (await fetch(`${hub.managementUrl}/metrics`)).text()
+    const there = new Set([...metrics.matchAll(/^# HELP (\S+)/gm)].map((match) => match[1]))
+    const guides = ['README.md', ...filesBelow('docs', '.md')].map(readText).join('\n')
+    const named = [...guides.matchAll(/\bfirebreak_[a-z_]+[a-z]\b/g)].map(([name]) =>
+      name.replace(/_(bucket|count|sum)$/, ''),
+    )
+    assert.ok(named.length >= 5)
+    assert.deepEqual(
+      named.filter((name) => !there.has(name) && !ONLY_WITH_KAFKA.includes(name)),
+      [],
+    )
   })
 
   it('says that it lives and is ready, and what should be known all the same', async () => {
