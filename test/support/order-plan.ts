@@ -24,6 +24,8 @@ export type Step = { readonly gapMs: number } & (
   | { readonly kind: 'pause' | 'enable'; readonly stream: number; readonly hub: number }
   | { readonly kind: 'takeover'; readonly hub: number; readonly half: boolean }
   | { readonly kind: 'broker'; readonly forMs: number }
+  /** Long enough for memories to run empty: what comes late then meets no trace of what it is older than. */
+  | { readonly kind: 'rest'; readonly forMs: number }
 )
 
 export interface Plan {
@@ -69,6 +71,7 @@ const trouble = {
     hub: fc.nat(1),
     half: fc.boolean(),
   }),
+  rest: fc.record({ gapMs, kind: fc.constant('rest' as const), forMs: fc.integer({ min: 30, max: 100 }) }),
   broker: fc.record({
     gapMs,
     kind: fc.constant('broker' as const),
@@ -88,6 +91,7 @@ export function planArbitrary(size: {
     { weight: 3, arbitrary: trouble.replay },
     { weight: 5, arbitrary: trouble.status },
     { weight: 3, arbitrary: trouble.takeover },
+    { weight: 7, arbitrary: trouble.rest },
     { weight: size.broker ? 1 : 0, arbitrary: trouble.broker },
   )
   return fc.record({

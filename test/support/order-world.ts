@@ -150,7 +150,8 @@ export async function createOrderWorld(options: OrderWorldOptions) {
           const again = { ...step, hub: step.hub + 1 }
           later.push({ due: now + step.holdSteps * 2, run: () => append(event, again) })
         }
-      } else if (step.kind === 'fail') stream.fail(step.forMs)
+      } else if (step.kind === 'rest') await delay(step.forMs)
+      else if (step.kind === 'fail') stream.fail(step.forMs)
       else if (step.kind === 'reject') stream.reject(step.count)
       else if (step.kind === 'replay') inLine('replay', () => replayParked(step.hub))
       else if (step.kind === 'takeover') inLine('shards', () => takeOver(step.hub, step.half))
