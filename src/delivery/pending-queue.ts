@@ -29,6 +29,8 @@ export interface PendingQueue<T extends Pending> {
   settle(eventId: string): void
   /** Whether the item waits, is under way, its result is being written, or was written while held. */
   has(eventId: string): boolean
+  /** Those that wait, are under way, or whose result is being written. */
+  known(): string[]
   waiting(lane?: Lane): number
   /** Forgets all that waits; taken items stay busy. */
   clear(): void
@@ -134,6 +136,7 @@ export function createPendingQueue<T extends Pending>(): PendingQueue<T> {
       if (held > 0) settledWhileHeld.add(eventId)
     },
     has: (eventId) => known.has(eventId) || settledWhileHeld.has(eventId),
+    known: () => [...known],
     waiting: (lane) =>
       lane ? lanes[lane].length : lanes.control.length + lanes.urgent.length + lanes.routine.length,
 

@@ -38,12 +38,12 @@ export function createLogger(options: LoggerOptions): Logger {
     format: combine(timestamp(), options.format === 'json' ? json() : prettyLine(options.colour ?? false)),
     transports: [new winston.transports.Console({ stderrLevels: ['error', 'warn', 'info', 'debug'] })],
   })
-  return {
-    debug: (event, fields = {}) => void logger.debug(event, fields),
-    info: (event, fields = {}) => void logger.info(event, fields),
-    warn: (event, fields = {}) => void logger.warn(event, fields),
-    error: (event, fields = {}) => void logger.error(event, fields),
-  }
+  // winston formats first and filters later; a line per attempt that nobody reads must cost nothing.
+  const write = (level: LoggerOptions['level']) =>
+    logger.isLevelEnabled(level)
+      ? (event: string, fields: LogFields = {}) => void logger.log(level, event, fields)
+      : () => {}
+  return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
 }
 
 export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} }
