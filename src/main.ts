@@ -18,7 +18,7 @@ const STOP_WITHIN_MS = 14_500
 function loggerOf(config: Config): Logger {
   const isTerminal = process.stderr.isTTY === true
   const format = config.logFormat ?? (isTerminal ? 'pretty' : 'json')
-  return createLogger({ level: config.logLevel, format, colour: isTerminal && !process.env.NO_COLOR })
+  return createLogger({ level: config.logLevel, format, colour: isTerminal && process.stderr.hasColors() })
 }
 
 /** Resolves at the first SIGTERM or SIGINT; the second one ends the process at once. */
@@ -43,6 +43,11 @@ async function serve(config: Config): Promise<void> {
     fatal = resolve
   })
   const signal = untilSignal()
+  process.on('uncaughtException', (error) => {
+    // A fault of the program: end, so that another process takes the leases and nothing half-done goes on.
+    logger.error('hub.crashed', { reason: describeError(error), stack: error.stack })
+    process.exit(1)
+  })
   const hub = await startHub({
     config,
     logger,

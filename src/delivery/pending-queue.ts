@@ -25,14 +25,19 @@ export interface PendingQueue<T extends Pending> {
   take(lane: Lane): T | undefined
   /** Frees the subject of a taken item: its endpoint has answered. */
   finish(item: T): void
-  /** Forgets an item whose result is written; until then it would be claimed again. */
+  /** Forgets an item whose result is written; while held only at the release. */
   settle(eventId: string): void
-  /** Whether the item waits, is under way, or its result is being written. */
+  /** Whether the item waits, is under way, its result is being written, or was written while held. */
   has(eventId: string): boolean
+  /** Those that wait, are under way, or whose result is being written. */
+  known(): string[]
   waiting(lane?: Lane): number
   /** Forgets all that waits; taken items stay busy. */
   clear(): void
-  /** While held, subjects' newest tightening events are remembered although nothing of them waits. */
+  /**
+   * While held, that is during a claim, subjects' newest tightening events are remembered although nothing of them
+   * waits, and so are settled items: the claim's snapshot may be older than their result and show them as open.
+   */
   hold(): void
   release(): void
 }
@@ -44,6 +49,7 @@ export interface PendingQueue<T extends Pending> {
 export function createPendingQueue<T extends Pending>(): PendingQueue<T> {
   const lanes: Record<Lane, T[]> = { control: [], urgent: [], routine: [] }
   const known = new Set<string>()
+  const settledWhileHeld = new Set<string>()
   const subjects = new Map<string, SubjectState>()
   let held = 0
 
@@ -125,8 +131,12 @@ export function createPendingQueue<T extends Pending>(): PendingQueue<T> {
       forgetIfIdle(item.orderKey, subject)
     },
 
-    settle: (eventId) => void known.delete(eventId),
-    has: (eventId) => known.has(eventId),
+    settle(eventId) {
+      known.delete(eventId)
+      if (held > 0) settledWhileHeld.add(eventId)
+    },
+    has: (eventId) => known.has(eventId) || settledWhileHeld.has(eventId),
+    known: () => [...known],
     waiting: (lane) =>
       lane ? lanes[lane].length : lanes.control.length + lanes.urgent.length + lanes.routine.length,
 
@@ -148,6 +158,7 @@ export function createPendingQueue<T extends Pending>(): PendingQueue<T> {
     release() {
       held -= 1
       if (held > 0) return
+      settledWhileHeld.clear()
       for (const [orderKey, subject] of subjects) forgetIfIdle(orderKey, subject)
     },
   }

@@ -137,8 +137,15 @@ export const queueRepository = {
     )
   },
 
-  /** The next due rows of a push stream, control first, hub order within a lane. */
-  async claimForPush(db: Database, streamId: string, limit: number): Promise<ClaimedDelivery[]> {
+  /**
+   * The next due rows of a push stream, control first, hub order within a lane.
+   * @param inHand events of this stream that the sender has already; they are left out
+   */
+  async claimForPush(
+    db: Database,
+    streamId: string,
+    { limit, inHand }: { limit: number; inHand: readonly string[] },
+  ): Promise<ClaimedDelivery[]> {
     const rows = await sqlRows<ClaimedRow>(
       db,
       `select ${QUEUE_COLUMNS}, q.day, e.content, ${SUPERSEDED} as superseded
@@ -148,9 +155,10 @@ export const queueRepository = {
        join events e on e.event_id = q.event_id and e.day = q.day
        left join subject_orders o on o.order_hash = q.order_hash
        where q.stream_id = ? and q.next_attempt_at <= clock_timestamp() and ${MAY_SEND}
+         and q.event_id <> all(?::uuid[])
        order by q.lane, q.event_id
        limit ?`,
-      [streamId, limit],
+      [streamId, [...inHand], limit],
     )
     return rows.map(toClaimed)
   },

@@ -101,7 +101,7 @@ export function createSender(options: SenderOptions): Sender {
         const target = await options.targets.find(streamId)
         return target?.method === 'push' ? target : undefined
       },
-      claim: (limit) => claim(streamId, limit),
+      claim: (limit, inHand) => claim(streamId, { limit, inHand }),
       nextDueMs: () => queueRepository.nextDueMs(options.pools.routine, streamId),
       attempt: (item, target) => attempt(item, target),
       writeResult: (lane, result) => writers[lane](result),
@@ -148,8 +148,11 @@ export function createSender(options: SenderOptions): Sender {
     )
   }
 
-  async function claim(streamId: string, limit: number): Promise<{ due: SendItem[]; stale: OpenDelivery[] }> {
-    const rows = await queueRepository.claimForPush(options.pools.urgent, streamId, limit)
+  async function claim(
+    streamId: string,
+    page: { limit: number; inHand: readonly string[] },
+  ): Promise<{ due: SendItem[]; stale: OpenDelivery[] }> {
+    const rows = await queueRepository.claimForPush(options.pools.urgent, streamId, page)
     const due: SendItem[] = []
     const stale: OpenDelivery[] = []
     for (const row of rows) {

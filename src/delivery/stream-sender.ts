@@ -18,8 +18,8 @@ export interface StreamSenderDeps {
   /** The stream's shard lease; undefined once it is lost. */
   lease(): Lease | undefined
   loadTarget(): Promise<StreamTarget | undefined>
-  /** Due rows of this stream, in order, with those that are stale already apart. */
-  claim(limit: number): Promise<{ due: SendItem[]; stale: OpenDelivery[] }>
+  /** Due rows of this stream that are not in hand, in order, with those that are stale already apart. */
+  claim(limit: number, inHand: readonly string[]): Promise<{ due: SendItem[]; stale: OpenDelivery[] }>
   nextDueMs(): Promise<number | undefined>
   attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
   /** Resolves when written (or when the lease is gone and the row is another's). */
@@ -223,7 +223,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     arrivedWhileClaiming = false
     queue.hold()
     claiming = deps
-      .claim(limit)
+      .claim(limit, queue.known())
       .then(async ({ due, stale }) => {
         for (const item of stale) if (!queue.has(item.eventId)) supersede(item)
         const fresh = due.filter((item) => !queue.has(item.eventId))

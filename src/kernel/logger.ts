@@ -19,12 +19,17 @@ export interface LoggerOptions {
 
 const LEVEL_COLOURS: Record<string, string> = { error: '31', warn: '33', info: '32', debug: '90' }
 
+/** Quoted when it is more than a word: what a stranger sent must not look like another line. */
+function plain(value: unknown): string {
+  return typeof value === 'string' && /^[\w./:@+-]*$/.test(value) ? value : JSON.stringify(value)
+}
+
 function prettyLine(colour: boolean) {
   return winston.format.printf(({ level, message, timestamp, ...fields }) => {
     const tag = colour ? `\u001b[${LEVEL_COLOURS[level] ?? '0'}m${level.padEnd(5)}\u001b[0m` : level.padEnd(5)
     const rest = Object.entries(fields)
       .filter(([, value]) => value !== undefined)
-      .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+      .map(([key, value]) => `${key}=${plain(value)}`)
       .join(' ')
     return `${String(timestamp).slice(11, 23)} ${tag} ${String(message)}${rest ? `  ${rest}` : ''}`
   })
@@ -38,12 +43,12 @@ export function createLogger(options: LoggerOptions): Logger {
     format: combine(timestamp(), options.format === 'json' ? json() : prettyLine(options.colour ?? false)),
     transports: [new winston.transports.Console({ stderrLevels: ['error', 'warn', 'info', 'debug'] })],
   })
-  return {
-    debug: (event, fields = {}) => void logger.debug(event, fields),
-    info: (event, fields = {}) => void logger.info(event, fields),
-    warn: (event, fields = {}) => void logger.warn(event, fields),
-    error: (event, fields = {}) => void logger.error(event, fields),
-  }
+  // winston formats first and filters later; a line per attempt that nobody reads must cost nothing.
+  const write = (level: LoggerOptions['level']) =>
+    logger.isLevelEnabled(level)
+      ? (event: string, fields: LogFields = {}) => void logger.log(level, event, fields)
+      : () => {}
+  return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
 }
 
 export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} }

@@ -35,8 +35,25 @@ export function openPool(databaseUrl: string, options: PoolOptions): Database {
   })
 }
 
-/** Raw SQL with `?` bindings: the hot paths, where one statement carries hundreds of rows in arrays. */
+/**
+ * Raw SQL with `?` bindings: the hot paths, where one statement carries hundreds of rows in arrays. Each text is
+ * prepared once per connection: planning over day partitions cost more than running (0.5 ms against 0.07 ms).
+ */
 export async function sqlRows<T>(db: Database, sql: string, bindings: readonly unknown[] = []): Promise<T[]> {
-  const result = await db.raw<{ rows: T[] }>(sql, bindings as Knex.RawBinding[])
+  const query = db.raw<{ rows: T[] }>(sql, bindings as Knex.RawBinding[])
+  const name = statementName(sql)
+  const result = await (name ? query.options({ name }) : query)
   return result.rows
+}
+
+/** A server keeps prepared statements for the life of a connection, so texts built at run time must not pile up. */
+const MAX_PREPARED = 200
+const statementNames = new Map<string, string>()
+
+function statementName(sql: string): string | undefined {
+  const known = statementNames.get(sql)
+  if (known || statementNames.size >= MAX_PREPARED) return known
+  const name = `fb${statementNames.size}`
+  statementNames.set(sql, name)
+  return name
 }

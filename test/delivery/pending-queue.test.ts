@@ -37,6 +37,17 @@ describe('pending queue', () => {
     assert.equal(queue.take('routine'), undefined)
   })
 
+  it('remembers what was settled while held, because a claim may show it as still open', () => {
+    const queue = createPendingQueue()
+    queue.push(item('1', 'tightens'))
+    queue.hold()
+    queue.finish(queue.take('urgent') as Pending)
+    queue.settle('1')
+    assert.equal(queue.has('1'), true)
+    queue.release()
+    assert.equal(queue.has('1'), false)
+  })
+
   it('keeps a loosening item that is newer than the tightening one', () => {
     const queue = createPendingQueue()
     queue.push(item('5', 'tightens'))

@@ -1,0 +1,62 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { CommandAnswer } from './command-child.js'
+
+/** The parent's side of one helper process. */
+export interface BenchChild {
+  readonly pid: number
+  /** Sends a command and waits for its answer. Throws when the child fails at it or ends, or on abort. */
+  ask<T>(command: string, settings?: object): Promise<T>
+  stop(): Promise<void>
+}
+
+interface Waiting {
+  resolve(value: unknown): void
+  reject(error: Error): void
+}
+
+const STOP_MS = 3_000
+
+/** Starts a helper process of this folder; it ends when its channel closes, however this process ends. */
+export function startChild(name: string, options: { signal: AbortSignal }): BenchChild {
+  const child = fork(fileURLToPath(new URL(`./${name}.js`, import.meta.url)), [], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    execArgv: [],
+  })
+  const waiting = new Map<number, Waiting>()
+  let lastId = 0
+  const failAll = (error: Error): void => {
+    for (const { reject } of waiting.values()) reject(error)
+    waiting.clear()
+  }
+  child.on('message', ({ id, value, error }: CommandAnswer) => {
+    const asked = waiting.get(id)
+    waiting.delete(id)
+    if (error === undefined) asked?.resolve(value)
+    else asked?.reject(new Error(`${name}: ${error}`))
+  })
+  child.on('error', failAll)
+  child.on('exit', (code, killed) => failAll(new Error(`the ${name} process ended (${killed ?? code})`)))
+  options.signal.addEventListener('abort', () => failAll(options.signal.reason as Error), { once: true })
+  return {
+    pid: child.pid ?? -1,
+    ask<T>(command: string, settings: object = {}): Promise<T> {
+      options.signal.throwIfAborted()
+      const id = ++lastId
+      return new Promise<T>((resolve, reject) => {
+        waiting.set(id, { resolve: (value) => resolve(value as T), reject })
+        child.send({ id, command, settings })
+      })
+    },
+    stop: () => stopChild(child),
+  }
+}
+
+async function stopChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  if (child.connected) child.disconnect()
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
+  await ended
+  clearTimeout(timer)
+}

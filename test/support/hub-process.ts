@@ -1,0 +1,217 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
+import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { isAlive, processesWith } from './process-list.js'
+import { waitUntil } from './wait.js'
+
+/** A hub as a child process, known by its HTTP surfaces, its signals and its output alone. */
+export interface HubProcess {
+  readonly url: string
+  readonly managementUrl: string
+  readonly port: number
+  readonly dataDir: string
+  readonly adminToken: string
+  pid(): number
+  /** Starts it, for the first time or again: same ports, same data. Does not wait. */
+  start(): void
+  /** Waits until /health/ready answers 200. */
+  ready(): Promise<void>
+  signal(signal: NodeJS.Signals): void
+  /** What a terminal does at Ctrl-C: the signal goes to the whole process group. */
+  signalGroup(signal: NodeJS.Signals): void
+  /** Waits for the end of the process. `code` is null when a signal ended it. */
+  ended(deadlineMs?: number): Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+  /** Standard output and error of all its starts, in order of arrival. */
+  output(): string
+  /** Pid of the embedded Postgres; undefined when none runs on the data. */
+  postgresPid(): number | undefined
+  /** Ends whatever still runs and removes the folder. */
+  remove(): Promise<void>
+}
+
+export interface HubProcessOptions {
+  env?: Readonly<Record<string, string>>
+  /** The program; default: this repository's. */
+  entry?: string
+  /** Whoever gives a folder cleans it up; default: a new one, removed at the end. */
+  dataDir?: string
+  port?: number
+}
+
+const ENTRY = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+const READY_MS = 60_000
+const KEPT_NAMES = ['PATH', 'HOME', 'USER', 'LANG', 'TMPDIR', 'LD_LIBRARY_PATH']
+
+export async function createHubProcess(options: HubProcessOptions = {}): Promise<HubProcess> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'firebreak-hub-'))
+  // Postgres runs as another user when the tests run as root.
+  await chmod(folder, 0o711)
+  const dataDir = options.dataDir ?? path.join(folder, 'data')
+  const port = options.port ?? (await pickPort())
+  const managementPort = await pickPort()
+  const adminToken = 'fbk_op_process-level-tests-only'
+  const watchdog = startWatchdog(folder)
+  let child: ChildProcess | undefined
+  let output = ''
+
+  function current(): ChildProcess & { pid: number } {
+    if (child?.pid === undefined) throw new Error('the hub was not started')
+    return child as ChildProcess & { pid: number }
+  }
+
+  const hasEnded = () => !child || child.exitCode !== null || child.signalCode !== null
+
+  const hub: HubProcess = {
+    url: `http://127.0.0.1:${port}`,
+    managementUrl: `http://127.0.0.1:${managementPort}`,
+    port,
+    dataDir,
+    adminToken,
+    pid: () => current().pid,
+    start() {
+      child = spawn(process.execPath, [options.entry ?? ENTRY, 'serve'], {
+        cwd: folder,
+        // A process group of its own, as a terminal gives a command.
+        detached: true,
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: {
+          ...Object.fromEntries(KEPT_NAMES.map((name) => [name, process.env[name]])),
+          PORT: String(port),
+          MANAGEMENT_PORT: String(managementPort),
+          DATA_DIR: dataDir,
+          FIREBREAK_ADMIN_TOKEN: adminToken,
+          FIREBREAK_ALLOWED_NETWORKS: '127.0.0.0/8',
+          LOG_FORMAT: 'json',
+          ...options.env,
+        },
+      })
+      watchdog.stdin.write(`${child.pid}\n`)
+      const collect = (chunk: Buffer) => {
+        output += chunk.toString('utf8')
+      }
+      child.stdout?.on('data', collect)
+      child.stderr?.on('data', collect)
+    },
+    async ready() {
+      await waitUntil(
+        'the hub is ready',
+        async () => {
+          if (hasEnded()) throw new Error(`the hub ended at its start: ${output.slice(-2_000)}`)
+          return await answersReady(`${hub.managementUrl}/health/ready`)
+        },
+        { deadlineMs: READY_MS, detail: () => output.slice(-2_000) },
+      )
+    },
+    signal: (signal) => void current().kill(signal),
+    signalGroup: (signal) => void process.kill(-current().pid, signal),
+    async ended(deadlineMs = 20_000) {
+      await waitUntil('the hub has ended', hasEnded, { deadlineMs, detail: () => output.slice(-2_000) })
+      const { exitCode, signalCode } = current()
+      return { code: exitCode, signal: signalCode }
+    },
+    output: () => output,
+    postgresPid() {
+      const pid = recordedPostgres(dataDir)
+      return pid !== undefined && isAlive(pid) ? pid : undefined
+    },
+    async remove() {
+      if (child && !hasEnded()) {
+        child.kill('SIGKILL')
+        await once(child, 'exit')
+      }
+      if (!options.dataDir) await endPostgres(dataDir)
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 })
+      watchdog.stdin.end()
+    },
+  }
+  return hub
+}
+
+export async function startHub(options: HubProcessOptions = {}): Promise<HubProcess> {
+  const hub = await createHubProcess(options)
+  try {
+    hub.start()
+    await hub.ready()
+    return hub
+  } catch (error) {
+    await hub.remove()
+    throw error
+  }
+}
+
+/** Root of the cluster of a DATA_DIR: inside it, or where the hub says that it went. */
+export function clusterRoot(dataDir: string): string {
+  const location = path.join(dataDir, 'postgres.location')
+  return existsSync(location) ? readFileSync(location, 'utf8').trim() : path.join(dataDir, 'postgres')
+}
+
+function recordedPostgres(dataDir: string): number | undefined {
+  try {
+    const file = path.join(clusterRoot(dataDir), 'data', 'postmaster.pid')
+    return Number(readFileSync(file, 'utf8').split('\n')[0]) || undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Ends what runs on the data of a DATA_DIR. */
+export async function endPostgres(dataDir: string): Promise<void> {
+  const data = path.join(clusterRoot(dataDir), 'data')
+  // By the command line, so that a pid in an old file is never believed.
+  for (const { pid } of processesWith(data)) process.kill(pid, 'SIGQUIT')
+  await waitUntil('Postgres has ended', () => processesWith(data).length === 0)
+}
+
+async function answersReady(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(5_000) })
+    await response.arrayBuffer()
+    return response.status === 200
+  } catch {
+    return false
+  }
+}
+
+/** Free now, and below the range from which the kernel takes ports for outgoing connections. */
+export async function pickPort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(15_000, 32_000)
+    if (await isFree(port)) return port
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => resolve(false))
+    server.listen({ port, host: '127.0.0.1' }, () => server.close(() => resolve(true)))
+  })
+}
+
+/**
+ * However the test process ends, SIGKILL included, its end of the pipe closes: then the shell ends the last hub that
+ * it was told of and what runs on the folder, and removes the folder. In a session of its own, so no Ctrl-C ends it.
+ */
+function startWatchdog(folder: string) {
+  const script = [
+    'while read -r pid; do last=$pid; done',
+    '[ -d "$1" ] || exit 0',
+    'case "$(ps -o args= -p "$last" 2>/dev/null)" in *main.js\\ serve*) kill -KILL "$last";; esac',
+    'ps -eo pid=,args= | grep -F -- "$1/" | grep -v grep | while read -r pid rest; do',
+    '  [ "$pid" = $$ ] || kill -QUIT "$pid" 2>/dev/null; done',
+    'sleep 1; rm -rf "$1"',
+  ].join('\n')
+  const watchdog = spawn('/bin/sh', ['-c', script, 'sh', folder], {
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  })
+  watchdog.unref()
+  ;(watchdog.stdin as unknown as { unref(): void }).unref()
+  return watchdog
+}

@@ -1,0 +1,95 @@
+import { addPollStream, addPushStream, addReceiver, addTransmitter, type HubApi, hubApi } from './hub-api.js'
+import type { HubProcess } from './hub-process.js'
+import { createLedger, type Ledger } from './ledger.js'
+import { type SetPoller, type SetSink, startPoller, startSink } from './set-sink.js'
+import { createUpstream, type Upstream } from './upstream.js'
+import { waitUntil } from './wait.js'
+
+export interface ScenePush {
+  readonly name: string
+  readonly streamId: string
+  readonly sink: SetSink
+  /** The hub, asked as this stream's receiver. */
+  readonly receiver: HubApi
+}
+
+export interface ScenePoll {
+  readonly name: string
+  readonly streamId: string
+  readonly path: string
+  readonly token: string
+}
+
+/** One upstream, and enforcement points with a receiver and a stream each, around one or more hub processes. */
+export interface Scene {
+  readonly ledger: Ledger
+  readonly upstream: Upstream
+  readonly admin: HubApi
+  /** Of every hub, in their order. */
+  readonly ingestUrls: readonly string[]
+  addPush(name: string, settings?: object): Promise<ScenePush>
+  /** With `poll: false` nobody polls it. */
+  addPoll(name: string, options?: { poll?: boolean }): Promise<ScenePoll>
+  /** Waits until every stream has every SET that was accepted since it is there, then checks the ledger. */
+  settled(deadlineMs?: number): Promise<void>
+  close(): Promise<void>
+}
+
+/** The hubs must be ready. Calls go to the first of them that answers. */
+export async function createScene(hubs: readonly HubProcess[]): Promise<Scene> {
+  const [first] = hubs
+  if (!first) throw new Error('a scene needs a hub')
+  const ledger = createLedger()
+  const upstream = await createUpstream('idp')
+  const admin = hubApi(() => first.url, first.adminToken)
+  const ingestPath = await addTransmitter(admin, upstream)
+  const sinks: SetSink[] = []
+  const pollers: SetPoller[] = []
+
+  return {
+    ledger,
+    upstream,
+    admin,
+    ingestUrls: hubs.map((hub) => hub.url + ingestPath),
+    async addPush(name, settings) {
+      const sink = await startSink((set) => void ledger.received(name, set))
+      sinks.push(sink)
+      const { token } = await addReceiver(admin, name, { signing_alg: 'ES256', ...settings })
+      const receiver = hubApi(() => first.url, token)
+      const streamId = await addPushStream(receiver, sink.url)
+      ledger.expect(name)
+      return { name, streamId, sink, receiver }
+    },
+    async addPoll(name, { poll = true } = {}) {
+      const { token } = await addReceiver(admin, name, { signing_alg: 'ES256' })
+      const { streamId, path } = await addPollStream(hubApi(() => first.url, token))
+      if (poll) {
+        ledger.expect(name)
+        const onSet = (set: string) => ledger.received(name, set)
+        const base = (failures: number) => (hubs[failures % hubs.length] ?? first).url
+        pollers.push(startPoller({ base, path, token, onSet }))
+      }
+      return { name, streamId, path, token }
+    },
+    async settled(deadlineMs = 120_000) {
+      const missing = () => ledger.streams().map((name) => `${name} misses ${ledger.missing(name).length}`)
+      await waitUntil('every stream has every SET', ledger.complete, {
+        deadlineMs,
+        detail: () => `of ${ledger.acceptedCount()} ${missing().join(', ')}`,
+      })
+      ledger.check()
+    },
+    async close() {
+      await Promise.all(pollers.map((poller) => poller.stop()))
+      await Promise.all(sinks.map((sink) => sink.close()))
+    },
+  }
+}
+
+/** Sum of a counter or gauge over its labels, as the hub's /metrics says. */
+export async function readMetric(hub: HubProcess, name: string): Promise<number> {
+  const response = await fetch(`${hub.managementUrl}/metrics`, { signal: AbortSignal.timeout(10_000) })
+  const lines = (await response.text()).split('\n')
+  const values = lines.filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
+  return values.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
+}

@@ -1,0 +1,48 @@
+import { randomUUID } from 'node:crypto'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+
+export const SESSION_REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked'
+export const SESSION_ESTABLISHED = 'https://schemas.openid.net/secevent/caep/event-type/session-established'
+export const HUB_AUDIENCE = 'https://hub.example'
+
+export interface EventToSign {
+  txn: string
+  /** Default: a new one. */
+  jti?: string
+  /** Default: session-revoked, which is urgent. */
+  type?: string
+  user: string
+  claims?: object
+}
+
+/** An upstream transmitter with keys of its own, as an identity provider would be. */
+export interface Upstream {
+  readonly issuer: string
+  readonly jwks: { keys: object[] }
+  /** A SET (RFC 8417) in compact form. */
+  sign(event: EventToSign): Promise<string>
+}
+
+export async function createUpstream(name: string): Promise<Upstream> {
+  const issuer = `https://${name}.example`
+  const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
+  const kid = randomUUID()
+  return {
+    issuer,
+    jwks: { keys: [{ ...(await exportJWK(publicKey)), kid, alg: 'ES256', use: 'sig' }] },
+    sign({ txn, jti = randomUUID(), type = SESSION_REVOKED, user, claims }) {
+      const now = Math.floor(Date.now() / 1000)
+      return new SignJWT({
+        txn,
+        sub_id: { format: 'iss_sub', iss: issuer, sub: user },
+        events: { [type]: { event_timestamp: now, ...claims } },
+      })
+        .setProtectedHeader({ alg: 'ES256', kid, typ: 'secevent+jwt' })
+        .setIssuer(issuer)
+        .setAudience(HUB_AUDIENCE)
+        .setIssuedAt(now)
+        .setJti(jti)
+        .sign(privateKey)
+    },
+  }
+}
