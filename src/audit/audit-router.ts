@@ -1,5 +1,5 @@
 import { type RequestHandler, Router } from 'express'
-import { PAGE_PROPERTIES, parsePage, toPage } from '../http/page.js'
+import { PAGE_PROPERTIES, parsePage, type TimeCursor, toPage, toTimeCursor } from '../http/page.js'
 import { parseQuery } from '../http/validate.js'
 import { type Database, sqlRows } from '../storage/database.js'
 import { verifyAuditChain } from './audit-chain.js'
@@ -55,9 +55,8 @@ function render(row: AuditListRow) {
 function list(
   db: Database,
   query: AuditQuery,
-  page: { limit: number; after?: string[] },
+  page: { limit: number; after: TimeCursor | undefined },
 ): Promise<AuditListRow[]> {
-  const [afterAt, afterId] = page.after ?? []
   return sqlRows<AuditListRow>(
     db,
     `select id, at, at::text as at_text, actor, action, target, detail, seq, hash from audit_log
@@ -71,9 +70,8 @@ function list(
       ...twice(query.target),
       ...twice(query.from),
       ...twice(query.to),
-      afterAt ?? null,
-      afterAt ?? null,
-      afterId ?? null,
+      ...twice(page.after?.at),
+      page.after?.id ?? null,
       page.limit,
     ],
   )
@@ -88,7 +86,7 @@ export function auditRouter(options: { db: Database; authorize: RequestHandler }
   router.get('/', authorize, async (req, res) => {
     const query = parseQuery<AuditQuery>(LIST_SCHEMA, req.query)
     const { limit, after } = parsePage(req.query, 2)
-    const rows = await list(db, query, { limit: limit + 1, ...(after ? { after } : {}) })
+    const rows = await list(db, query, { limit: limit + 1, after: toTimeCursor(after) })
     res.json(toPage(rows, limit, { keysOf: (row) => [row.at_text, row.id], render }))
   })
   router.get('/verification', authorize, async (_req, res) => {

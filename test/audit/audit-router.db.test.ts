@@ -5,6 +5,7 @@ import { createAuditLog } from '../../src/audit/audit-log.js'
 import { auditRouter } from '../../src/audit/audit-router.js'
 import { createAuditSealer } from '../../src/audit/audit-sealer.js'
 import { createApp } from '../../src/http/app.js'
+import { encodeCursor } from '../../src/http/page.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
@@ -58,7 +59,14 @@ describe('audit routes', () => {
     assert.deepEqual(none.body, { items: [], next: null })
   })
 
-  for (const query of ['limit=0', 'from=yesterday', 'colour=red', 'cursor=nonsense', 'actor=']) {
+  for (const query of [
+    'limit=0',
+    'from=yesterday',
+    'colour=red',
+    'cursor=nonsense',
+    `cursor=${encodeCursor(['x', 'y'])}`,
+    'actor=',
+  ]) {
     it(`refuses ?${query} with a clear 400`, async () => {
       const answer = await request(app).get(`/v1/audit?${query}`)
       assert.equal(answer.status, 400)
