@@ -43,6 +43,11 @@ async function serve(config: Config): Promise<void> {
     fatal = resolve
   })
   const signal = untilSignal()
+  process.on('uncaughtException', (error) => {
+    // A fault of the program: end, so that another process takes the leases and nothing half-done goes on.
+    logger.error('hub.crashed', { reason: describeError(error), stack: error.stack })
+    process.exit(1)
+  })
   const hub = await startHub({
     config,
     logger,

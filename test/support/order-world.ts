@@ -212,6 +212,8 @@ export async function createOrderWorld(options: OrderWorldOptions) {
         rows,
       )
     },
+    /** What the event logs of the hubs say about themselves. */
+    logHealth: () => hubs.map(({ log }) => log.health()),
     async close() {
       for (const stream of streams) await stream.close()
       for (const hub of hubs) await hub.stop()
