@@ -18,6 +18,8 @@ export interface HubProcess {
   stdout(): string
   /** The log, as written. */
   stderr(): string
+  /** As when the program that read its output ends. */
+  closeOutput(): void
   /** SIGTERM; answers the exit code. */
   stop(): Promise<number | null>
   /** Kills what is left and removes the folder. */
@@ -55,6 +57,10 @@ export async function startHubProcess(settings: Record<string, string> = {}): Pr
     folder,
     stdout: () => output.stdout,
     stderr: () => output.stderr,
+    closeOutput() {
+      child.stdout.destroy()
+      child.stderr.destroy()
+    },
     async stop() {
       child.kill('SIGTERM')
       await ended(child)
