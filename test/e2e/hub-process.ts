@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { listProcesses } from '../../src/demo/process-table.js'
 
 export const HUB_ENTRY = fileURLToPath(new URL('../../src/main.js', import.meta.url))
 
@@ -67,9 +68,10 @@ export async function startHubProcess(settings: Record<string, string> = {}): Pr
       return child.exitCode
     },
     async remove() {
-      // In order, for its PostgreSQL must end too.
+      // In order, for its PostgreSQL must end too; that of a hub that failed is still there.
       child.kill('SIGTERM')
       await ended(child)
+      stopPostgresOf(folder)
       rmSync(folder, { recursive: true, force: true })
     },
   }
@@ -98,6 +100,16 @@ export async function pickFreePorts(count: number): Promise<number[]> {
 
 export async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+}
+
+function stopPostgresOf(folder: string): void {
+  for (const { pid } of listProcesses().filter(({ command }) => command.includes(folder))) {
+    try {
+      process.kill(pid, 'SIGINT')
+    } catch {
+      // It ended just now.
+    }
+  }
 }
 
 async function waitUntilReady(child: ChildProcess, managementUrl: string): Promise<void> {
