@@ -170,7 +170,7 @@ export function createSender(options: SenderOptions): Sender {
 
   async function attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome> {
     const began = clock.monotonicMs()
-    const outcome = await tryPush(item, target)
+    const outcome = await tryPush(item, target, began + options.attemptTimeoutMs)
     const durationMs = clock.monotonicMs() - began
     instruments.attempts.add({ lane: item.lane, outcome: outcome.class })
     instruments.duration.observe(durationMs / 1000, { outcome: outcome.class })
@@ -191,11 +191,14 @@ export function createSender(options: SenderOptions): Sender {
     return outcome
   }
 
-  async function tryPush(item: SendItem, target: StreamTarget): Promise<AttemptOutcome> {
+  /** @param endsAtMs monotonic; the lease was checked against it, so signing counts too */
+  async function tryPush(item: SendItem, target: StreamTarget, endsAtMs: number): Promise<AttemptOutcome> {
     if (!target.endpointUrl)
       return { class: 'failed', answered: false, reason: 'the stream has no endpoint_url' }
     try {
       const body = await options.minter.mint(item, item.content, target)
+      const leftMs = Math.floor(endsAtMs - clock.monotonicMs())
+      if (leftMs <= 0) return { class: 'failed', answered: false, reason: 'signing took too long' }
       const answer = await options.post({
         url: target.endpointUrl,
         method: 'POST',
@@ -205,7 +208,7 @@ export function createSender(options: SenderOptions): Sender {
           ...(target.authorization ? { authorization: target.authorization } : {}),
         },
         body,
-        deadlineMs: options.attemptTimeoutMs,
+        deadlineMs: leftMs,
         pool: item.lane,
       })
       return outcomeOfAnswer(answer, clock.now())
@@ -229,22 +232,26 @@ export function createSender(options: SenderOptions): Sender {
     })
   }
 
-  function dropShards(lost: readonly number[]): void {
+  /** Resolves when nothing of these shards is under way: only then may another process send for them. */
+  async function dropShards(lost: readonly number[]): Promise<void> {
     const gone = new Set(lost)
+    const ending: Promise<void>[] = []
     for (const [streamId, entry] of entries) {
       if (!gone.has(entry.shard)) continue
       clearTimeout(entry.timer)
       entries.delete(streamId)
-      void entry.sender.stop()
+      ending.push(entry.sender.stop())
     }
+    await Promise.all(ending)
   }
 
   return {
     name: 'sender',
     async start() {
       leases.onChange(({ gained, lost }) => {
-        dropShards(lost)
+        const dropped = dropShards(lost)
         loadLater(gained.map(({ unit }) => unit))
+        return dropped
       })
       await loadShards([...leases.owned().keys()])
       // Behind the hints: a row that nobody announced is found within seconds.
