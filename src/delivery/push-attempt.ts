@@ -50,11 +50,14 @@ export function createPushAttempt(
     ),
   }
 
-  async function tryPush(item: SendItem, target: StreamTarget): Promise<AttemptOutcome> {
+  /** @param endsAtMs monotonic; the lease was checked against it, so signing counts too */
+  async function tryPush(item: SendItem, target: StreamTarget, endsAtMs: number): Promise<AttemptOutcome> {
     if (!target.endpointUrl)
       return { class: 'failed', answered: false, reason: 'the stream has no endpoint_url' }
     try {
       const body = await options.minter.mint(item, item.content, target)
+      const leftMs = Math.floor(endsAtMs - clock.monotonicMs())
+      if (leftMs <= 0) return { class: 'failed', answered: false, reason: 'signing took too long' }
       const answer = await options.post({
         url: target.endpointUrl,
         method: 'POST',
@@ -64,7 +67,7 @@ export function createPushAttempt(
           ...(target.authorization ? { authorization: target.authorization } : {}),
         },
         body,
-        deadlineMs: options.attemptTimeoutMs,
+        deadlineMs: leftMs,
         pool: item.lane,
       })
       return outcomeOfAnswer(answer, clock.now())
@@ -75,7 +78,7 @@ export function createPushAttempt(
 
   return async (item, target) => {
     const began = clock.monotonicMs()
-    const outcome = await tryPush(item, target)
+    const outcome = await tryPush(item, target, began + options.attemptTimeoutMs)
     const durationMs = clock.monotonicMs() - began
     instruments.attempts.add({ lane: item.lane, outcome: outcome.class })
     instruments.duration.observe(durationMs / 1000, { outcome: outcome.class })

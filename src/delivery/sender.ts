@@ -179,20 +179,23 @@ export function createSender(options: SenderOptions): Sender {
 
   function dropShards(lost: readonly number[]): void {
     const gone = new Set(lost)
+    const ending: Promise<void>[] = []
     for (const [streamId, entry] of entries) {
       if (!gone.has(entry.shard)) continue
       clearTimeout(entry.timer)
       entries.delete(streamId)
-      void entry.sender.stop()
+      ending.push(entry.sender.stop())
     }
+    await Promise.all(ending)
   }
 
   return {
     name: 'sender',
     async start() {
       leases.onChange(({ gained, lost }) => {
-        dropShards(lost)
+        const dropped = dropShards(lost)
         loadLater(gained.map(({ unit }) => unit))
+        return dropped
       })
       await loadShards([...leases.owned().keys()])
       // Behind the hints: a row that nobody announced is found within seconds.
