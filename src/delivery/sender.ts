@@ -177,7 +177,7 @@ export function createSender(options: SenderOptions): Sender {
     followingHints = false
   }
 
-  function dropShards(lost: readonly number[]): void {
+  async function dropShards(lost: readonly number[]): Promise<void> {
     const gone = new Set(lost)
     const ending: Promise<void>[] = []
     for (const [streamId, entry] of entries) {
