@@ -37,6 +37,8 @@ export interface LoadKit {
 export type RunLoad = (system: SystemUnderTest, load: Load) => Promise<LoadResult>
 
 const USERS = 10_000
+/** Slow rates, with many streams, take longer instead of saying nothing. */
+const MIN_EVENTS = 6
 const STALL_MS = 4_000
 const MAX_SETTLE_MS = 40_000
 
@@ -46,7 +48,7 @@ export function createLoadRunner({ driver, sink, source }: LoadKit): RunLoad {
   let nextSeq = 1
 
   return async (system, { ratePerS, seconds }) => {
-    const count = Math.max(3, Math.round(ratePerS * seconds))
+    const count = Math.max(MIN_EVENTS, Math.round(ratePerS * seconds))
     const firstSeq = nextSeq
     nextSeq += count
     const { streams } = system

@@ -2,8 +2,11 @@
 const URGENT_WAITS_MS = [200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000]
 const ROUTINE_WAITS_MS = [1_000, 5_000, 15_000, 60_000, 300_000, 900_000]
 
-/** An endpoint that is down is probed at least this often while something urgent waits for it. */
-const PROBE_LIMIT_MS = { urgent: 4_000, routine: 30_000 }
+/**
+ * An endpoint that is down is probed at least this often, whatever waits for it: a revocation that comes while it
+ * rests for a routine SET must not wait any longer.
+ */
+const PROBE_LIMIT_MS = 4_000
 
 function withJitter(ms: number, random: () => number): number {
   return ms * (0.8 + 0.4 * random())
@@ -20,9 +23,8 @@ export function retryWaitMs(attempts: number, urgent: boolean, random: () => num
 }
 
 /** How long a failing endpoint rests before the next probe, in ms. */
-export function probeWaitMs(failures: number, urgent: boolean, random: () => number = Math.random): number {
-  const limit = urgent ? PROBE_LIMIT_MS.urgent : PROBE_LIMIT_MS.routine
-  return Math.min(retryWaitMs(failures, urgent, random), limit)
+export function probeWaitMs(rounds: number, random: () => number = Math.random): number {
+  return Math.min(retryWaitMs(rounds, true, random), PROBE_LIMIT_MS)
 }
 
 const RETRY_AFTER_MAX_MS = 60_000

@@ -195,19 +195,26 @@ export const queueRepository = {
     )
   },
 
-  /** Streams with open work in these shards, with the time of their earliest due row (ms). */
+  /**
+   * Push streams of these shards with open work.
+   * @param dueWithinS only work that fell due in the last so many seconds, which an index range finds however long
+   *   the backlog is
+   */
   async streamsWithWork(
     db: Database,
     shards: readonly number[],
-  ): Promise<{ streamId: string; shard: number; dueMs: number }[]> {
-    const rows = await sqlRows<{ stream_id: string; shard: number; due_ms: number }>(
+    dueWithinS?: number,
+  ): Promise<{ streamId: string; shard: number }[]> {
+    const rows = await sqlRows<{ stream_id: string; shard: number }>(
       db,
-      `select q.stream_id, q.shard, extract(epoch from min(q.next_attempt_at))::float8 * 1000 as due_ms
+      `select distinct q.stream_id, q.shard
        from delivery_queue q join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
-       where q.shard = any(?::smallint[]) group by 1, 2`,
-      [[...shards]],
+       where q.shard = any(?::smallint[])
+         and (?::float8 is null
+           or q.next_attempt_at between clock_timestamp() - make_interval(secs => ?::float8) and clock_timestamp())`,
+      [[...shards], dueWithinS ?? null, dueWithinS ?? null],
     )
-    return rows.map((row) => ({ streamId: row.stream_id, shard: row.shard, dueMs: row.due_ms }))
+    return rows.map((row) => ({ streamId: row.stream_id, shard: row.shard }))
   },
 
   /** When the stream's earliest row that may be sent is due, in ms since the epoch; undefined when it has none. */

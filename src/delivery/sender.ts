@@ -59,6 +59,8 @@ export interface Sender extends Worker {
 const PROCESS_BUDGET: Readonly<Record<Lane, number>> = { control: 64, urgent: 256, routine: 128 }
 const RESULT_BATCH = 1_000
 const SWEEP_MS = 5_000
+/** Three sweeps see each row that falls due. */
+const SWEEP_BACK_S = 15
 
 interface Entry {
   readonly sender: StreamSender
@@ -75,6 +77,8 @@ export function createSender(options: SenderOptions): Sender {
   const starving: Record<Lane, Set<string>> = { control: new Set(), urgent: new Set(), routine: new Set() }
   const instruments = senderMetrics(options.metrics)
   const writers = resultWriters(options)
+  const hinted = new Set<number>()
+  let followingHints = false
   let stopping = false
   let sweep: NodeJS.Timeout | undefined
 
@@ -217,19 +221,34 @@ export function createSender(options: SenderOptions): Sender {
     }
   }
 
-  async function loadShards(shards: readonly number[]): Promise<void> {
+  async function loadShards(shards: readonly number[], dueWithinS?: number): Promise<void> {
     if (shards.length === 0) return
-    const work = await queueRepository.streamsWithWork(options.pools.urgent, shards)
+    const work = await queueRepository.streamsWithWork(options.pools.urgent, shards, dueWithinS)
     for (const { streamId, shard } of work) {
       if (leases.get(shard)) entryOf(streamId, shard).sender.wake()
     }
   }
 
-  function loadLater(shards: readonly number[]): void {
-    loadShards(shards).catch((error: unknown) => {
+  function loadLater(shards: readonly number[], dueWithinS?: number): void {
+    loadShards(shards, dueWithinS).catch((error: unknown) => {
       logger.warn('shards.load_failed', { shards: shards.length, reason: describeError(error) })
       // The sweep finds them again.
     })
+  }
+
+  /** Hints gather while the query for the ones before is under way. */
+  async function followHints(): Promise<void> {
+    if (followingHints) return
+    followingHints = true
+    while (hinted.size > 0 && !stopping) {
+      const shards = [...hinted]
+      hinted.clear()
+      await loadShards(shards, SWEEP_BACK_S).catch((error: unknown) => {
+        // The sweep finds them again.
+        logger.warn('shards.load_failed', { shards: shards.length, reason: describeError(error) })
+      })
+    }
+    followingHints = false
   }
 
   /** Resolves when nothing of these shards is under way: only then may another process send for them. */
@@ -255,7 +274,7 @@ export function createSender(options: SenderOptions): Sender {
       })
       await loadShards([...leases.owned().keys()])
       // Behind the hints: a row that nobody announced is found within seconds.
-      sweep = setInterval(() => loadLater([...leases.owned().keys()]), SWEEP_MS)
+      sweep = setInterval(() => loadLater([...leases.owned().keys()], SWEEP_BACK_S), SWEEP_MS)
     },
     async stop() {
       clearInterval(sweep)
@@ -272,8 +291,8 @@ export function createSender(options: SenderOptions): Sender {
       return true
     },
     wakeShards(shards) {
-      const owned = shards.filter((shard) => leases.get(shard))
-      if (!stopping) loadLater(owned)
+      for (const shard of shards) if (leases.get(shard)) hinted.add(shard)
+      if (!stopping) void followHints()
     },
     async reload(streamId, shard) {
       if (!leases.get(shard)) return false

@@ -80,6 +80,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   let claiming: Promise<void> | undefined
   let failures = 0
   let restUntilMs = 0
+  let lastFailureMs = 0
   let lastSuccessMs = 0
   let stopped = false
   let writing = 0
@@ -329,15 +330,20 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       write(item, { ...base, outcome: 'park', code: 'keeps_failing', failure: outcome.reason })
       return
     }
-    failures = outcome.answered ? failures + 1 : Math.max(failures + 1, DOWN_AFTER_FAILURES)
+    // What was under way when the endpoint was seen to be down says nothing new: a burst is one round of failures.
+    const isNews = !isDown() || (base.deliveredAtMs ?? now) >= lastFailureMs
+    if (isNews) {
+      failures = outcome.answered ? failures + 1 : Math.max(failures + 1, DOWN_AFTER_FAILURES)
+      lastFailureMs = now
+    }
     let nextAttemptAtMs = now + Math.max(retryWaitMs(base.attempts, urgent), outcome.retryAfterMs ?? 0)
     if (isDown()) {
-      const rest = probeWaitMs(failures - DOWN_AFTER_FAILURES + 1, urgent)
-      restUntilMs = now + Math.max(rest, outcome.retryAfterMs ?? 0)
+      const restMs = isNews ? probeWaitMs(failures - DOWN_AFTER_FAILURES + 1) : 0
+      restUntilMs = Math.max(restUntilMs, now + Math.max(restMs, outcome.retryAfterMs ?? 0))
       // The endpoint sets the pace: whatever waits is due at the next probe.
       nextAttemptAtMs = Math.min(nextAttemptAtMs, restUntilMs)
       toTable()
-      deps.onFailing(outcome.reason, failures)
+      if (isNews) deps.onFailing(outcome.reason, failures)
     }
     write(item, { ...base, outcome: 'retry', nextAttemptAtMs, failure: outcome.reason })
     deps.wakeAt(nextAttemptAtMs)

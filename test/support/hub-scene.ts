@@ -1,8 +1,9 @@
 import { addPollStream, addPushStream, addReceiver, addTransmitter, type HubApi, hubApi } from './hub-api.js'
 import type { HubProcess } from './hub-process.js'
 import { createLedger, type Ledger } from './ledger.js'
+import { pushSet } from './set-producer.js'
 import { type SetPoller, type SetSink, startPoller, startSink } from './set-sink.js'
-import { createUpstream, type Upstream } from './upstream.js'
+import { createUpstream, type EventToSign, type Upstream } from './upstream.js'
 import { waitUntil } from './wait.js'
 
 export interface ScenePush {
@@ -30,6 +31,8 @@ export interface Scene {
   addPush(name: string, settings?: object): Promise<ScenePush>
   /** With `poll: false` nobody polls it. */
   addPoll(name: string, options?: { poll?: boolean }): Promise<ScenePoll>
+  /** Pushes one SET until it is accepted, and writes it into the ledger. Answers it. */
+  push(event: Omit<EventToSign, 'user'> & { user?: string }): Promise<string>
   /** Waits until every stream has every SET that was accepted since it is there, then checks the ledger. */
   settled(deadlineMs?: number): Promise<void>
   close(): Promise<void>
@@ -70,6 +73,13 @@ export async function createScene(hubs: readonly HubProcess[]): Promise<Scene> {
         pollers.push(startPoller({ base, path, token, onSet }))
       }
       return { name, streamId, path, token }
+    },
+    async push(event) {
+      const set = await upstream.sign({ user: 'alice', ...event })
+      const url = first.url + ingestPath
+      await waitUntil(`the hub takes ${event.txn}`, async () => (await pushSet(url, set)) === 202)
+      ledger.accepted(event.txn)
+      return set
     },
     async settled(deadlineMs = 120_000) {
       const missing = () => ledger.streams().map((name) => `${name} misses ${ledger.missing(name).length}`)

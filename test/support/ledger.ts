@@ -14,6 +14,8 @@ interface Receipt {
 export interface Ledger {
   /** This stream is there: what is accepted from now on must come out of it. Only while nothing is being pushed. */
   expect(stream: string): void
+  /** Nothing more is expected of this stream: a test made it lose or keep back SETs. */
+  release(stream: string): void
   /** Names of the streams that are expected to get every SET. */
   streams(): string[]
   /** The hub answered 202 to the SET with this txn. */
@@ -43,6 +45,7 @@ export function createLedger(): Ledger {
   }
   const ledger: Ledger = {
     expect: (stream) => void expectedFrom.set(stream, accepted.length),
+    release: (stream) => void expectedFrom.delete(stream),
     streams: () => [...expectedFrom.keys()],
     accepted: (txn) => void accepted.push(txn),
     received(stream, set) {
