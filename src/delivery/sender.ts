@@ -1,49 +1,24 @@
-import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import { createGroupCommit } from '../kernel/group-commit.js'
-import type { Logger } from '../kernel/logger.js'
-import type { CounterMetric, HistogramMetric, Metrics } from '../kernel/metrics.js'
 import type { Health, Worker } from '../kernel/worker.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
-import { type AttemptOutcome, outcomeOfAnswer } from './attempt-outcome.js'
-import type { Minter } from './minter.js'
-import type { EventContent, OpenDelivery, ReceivedDelivery } from './open-delivery.js'
+import type { EventContent, OpenDelivery } from './open-delivery.js'
+import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
 import { type ClaimedDelivery, type DeliveryResult, queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import { createStreamSender, type SendItem, type StreamSender } from './stream-sender.js'
-import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
+import type { StreamTargets } from './stream-target-repository.js'
 
-interface PushAnswer {
-  readonly status: number
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  readonly body: Buffer
-}
-
-export interface SenderOptions {
+export interface SenderOptions extends PushAttemptOptions {
   /** A pool per lane, so that no lane waits for another's statements. */
   readonly pools: Readonly<Record<Lane, Database>>
   readonly leases: LeaseSet
   readonly targets: StreamTargets
-  readonly minter: Minter
-  /** The one door for requests that leave (RFC 8935 push). */
-  post(request: {
-    url: string
-    method: 'POST'
-    headers: Record<string, string>
-    body: string
-    deadlineMs: number
-    pool: Lane
-  }): Promise<PushAnswer>
   openContent(day: string, sealed: Buffer): Promise<EventContent>
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly metrics: Metrics
-  readonly attemptTimeoutMs: number
   /** Requests in flight per stream. */
   readonly concurrency: number
-  received(delivery: ReceivedDelivery): void
 }
 
 export interface Sender extends Worker {
@@ -75,7 +50,7 @@ export function createSender(options: SenderOptions): Sender {
   const entries = new Map<string, Entry>()
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
   const starving: Record<Lane, Set<string>> = { control: new Set(), urgent: new Set(), routine: new Set() }
-  const instruments = senderMetrics(options.metrics)
+  const attempt = createPushAttempt(options)
   const writers = resultWriters(options)
   const hinted = new Set<number>()
   let followingHints = false
@@ -107,7 +82,7 @@ export function createSender(options: SenderOptions): Sender {
       },
       claim: (limit, inHand) => claim(streamId, { limit, inHand }),
       nextDueMs: () => queueRepository.nextDueMs(options.pools.routine, streamId),
-      attempt: (item, target) => attempt(item, target),
+      attempt,
       writeResult: (lane, result) => writers[lane](result),
       mayStart(lane) {
         if (inFlight[lane] < PROCESS_BUDGET[lane]) return true
@@ -170,55 +145,6 @@ export function createSender(options: SenderOptions): Sender {
     // Erased content: the event is still owed, with nothing personal left in it.
     if (!row.sealedContent) return { subject: { format: 'opaque', id: 'erased' }, claims: {} }
     return options.openContent(row.day, row.sealedContent)
-  }
-
-  async function attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome> {
-    const began = clock.monotonicMs()
-    const outcome = await tryPush(item, target, began + options.attemptTimeoutMs)
-    const durationMs = clock.monotonicMs() - began
-    instruments.attempts.add({ lane: item.lane, outcome: outcome.class })
-    instruments.duration.observe(durationMs / 1000, { outcome: outcome.class })
-    const line = {
-      stream_id: item.streamId,
-      jti: item.jti,
-      txn: item.txn,
-      lane: item.lane,
-      attempt: item.attempts + 1,
-      outcome: outcome.class,
-      duration_ms: Math.round(durationMs * 10) / 10,
-      ...(outcome.class === 'received' ? {} : { reason: outcome.reason }),
-    }
-    if (outcome.class === 'received') options.received(item)
-    if (outcome.class === 'rejected') logger.warn('delivery.attempted', line)
-    else if (outcome.class === 'failed') logger.info('delivery.attempted', line)
-    else logger.debug('delivery.attempted', line)
-    return outcome
-  }
-
-  /** @param endsAtMs monotonic; the lease was checked against it, so signing counts too */
-  async function tryPush(item: SendItem, target: StreamTarget, endsAtMs: number): Promise<AttemptOutcome> {
-    if (!target.endpointUrl)
-      return { class: 'failed', answered: false, reason: 'the stream has no endpoint_url' }
-    try {
-      const body = await options.minter.mint(item, item.content, target)
-      const leftMs = Math.floor(endsAtMs - clock.monotonicMs())
-      if (leftMs <= 0) return { class: 'failed', answered: false, reason: 'signing took too long' }
-      const answer = await options.post({
-        url: target.endpointUrl,
-        method: 'POST',
-        headers: {
-          'content-type': 'application/secevent+jwt',
-          accept: 'application/json',
-          ...(target.authorization ? { authorization: target.authorization } : {}),
-        },
-        body,
-        deadlineMs: leftMs,
-        pool: item.lane,
-      })
-      return outcomeOfAnswer(answer, clock.now())
-    } catch (error) {
-      return { class: 'failed', answered: false, reason: describeError(error) }
-    }
   }
 
   async function loadShards(shards: readonly number[], dueWithinS?: number): Promise<void> {
@@ -316,18 +242,4 @@ function resultWriters(options: SenderOptions): Record<Lane, (result: DeliveryRe
     writers[lane] = (result) => commit.add(result)
   }
   return writers
-}
-
-function senderMetrics(metrics: Metrics): { attempts: CounterMetric; duration: HistogramMetric } {
-  return {
-    attempts: metrics.counter('firebreak_push_attempts_total', 'Push attempts by outcome class.', [
-      'lane',
-      'outcome',
-    ]),
-    duration: metrics.histogram(
-      'firebreak_push_attempt_seconds',
-      'Duration of a push attempt, signing included.',
-      ['outcome'],
-    ),
-  }
 }
