@@ -177,6 +177,7 @@ export function createSender(options: SenderOptions): Sender {
     followingHints = false
   }
 
+  /** Resolves when nothing of these shards is under way: only then may another process send for them. */
   async function dropShards(lost: readonly number[]): Promise<void> {
     const gone = new Set(lost)
     const ending: Promise<void>[] = []
