@@ -37,8 +37,18 @@ export interface LoadKit {
 export type RunLoad = (system: SystemUnderTest, load: Load) => Promise<LoadResult>
 
 const USERS = 10_000
+/** Slow rates, with many streams, may take longer for so many events, instead of saying nothing. */
+const ENOUGH_EVENTS = 6
+const MAX_STRETCHED_S = 15
+const MIN_EVENTS = 2
 const STALL_MS = 4_000
 const MAX_SETTLE_MS = 40_000
+
+/** Events of one run; at slow rates more than its seconds hold. */
+export function countEvents({ ratePerS, seconds }: Load): number {
+  const stretchedS = Math.min(MAX_STRETCHED_S, ENOUGH_EVENTS / ratePerS)
+  return Math.max(MIN_EVENTS, Math.round(ratePerS * Math.max(seconds, stretchedS)))
+}
 
 /** Answers a function that puts one load on one system and waits until all of it has arrived. */
 export function createLoadRunner({ driver, sink, source }: LoadKit): RunLoad {
@@ -46,7 +56,7 @@ export function createLoadRunner({ driver, sink, source }: LoadKit): RunLoad {
   let nextSeq = 1
 
   return async (system, { ratePerS, seconds }) => {
-    const count = Math.max(3, Math.round(ratePerS * seconds))
+    const count = countEvents({ ratePerS, seconds })
     const firstSeq = nextSeq
     nextSeq += count
     const { streams } = system

@@ -82,7 +82,9 @@ function createMeasure({ plan, hub, bare, runLoad, say }: ScenarioOptions) {
     const run = await runLoad(system, { ratePerS, seconds })
     const faults = findFaults(run)
     const verdict = faults.length === 0 ? `held, p99 ${run.p99Ms.toFixed(1)} ms` : faults.join(', ')
-    say(`${system.name} ${ratePerS.toFixed(1)} events/s for ${seconds} s: ${verdict}`)
+    say(
+      `${system.name} ${ratePerS.toFixed(1)} events/s for ${(run.sent / ratePerS).toFixed(0)} s: ${verdict}`,
+    )
     if (run.missing > 0) say(`${system.name}: ${run.missing} accepted deliveries never arrived`)
     return { run, held: faults.length === 0, carriedPerS: run.deliveredPerS / system.streams }
   }

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Express } from 'express'
 import type { AuditLog } from './audit/audit-log.js'
+import { auditRouter } from './audit/audit-router.js'
 import type { AttemptLimiter } from './auth/attempt-limiter.js'
 import { createAuthorizationServer } from './auth/authorization-server.js'
 import { receiverOf, requireCaller, requireOperator, requireReceiver } from './auth/callers.js'
@@ -176,6 +177,7 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
           operator: authorize('read'),
         }),
       )
+      express.use('/v1/audit', auditRouter({ db, authorize: authorize('audit.read') }))
       express.get('/v1/log-keys', authorize('read'), (_req, res) => void res.json(keys.logJwks()))
     },
   })

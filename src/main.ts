@@ -43,6 +43,11 @@ async function serve(config: Config): Promise<void> {
     fatal = resolve
   })
   const signal = untilSignal()
+  process.on('uncaughtException', (error) => {
+    // A fault of the program: end, so that another process takes the leases and nothing half-done goes on.
+    logger.error('hub.crashed', { reason: describeError(error), stack: error.stack })
+    process.exit(1)
+  })
   const hub = await startHub({
     config,
     logger,
@@ -112,7 +117,18 @@ function versionOf(): string {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }
 
+/** Whoever read our output has gone (`| head`): a command has nobody left to answer, a hub goes on. */
+function outliveClosedPipes(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error
+      if (process.argv[2] !== 'serve') process.exit()
+    })
+  }
+}
+
 async function main(): Promise<number> {
+  outliveClosedPipes()
   try {
     return await runCli(process.argv, hooksFor(loadConfig()))
   } catch (error) {

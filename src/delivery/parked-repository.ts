@@ -1,3 +1,4 @@
+import type { TimeCursor } from '../http/page.js'
 import { newId } from '../kernel/ids.js'
 import { LANE_NUMBER, type Lane, type SecurityEvent } from '../secevent/event.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
@@ -34,7 +35,7 @@ export interface ParkedFilter {
   readonly from?: string | undefined
   readonly to?: string | undefined
   /** Rows older than this (`parked_at`, `id`). */
-  readonly after?: { readonly at: string; readonly id: string } | undefined
+  readonly after?: TimeCursor | undefined
   readonly limit: number
 }
 

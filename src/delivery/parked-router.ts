@@ -2,7 +2,7 @@ import { type RequestHandler, Router } from 'express'
 import { actorOf } from '../auth/callers.js'
 import type { Permission } from '../auth/roles.js'
 import { jsonBody } from '../http/body.js'
-import { PAGE_PROPERTIES, parsePage, toPage } from '../http/page.js'
+import { PAGE_PROPERTIES, parsePage, toPage, toTimeCursor } from '../http/page.js'
 import { uuidParam } from '../http/params.js'
 import { parseBody, parseQuery } from '../http/validate.js'
 import { laneOf } from './open-delivery.js'
@@ -74,7 +74,7 @@ export function parkedRouter(options: {
       state: query.state ?? 'open',
       from: query.from,
       to: query.to,
-      after: after && { at: after[0] as string, id: after[1] as string },
+      after: toTimeCursor(after),
       limit: limit + 1,
     })
     res.json(toPage(rows, limit, { keysOf: (row) => [row.parked_at.toISOString(), row.id], render }))

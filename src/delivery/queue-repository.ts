@@ -1,4 +1,4 @@
-import { LANE_NUMBER } from '../secevent/event.js'
+import { LANE_NUMBER, type Lane } from '../secevent/event.js'
 import { SSF } from '../secevent/event-types.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
 import { laneOf, type OpenDelivery } from './open-delivery.js'
@@ -13,6 +13,7 @@ export interface NewDelivery extends Omit<OpenDelivery, 'attempts' | 'queuedAtMs
 
 export interface DeliveryResult {
   readonly streamId: string
+  readonly lane: Lane
   readonly eventId: string
   readonly shard: number
   /** The lease under which the attempt was made; a result under an ended lease is not written. */
@@ -71,6 +72,9 @@ const SUPERSEDED = `(q.effect = 'loosens' and coalesce(o.newest_tightening > q.e
 
 /** Only while enabled, except for the notice that the hub stopped the stream (SSF 1.0 §8.1.5). */
 const MAY_SEND = `(s.status = 'enabled' or (s.status_by <> 'receiver' and q.type = '${SSF.streamUpdated}'))`
+
+/** The primary key has the lane in the middle: naming all three makes the rest of it usable. */
+export const ALL_LANES = `lane = any('{0,1,2}'::smallint[])`
 
 function toDelivery(row: QueueRow): OpenDelivery {
   return {
@@ -190,24 +194,31 @@ export const queueRepository = {
     await sqlRows(
       db,
       `update delivery_queue set delivered_at = to_timestamp(?::float8), attempts = attempts + 1
-       where stream_id = ? and event_id = any(?::uuid[]) and delivered_at is null`,
+       where stream_id = ? and ${ALL_LANES} and event_id = any(?::uuid[]) and delivered_at is null`,
       [atMs / 1000, streamId, [...eventIds]],
     )
   },
 
-  /** Streams with open work in these shards, with the time of their earliest due row (ms). */
+  /**
+   * Push streams of these shards with open work.
+   * @param dueWithinS only work that fell due in the last so many seconds, which an index range finds however long
+   *   the backlog is
+   */
   async streamsWithWork(
     db: Database,
     shards: readonly number[],
-  ): Promise<{ streamId: string; shard: number; dueMs: number }[]> {
-    const rows = await sqlRows<{ stream_id: string; shard: number; due_ms: number }>(
+    dueWithinS?: number,
+  ): Promise<{ streamId: string; shard: number }[]> {
+    const rows = await sqlRows<{ stream_id: string; shard: number }>(
       db,
-      `select q.stream_id, q.shard, extract(epoch from min(q.next_attempt_at))::float8 * 1000 as due_ms
+      `select distinct q.stream_id, q.shard
        from delivery_queue q join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
-       where q.shard = any(?::smallint[]) group by 1, 2`,
-      [[...shards]],
+       where q.shard = any(?::smallint[])
+         and (?::float8 is null
+           or q.next_attempt_at between clock_timestamp() - make_interval(secs => ?::float8) and clock_timestamp())`,
+      [[...shards], dueWithinS ?? null, dueWithinS ?? null],
     )
-    return rows.map((row) => ({ streamId: row.stream_id, shard: row.shard, dueMs: row.due_ms }))
+    return rows.map((row) => ({ streamId: row.stream_id, shard: row.shard }))
   },
 
   /** When the stream's earliest row that may be sent is due, in ms since the epoch; undefined when it has none. */

@@ -1,6 +1,7 @@
 import { newId } from '../kernel/ids.js'
+import { LANE_NUMBER } from '../secevent/event.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
-import type { DeliveryResult } from './queue-repository.js'
+import { ALL_LANES, type DeliveryResult } from './queue-repository.js'
 
 const DELIVERY_COLUMNS = `stream_id, event_id, day, receiver_id, lane, jti, type, effect, txn, source_id,
   accepted_at, event_timestamp, expects, queued_at`
@@ -11,9 +12,9 @@ const seconds = (ms: number | null | undefined) => (ms === null || ms === undefi
 const UNDER_LEASE = `join leases l on l.kind = 'delivery' and l.unit = r.shard and l.epoch = r.epoch
   and l.expires_at > clock_timestamp()`
 
-const RESULT_INPUT = `unnest(?::uuid[], ?::uuid[], ?::int[], ?::bigint[], ?::int[], ?::float8[], ?::float8[],
+const RESULT_INPUT = `unnest(?::uuid[], ?::smallint[], ?::uuid[], ?::int[], ?::bigint[], ?::int[], ?::float8[], ?::float8[],
   ?::text[], ?::text[], ?::float8[], ?::text[], ?::uuid[])
-  as r(stream_id, event_id, shard, epoch, attempts, delivered_s, received_s, outcome, failure, next_s, code, parked_id)`
+  as r(stream_id, queue_lane, event_id, shard, epoch, attempts, delivered_s, received_s, outcome, failure, next_s, code, parked_id)`
 
 /** Writer of `deliveries` and of parked deliveries, together with what leaves `delivery_queue`. */
 export const resultRepository = {
@@ -28,7 +29,8 @@ export const resultRepository = {
       `with r as materialized (select r.* from ${RESULT_INPUT} ${UNDER_LEASE}),
        gone as (
          delete from delivery_queue q using r
-         where q.stream_id = r.stream_id and q.event_id = r.event_id and r.outcome <> 'retry'
+         where q.stream_id = r.stream_id and q.lane = r.queue_lane and q.event_id = r.event_id
+           and r.outcome <> 'retry'
          returning q.*, r.outcome, r.attempts as tries, r.failure, r.delivered_s, r.received_s, r.code, r.parked_id
        ),
        done as (
@@ -49,12 +51,14 @@ export const resultRepository = {
        later as (
          update delivery_queue q set attempts = r.attempts, next_attempt_at = to_timestamp(r.next_s),
            last_failure = r.failure, delivered_at = coalesce(q.delivered_at, to_timestamp(r.delivered_s))
-         from r where q.stream_id = r.stream_id and q.event_id = r.event_id and r.outcome = 'retry'
+         from r where q.stream_id = r.stream_id and q.lane = r.queue_lane and q.event_id = r.event_id
+           and r.outcome = 'retry'
          returning 1
        )
        select (select count(*) from gone) + (select count(*) from later) as written`,
       [
         results.map((result) => result.streamId),
+        results.map((result) => LANE_NUMBER[result.lane]),
         results.map((result) => result.eventId),
         results.map((result) => result.shard),
         results.map((result) => result.epoch),
@@ -145,7 +149,7 @@ export const resultRepository = {
   async supersede(trx: Transaction, streamId: string, eventIds: readonly string[]): Promise<void> {
     await sqlRows(
       trx,
-      `with gone as (delete from delivery_queue where stream_id = ? and event_id = any(?::uuid[]) returning *)
+      `with gone as (delete from delivery_queue where stream_id = ? and ${ALL_LANES} and event_id = any(?::uuid[]) returning *)
        insert into deliveries (${DELIVERY_COLUMNS}, delivered_at, outcome, attempts)
        select ${DELIVERY_COLUMNS}, delivered_at, 'superseded', attempts from gone on conflict do nothing`,
       [streamId, [...eventIds]],

@@ -1,49 +1,24 @@
-import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import { createGroupCommit } from '../kernel/group-commit.js'
-import type { Logger } from '../kernel/logger.js'
-import type { CounterMetric, HistogramMetric, Metrics } from '../kernel/metrics.js'
 import type { Health, Worker } from '../kernel/worker.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
-import { type AttemptOutcome, outcomeOfAnswer } from './attempt-outcome.js'
-import type { Minter } from './minter.js'
-import type { EventContent, OpenDelivery, ReceivedDelivery } from './open-delivery.js'
+import type { EventContent, OpenDelivery } from './open-delivery.js'
+import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
 import { type ClaimedDelivery, type DeliveryResult, queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import { createStreamSender, type SendItem, type StreamSender } from './stream-sender.js'
-import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
+import type { StreamTargets } from './stream-target-repository.js'
 
-interface PushAnswer {
-  readonly status: number
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  readonly body: Buffer
-}
-
-export interface SenderOptions {
+export interface SenderOptions extends PushAttemptOptions {
   /** A pool per lane, so that no lane waits for another's statements. */
   readonly pools: Readonly<Record<Lane, Database>>
   readonly leases: LeaseSet
   readonly targets: StreamTargets
-  readonly minter: Minter
-  /** The one door for requests that leave (RFC 8935 push). */
-  post(request: {
-    url: string
-    method: 'POST'
-    headers: Record<string, string>
-    body: string
-    deadlineMs: number
-    pool: Lane
-  }): Promise<PushAnswer>
   openContent(day: string, sealed: Buffer): Promise<EventContent>
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly metrics: Metrics
-  readonly attemptTimeoutMs: number
   /** Requests in flight per stream. */
   readonly concurrency: number
-  received(delivery: ReceivedDelivery): void
 }
 
 export interface Sender extends Worker {
@@ -59,6 +34,8 @@ export interface Sender extends Worker {
 const PROCESS_BUDGET: Readonly<Record<Lane, number>> = { control: 64, urgent: 256, routine: 128 }
 const RESULT_BATCH = 1_000
 const SWEEP_MS = 5_000
+/** Three sweeps see each row that falls due. */
+const SWEEP_BACK_S = 15
 
 interface Entry {
   readonly sender: StreamSender
@@ -73,8 +50,10 @@ export function createSender(options: SenderOptions): Sender {
   const entries = new Map<string, Entry>()
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
   const starving: Record<Lane, Set<string>> = { control: new Set(), urgent: new Set(), routine: new Set() }
-  const instruments = senderMetrics(options.metrics)
+  const attempt = createPushAttempt(options)
   const writers = resultWriters(options)
+  const hinted = new Set<number>()
+  let followingHints = false
   let stopping = false
   let sweep: NodeJS.Timeout | undefined
 
@@ -103,7 +82,7 @@ export function createSender(options: SenderOptions): Sender {
       },
       claim: (limit, inHand) => claim(streamId, { limit, inHand }),
       nextDueMs: () => queueRepository.nextDueMs(options.pools.routine, streamId),
-      attempt: (item, target) => attempt(item, target),
+      attempt,
       writeResult: (lane, result) => writers[lane](result),
       mayStart(lane) {
         if (inFlight[lane] < PROCESS_BUDGET[lane]) return true
@@ -168,87 +147,59 @@ export function createSender(options: SenderOptions): Sender {
     return options.openContent(row.day, row.sealedContent)
   }
 
-  async function attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome> {
-    const began = clock.monotonicMs()
-    const outcome = await tryPush(item, target)
-    const durationMs = clock.monotonicMs() - began
-    instruments.attempts.add({ lane: item.lane, outcome: outcome.class })
-    instruments.duration.observe(durationMs / 1000, { outcome: outcome.class })
-    const line = {
-      stream_id: item.streamId,
-      jti: item.jti,
-      txn: item.txn,
-      lane: item.lane,
-      attempt: item.attempts + 1,
-      outcome: outcome.class,
-      duration_ms: Math.round(durationMs * 10) / 10,
-      ...(outcome.class === 'received' ? {} : { reason: outcome.reason }),
-    }
-    if (outcome.class === 'received') options.received(item)
-    if (outcome.class === 'rejected') logger.warn('delivery.attempted', line)
-    else if (outcome.class === 'failed') logger.info('delivery.attempted', line)
-    else logger.debug('delivery.attempted', line)
-    return outcome
-  }
-
-  async function tryPush(item: SendItem, target: StreamTarget): Promise<AttemptOutcome> {
-    if (!target.endpointUrl)
-      return { class: 'failed', answered: false, reason: 'the stream has no endpoint_url' }
-    try {
-      const body = await options.minter.mint(item, item.content, target)
-      const answer = await options.post({
-        url: target.endpointUrl,
-        method: 'POST',
-        headers: {
-          'content-type': 'application/secevent+jwt',
-          accept: 'application/json',
-          ...(target.authorization ? { authorization: target.authorization } : {}),
-        },
-        body,
-        deadlineMs: options.attemptTimeoutMs,
-        pool: item.lane,
-      })
-      return outcomeOfAnswer(answer, clock.now())
-    } catch (error) {
-      return { class: 'failed', answered: false, reason: describeError(error) }
-    }
-  }
-
-  async function loadShards(shards: readonly number[]): Promise<void> {
+  async function loadShards(shards: readonly number[], dueWithinS?: number): Promise<void> {
     if (shards.length === 0) return
-    const work = await queueRepository.streamsWithWork(options.pools.urgent, shards)
+    const work = await queueRepository.streamsWithWork(options.pools.urgent, shards, dueWithinS)
     for (const { streamId, shard } of work) {
       if (leases.get(shard)) entryOf(streamId, shard).sender.wake()
     }
   }
 
-  function loadLater(shards: readonly number[]): void {
-    loadShards(shards).catch((error: unknown) => {
+  function loadLater(shards: readonly number[], dueWithinS?: number): void {
+    loadShards(shards, dueWithinS).catch((error: unknown) => {
       logger.warn('shards.load_failed', { shards: shards.length, reason: describeError(error) })
       // The sweep finds them again.
     })
   }
 
-  function dropShards(lost: readonly number[]): void {
+  /** Hints gather while the query for the ones before is under way. */
+  async function followHints(): Promise<void> {
+    if (followingHints) return
+    followingHints = true
+    while (hinted.size > 0 && !stopping) {
+      const shards = [...hinted]
+      hinted.clear()
+      await loadShards(shards, SWEEP_BACK_S).catch((error: unknown) => {
+        // The sweep finds them again.
+        logger.warn('shards.load_failed', { shards: shards.length, reason: describeError(error) })
+      })
+    }
+    followingHints = false
+  }
+
+  async function dropShards(lost: readonly number[]): Promise<void> {
     const gone = new Set(lost)
+    const ending: Promise<void>[] = []
     for (const [streamId, entry] of entries) {
       if (!gone.has(entry.shard)) continue
       clearTimeout(entry.timer)
       entries.delete(streamId)
-      void entry.sender.stop()
+      ending.push(entry.sender.stop())
     }
+    await Promise.all(ending)
   }
 
   return {
     name: 'sender',
     async start() {
       leases.onChange(({ gained, lost }) => {
-        dropShards(lost)
+        const dropped = dropShards(lost)
         loadLater(gained.map(({ unit }) => unit))
+        return dropped
       })
       await loadShards([...leases.owned().keys()])
       // Behind the hints: a row that nobody announced is found within seconds.
-      sweep = setInterval(() => loadLater([...leases.owned().keys()]), SWEEP_MS)
+      sweep = setInterval(() => loadLater([...leases.owned().keys()], SWEEP_BACK_S), SWEEP_MS)
     },
     async stop() {
       clearInterval(sweep)
@@ -265,8 +216,8 @@ export function createSender(options: SenderOptions): Sender {
       return true
     },
     wakeShards(shards) {
-      const owned = shards.filter((shard) => leases.get(shard))
-      if (!stopping) loadLater(owned)
+      for (const shard of shards) if (leases.get(shard)) hinted.add(shard)
+      if (!stopping) void followHints()
     },
     async reload(streamId, shard) {
       if (!leases.get(shard)) return false
@@ -290,18 +241,4 @@ function resultWriters(options: SenderOptions): Record<Lane, (result: DeliveryRe
     writers[lane] = (result) => commit.add(result)
   }
   return writers
-}
-
-function senderMetrics(metrics: Metrics): { attempts: CounterMetric; duration: HistogramMetric } {
-  return {
-    attempts: metrics.counter('firebreak_push_attempts_total', 'Push attempts by outcome class.', [
-      'lane',
-      'outcome',
-    ]),
-    duration: metrics.histogram(
-      'firebreak_push_attempt_seconds',
-      'Duration of a push attempt, signing included.',
-      ['outcome'],
-    ),
-  }
 }

@@ -65,6 +65,8 @@ const DOWN_AFTER_FAILURES = 3
 const LEASE_MARGIN_MS = 150
 const RENEWAL_WAIT_MS = 250
 const SOON_MS = 20
+/** Between two tries of a query that failed. */
+const AFTER_FAULT_MS = 500
 
 /**
  * Sends the SETs of one stream, in the process that holds its shard. Rows come from fan-out in memory or, once
@@ -75,8 +77,13 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
   let target: StreamTarget | undefined
   let targetLoading: Promise<void> | undefined
-  let spilled = true
-  let arrivedWhileClaiming = false
+  /** Lanes that have rows in the table and not here; at first nobody knows. */
+  let spilled = new Set<Lane>(LANES)
+  /** Lanes of which rows went to the table while a claim was reading it. */
+  const claimAgain = new Set<Lane>()
+  /** What came in memory for a spilled lane during a claim; it may join once the claim shows the table drained. */
+  let arrivals: SendItem[] = []
+  let noClaimUntilMs = 0
   let claiming: Promise<void> | undefined
   let failures = 0
   let restUntilMs = 0
@@ -112,6 +119,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     if (!lease) return
     write(item, {
       streamId: item.streamId,
+      lane: item.lane,
       eventId: item.eventId,
       shard: item.shard,
       epoch: lease.epoch,
@@ -128,7 +136,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       .writeResult(item.lane, result)
       .catch(() => {
         // The row is still in the table: whoever holds the shard sends it again, under the same jti.
-        spilled = true
+        spill(item.lane)
       })
       .finally(() => {
         writing -= 1
@@ -150,7 +158,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         if (loaded) pump()
       })
       .catch(() => {
-        deps.wakeAt(deps.clock.now() + 500)
+        deps.wakeAt(deps.clock.now() + AFTER_FAULT_MS)
       })
       .finally(() => {
         targetLoading = undefined
@@ -161,7 +169,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   /** The table is the queue from here on. */
   function toTable(): void {
     queue.clear()
-    spilled = true
+    for (const lane of LANES) spill(lane)
   }
 
   function pump(): void {
@@ -179,7 +187,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         start(item, target)
       }
     }
-    if (spilled && queue.waiting() < CLAIM_LIMIT / 2) claim(CLAIM_LIMIT)
+    if (spilled.size > 0 && queue.waiting() < CLAIM_LIMIT / 2) claim(CLAIM_LIMIT)
   }
 
   /** An attempt starts only with more lease left than its deadline; else it waits for the next renewal. */
@@ -217,36 +225,39 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   }
 
   function claim(limit: number): void {
-    if (claiming) {
-      arrivedWhileClaiming = true
-      return
-    }
-    arrivedWhileClaiming = false
+    if (claiming || deps.clock.now() < noClaimUntilMs) return
+    claimAgain.clear()
+    arrivals = []
     queue.hold()
     claiming = deps
       .claim(limit, queue.known())
       .then(async ({ due, stale }) => {
         for (const item of stale) if (!queue.has(item.eventId)) supersede(item)
-        const fresh = due.filter((item) => !queue.has(item.eventId))
-        accept(fresh)
-        // A short page means that the table holds nothing more that is due, unless rows came meanwhile.
-        if (due.length + stale.length < limit && !arrivedWhileClaiming) {
-          spilled = false
-          await scheduleNextDue()
-        } else if (fresh.length === 0 && stale.length === 0) {
-          deps.wakeAt(deps.clock.now() + 50)
-        }
+        accept(due.filter((item) => !queue.has(item.eventId)))
+        if (due.length + stale.length >= limit) return
+        // A short page: the table holds nothing more that is due but what came during the claim.
+        spilled = new Set(claimAgain)
+        accept(arrivals.filter((item) => !spilled.has(item.lane) && !queue.has(item.eventId)))
+        await scheduleNextDue()
       })
       .catch(() => {
-        spilled = true
-        deps.wakeAt(deps.clock.now() + 500)
+        toTable()
+        noClaimUntilMs = deps.clock.now() + AFTER_FAULT_MS
+        deps.wakeAt(noClaimUntilMs)
       })
       .finally(() => {
         claiming = undefined
+        arrivals = []
         queue.release()
         settleQuiet()
-        if (queue.waiting() > 0 || spilled) pump()
+        if (queue.waiting() > 0 || spilled.size > 0) pump()
       })
+  }
+
+  /** Rows of this lane are in the table and not here: a claim must fetch them before any newer one goes out. */
+  function spill(lane: Lane): void {
+    spilled.add(lane)
+    claimAgain.add(lane)
   }
 
   async function scheduleNextDue(): Promise<void> {
@@ -288,6 +299,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     const attempts = item.attempts + 1
     const base = {
       streamId: item.streamId,
+      lane: item.lane,
       eventId: item.eventId,
       shard: item.shard,
       epoch: lease.epoch,
@@ -313,7 +325,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     failures = 0
     restUntilMs = 0
     if (!wasDown) return
-    spilled = true
+    for (const lane of LANES) spill(lane)
     deps.onRecovered()
   }
 
@@ -352,21 +364,19 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   return {
     offer(items) {
       if (stopped) return
-      const direct = items.filter((item) => item.effect !== 'loosens')
-      // A loosening row always comes through the table, where a newer tightening event is seen (a fan-out of
-      // another lane may have committed in between).
-      const isDirect =
-        !spilled && !isDown() && target?.sending === true && queue.waiting() + items.length <= MAX_IN_MEMORY
-      if (isDirect) accept(direct)
-      if (!isDirect || direct.length < items.length) {
-        spilled = true
-        if (claiming) arrivedWhileClaiming = true
+      const isOpen = !isDown() && target?.sending === true
+      for (const item of items) {
+        const hasRoom = isOpen && queue.waiting() + arrivals.length < MAX_IN_MEMORY
+        // A loosening row always comes through the table, where a newer tightening event is seen (a fan-out of
+        // another lane may have committed in between).
+        if (!hasRoom || item.effect === 'loosens') spill(item.lane)
+        else if (!spilled.has(item.lane)) accept([item])
+        else if (claiming) arrivals.push(item)
       }
       pump()
     },
     wake() {
-      spilled = true
-      if (claiming) arrivedWhileClaiming = true
+      for (const lane of LANES) spill(lane)
       pump()
     },
     pump,
@@ -378,7 +388,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       stopped = false
       failures = 0
       restUntilMs = 0
-      spilled = true
+      toTable()
       pump()
     },
     async stop() {
@@ -387,7 +397,12 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       await quiet()
     },
     idle: () =>
-      underWay() === 0 && writing === 0 && !claiming && queue.waiting() === 0 && !isDown() && !spilled,
+      underWay() === 0 &&
+      writing === 0 &&
+      !claiming &&
+      queue.waiting() === 0 &&
+      !isDown() &&
+      spilled.size === 0,
     size: () => underWay() + queue.waiting(),
   }
 }

@@ -19,12 +19,17 @@ export interface LoggerOptions {
 
 const LEVEL_COLOURS: Record<string, string> = { error: '31', warn: '33', info: '32', debug: '90' }
 
+/** Quoted when it is more than a word: what a stranger sent must not look like another line. */
+function plain(value: unknown): string {
+  return typeof value === 'string' && /^[\w./:@+-]*$/.test(value) ? value : JSON.stringify(value)
+}
+
 function prettyLine(colour: boolean) {
   return winston.format.printf(({ level, message, timestamp, ...fields }) => {
     const tag = colour ? `\u001b[${LEVEL_COLOURS[level] ?? '0'}m${level.padEnd(5)}\u001b[0m` : level.padEnd(5)
     const rest = Object.entries(fields)
       .filter(([, value]) => value !== undefined)
-      .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+      .map(([key, value]) => `${key}=${plain(value)}`)
       .join(' ')
     return `${String(timestamp).slice(11, 23)} ${tag} ${String(message)}${rest ? `  ${rest}` : ''}`
   })

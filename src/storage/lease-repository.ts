@@ -8,7 +8,8 @@ interface LeaseRow {
 export interface LeaseRepository {
   /** Says that this process lives and competes for the kind. @returns how many units are its fair share */
   beatAndShare(): Promise<number>
-  renew(): Promise<LeaseRow[]>
+  /** @param except units that are on their way to others */
+  renew(except: readonly number[]): Promise<LeaseRow[]>
   take(count: number): Promise<LeaseRow[]>
   release(leases: readonly LeaseRow[]): Promise<void>
   /** Gives back those leases and stops competing. */
@@ -63,12 +64,13 @@ export function createLeaseRepository(options: {
       return Math.floor(units / living.length) + extra
     },
 
-    renew: () =>
+    renew: (except) =>
       sqlRows<LeaseRow>(
         db,
         `update leases set expires_at = clock_timestamp() + ?::interval
-         where kind = ? and owner = ? and expires_at > clock_timestamp() returning unit, epoch`,
-        [term, kind, processId],
+         where kind = ? and owner = ? and expires_at > clock_timestamp()
+           and unit <> all(?::int[]) returning unit, epoch`,
+        [term, kind, processId, [...except]],
       ),
 
     // Two processes that take at once skip each other's rows instead of waiting for them.

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
@@ -27,12 +28,23 @@ export interface LeaseChange {
   lost: number[]
 }
 
+export type LeaseListener = (change: LeaseChange) => unknown
+
+/** Told as lost, still ours in the database until what was begun under them has ended. */
+interface Leaving {
+  readonly leases: readonly Lease[]
+  ended: boolean
+}
+
 /** The units of one kind that this process owns now. */
 export interface LeaseSet extends Worker {
   owned(): ReadonlyMap<number, Lease>
   get(unit: number): Lease | undefined
-  /** Lost units are told before they can belong to another process. */
-  onChange(listener: (change: LeaseChange) => void): void
+  /**
+   * Lost units are told before they can belong to another process. A promise that the listener answers holds those
+   * that are given away back until it is settled, or until their lease ends by itself.
+   */
+  onChange(listener: LeaseListener): void
 }
 
 export interface LeaseOptions {
@@ -47,16 +59,15 @@ export interface LeaseOptions {
 
 /**
  * Shares the units of a kind evenly between the processes that hold leases of that kind and live. Who has too many says so
- * to its listeners first and gives them back a tick later; who has too few takes what is free or over.
+ * to its listeners first and gives them back once their work has ended; who has too few takes what is free or over.
  */
 export function createLeases(options: LeaseOptions): LeaseSet {
   const { kind, clock, logger } = options
   const repository = createLeaseRepository({ ...options, leaseMs: LEASE_MS })
-  const listeners: ((change: LeaseChange) => void)[] = []
+  const listeners: LeaseListener[] = []
   const wake = createWake()
   let owned = new Map<number, Lease>()
-  /** Told as lost, still ours in the database until the next tick. */
-  let leaving: Lease[] = []
+  let leaving: Leaving[] = []
   let expiry: NodeJS.Timeout | undefined
   let loop: Promise<void> | undefined
   let stopped = false
@@ -67,7 +78,8 @@ export function createLeases(options: LeaseOptions): LeaseSet {
     return clock.monotonicMs() < lease.endsAtMonotonicMs
   }
 
-  function replaceOwned(next: Map<number, Lease>): void {
+  /** Resolves when the listeners have ended what they did under the leases that are lost. */
+  async function replaceOwned(next: Map<number, Lease>): Promise<void> {
     const before = owned
     owned = next
     const gained = [...next.values()].filter((lease) => before.get(lease.unit)?.epoch !== lease.epoch)
@@ -76,7 +88,7 @@ export function createLeases(options: LeaseOptions): LeaseSet {
     if (gained.length === 0 && lost.length === 0) return
     logger.info('lease.changed', { kind, gained: gained.length, lost: lost.length, owned: next.size })
     const change = { gained, lost: lost.map((lease) => lease.unit) }
-    for (const listener of listeners) listener(change)
+    await Promise.allSettled(listeners.map((listener) => listener(change)))
   }
 
   /** Without an answer from the database, leases end by themselves, and their users must know in time. */
@@ -85,7 +97,7 @@ export function createLeases(options: LeaseOptions): LeaseSet {
     if (owned.size === 0) return
     const first = Math.min(...[...owned.values()].map((lease) => lease.endsAtMonotonicMs))
     const wait = Math.max(1, Math.ceil(first - clock.monotonicMs()))
-    expiry = setTimeout(() => replaceOwned(onlyValid(owned.values())), wait)
+    expiry = setTimeout(() => void replaceOwned(onlyValid(owned.values())), wait)
   }
 
   function onlyValid(leases: Iterable<Lease>): Map<number, Lease> {
@@ -98,19 +110,28 @@ export function createLeases(options: LeaseOptions): LeaseSet {
     return (await read()).map((row) => ({ ...row, endsAtMonotonicMs }))
   }
 
+  /** What is neither released nor renewed ends by itself, after any attempt that was begun under it. */
+  async function releaseEnded(): Promise<void> {
+    await repository.release(leaving.filter(({ ended }) => ended).flatMap(({ leases }) => leases))
+    leaving = leaving.filter(({ ended, leases }) => !ended && leases.some(isValid))
+  }
+
   async function tick(): Promise<void> {
-    await repository.release(leaving)
-    leaving = []
+    await releaseEnded()
     const target = await repository.beatAndShare()
     const renewing = clock.monotonicMs() - renewedAt >= RENEW_MS - TICK_MS / 2
     const startedAt = clock.monotonicMs()
-    const kept = renewing ? await timed(repository.renew) : [...owned.values()].filter(isValid)
+    const given = leaving.flatMap(({ leases }) => leases.map(({ unit }) => unit))
+    const kept = renewing ? await timed(() => repository.renew(given)) : [...owned.values()].filter(isValid)
     if (renewing) renewedAt = startedAt
     kept.sort((a, b) => a.unit - b.unit)
-    leaving = kept.slice(target)
+    const giving: Leaving = { leases: kept.slice(target), ended: false }
+    if (giving.leases.length > 0) leaving.push(giving)
     const missing = target - kept.length
     const taken = missing > 0 ? await timed(() => repository.take(missing)) : []
-    replaceOwned(onlyValid([...kept.slice(0, target), ...taken]))
+    void replaceOwned(onlyValid([...kept.slice(0, target), ...taken])).then(() => {
+      giving.ended = true
+    })
   }
 
   async function tickSafely(): Promise<void> {
@@ -146,8 +167,8 @@ export function createLeases(options: LeaseOptions): LeaseSet {
       stopped = true
       wake.ring()
       await loop
-      const all = [...owned.values(), ...leaving]
-      replaceOwned(new Map())
+      const all = [...owned.values(), ...leaving.flatMap(({ leases }) => leases)]
+      await Promise.race([replaceOwned(new Map()), delay(LEASE_MS, undefined, { ref: false })])
       await repository.leave(all).catch((error: unknown) => {
         logger.warn('lease.release_failed', { kind, reason: describeError(error) })
       })

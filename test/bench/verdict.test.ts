@@ -49,4 +49,9 @@ describe('bench verdict', () => {
     assert.deepEqual(findFaults({ ...GOOD, sent: 300, growthMs: 55 }), [])
     assert.equal(findFaults({ ...GOOD, sent: 300, growthMs: 65 }).length, 1)
   })
+
+  it('allows one event more under way, which at slow rates is a long time', () => {
+    assert.deepEqual(findFaults({ ...GOOD, ratePerS: 2, sent: 8, growthMs: 490 }), [])
+    assert.equal(findFaults({ ...GOOD, ratePerS: 2, sent: 8, growthMs: 510 }).length, 1)
+  })
 })

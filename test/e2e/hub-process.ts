@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { listProcesses } from '../../src/demo/process-table.js'
 
 export const HUB_ENTRY = fileURLToPath(new URL('../../src/main.js', import.meta.url))
 
@@ -18,6 +19,8 @@ export interface HubProcess {
   stdout(): string
   /** The log, as written. */
   stderr(): string
+  /** As when the program that read its output ends. */
+  closeOutput(): void
   /** SIGTERM; answers the exit code. */
   stop(): Promise<number | null>
   /** Kills what is left and removes the folder. */
@@ -55,15 +58,20 @@ export async function startHubProcess(settings: Record<string, string> = {}): Pr
     folder,
     stdout: () => output.stdout,
     stderr: () => output.stderr,
+    closeOutput() {
+      child.stdout.destroy()
+      child.stderr.destroy()
+    },
     async stop() {
       child.kill('SIGTERM')
       await ended(child)
       return child.exitCode
     },
     async remove() {
-      // In order, for its PostgreSQL must end too.
+      // In order, for its PostgreSQL must end too; that of a hub that failed is still there.
       child.kill('SIGTERM')
       await ended(child)
+      stopPostgresOf(folder)
       rmSync(folder, { recursive: true, force: true })
     },
   }
@@ -92,6 +100,16 @@ export async function pickFreePorts(count: number): Promise<number[]> {
 
 export async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+}
+
+function stopPostgresOf(folder: string): void {
+  for (const { pid } of listProcesses().filter(({ command }) => command.includes(folder))) {
+    try {
+      process.kill(pid, 'SIGINT')
+    } catch {
+      // It ended just now.
+    }
+  }
 }
 
 async function waitUntilReady(child: ChildProcess, managementUrl: string): Promise<void> {

@@ -132,6 +132,17 @@ describe('a running hub, seen by its operator', function () {
     )
   })
 
+  it('serves every call that docs/api.md names, and asks each for a token', async () => {
+    const calls = [...readText('docs/api.md').matchAll(/`(GET|POST|PATCH|DELETE) (\/v1\/[^`]+)`/g)]
+    assert.ok(calls.length > 30)
+    for (const [text, method = '', path = ''] of calls) {
+      const url = hub.url + path.replace(/\{\w+\}/g, () => randomUUID())
+      assert.equal((await fetch(url, { method })).status, 401, text)
+    }
+    const unknown = await fetch(`${hub.url}/v1/nothing`)
+    assert.equal(unknown.status, 404)
+  })
+
   it('says that it lives and is ready, and what should be known all the same', async () => {
     const live = await fetch(`${hub.managementUrl}/health/live`)
     assert.deepEqual([live.status, await live.json()], [200, { status: 'alive', reasons: [] }])

@@ -1,10 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { createPostgresEventLog } from '../../src/eventlog/postgres-event-log.js'
-import { createRecordCodec } from '../../src/eventlog/record-codec.js'
-import { silentLogger } from '../../src/kernel/logger.js'
-import { createMetrics } from '../../src/kernel/metrics.js'
-import { ISSUER } from '../support/order-hub.js'
+import { openPostgresLog } from '../support/order-logs.js'
 import { planArbitrary } from '../support/order-plan.js'
 import { createOrderWorld, type OrderWorld } from '../support/order-world.js'
 
@@ -17,14 +13,7 @@ describe('safe order on the Postgres log', function () {
   let world: OrderWorld
 
   before(async () => {
-    world = await createOrderWorld({
-      openLog(parts) {
-        const codec = createRecordCodec({ ...parts, issuer: ISSUER, maxAgeMs: 86_400_000 })
-        const shared = { logger: silentLogger, metrics: createMetrics() }
-        const log = createPostgresEventLog({ ...parts, ...shared, codec, pollMs: 200 })
-        return { log, transactional: log }
-      },
-    })
+    world = await createOrderWorld({ openLog: openPostgresLog })
   })
   after(() => world?.close())
 

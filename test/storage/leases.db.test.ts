@@ -49,6 +49,21 @@ describe('storage: leases', () => {
     )
   })
 
+  it('gives units away only when the work begun under them has ended', async () => {
+    const first = await start('busy')
+    let end = () => {}
+    first.onChange(({ lost }) =>
+      lost.length > 0 ? new Promise<void>((resolve) => (end = resolve)) : undefined,
+    )
+    const second = await start('busy')
+    await until(() => first.owned().size === UNITS / 2, 5_000)
+    // Longer than two renewals: what is given away is not kept alive, and not given before its time either.
+    await delay(3_000)
+    assert.equal(second.owned().size, 0)
+    end()
+    await until(() => second.owned().size === UNITS / 2, 3_000)
+  })
+
   it('gives a unit to one process only, with an epoch that rises with each owner', async () => {
     const first = await start('epochs')
     const before = first.get(0)?.epoch ?? 0

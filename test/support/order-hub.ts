@@ -9,11 +9,11 @@ import { createKeyService, type KeyService } from '../../src/keys/key-service.js
 import { createOutgoing } from '../../src/outgoing/outgoing.js'
 import { LANES, type Lane } from '../../src/secevent/event.js'
 import { type Database, openPool } from '../../src/storage/database.js'
+import type { LeaseSet } from '../../src/storage/leases.js'
 import { createNotifier, type Notifier } from '../../src/storage/notifier.js'
 import { ensureDayPartition } from '../../src/storage/partitions.js'
 import { createStreamMatcher } from '../../src/streams/stream-matching.js'
 import { createTestSlots, type TestSlots } from '../eventlog/log-fixtures.js'
-import { createScriptedLeases, type ScriptedLeases } from './order-shards.js'
 
 export const ISSUER = 'http://127.0.0.1:8080'
 
@@ -39,7 +39,6 @@ export interface OrderHub {
   readonly delivery: Delivery
   readonly log: EventLog
   readonly transactional: TransactionalLog
-  readonly leases: ScriptedLeases
   /** Resolves when no attempt is under way, its signature included. */
   quiet(): Promise<void>
   stop(): Promise<void>
@@ -50,6 +49,8 @@ export async function startOrderHub(options: {
   clock: Clock
   topicPrefix: string
   ownsSlot(slot: number): boolean
+  leases(db: Database): LeaseSet
+  attemptTimeoutMs?: number
   openLog(parts: LogParts): OpenedLog
 }): Promise<OrderHub> {
   const { clock } = options
@@ -60,7 +61,7 @@ export async function startOrderHub(options: {
   const slots = createTestSlots()
   slots.set([...slots.owned().keys()].filter(options.ownsSlot))
   const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'] })
-  const leases = createScriptedLeases()
+  const leases = options.leases(db)
   const underWay = createCounter()
   const { log, transactional } = options.openLog({ ...options, keys, slots, notifier, pools })
   const delivery = createDelivery({
@@ -80,7 +81,7 @@ export async function startOrderHub(options: {
     clock,
     logger: silentLogger,
     metrics: createMetrics(),
-    attemptTimeoutMs: 5_000,
+    attemptTimeoutMs: options.attemptTimeoutMs ?? 5_000,
     concurrency: 8,
     holdMs: 300,
     dedupeWindowDays: 14,
@@ -92,6 +93,7 @@ export async function startOrderHub(options: {
   await notifier.start()
   await log.start()
   const workers: Worker[] = [
+    leases,
     delivery.sender,
     ...LANES.map((lane) => log.subscribe(lane, delivery.fanOut[lane])),
   ]
@@ -101,7 +103,6 @@ export async function startOrderHub(options: {
     delivery,
     log,
     transactional,
-    leases,
     quiet: underWay.none,
     async stop() {
       for (const worker of workers.reverse()) await worker.stop()

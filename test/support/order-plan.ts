@@ -75,7 +75,7 @@ const trouble = {
   broker: fc.record({
     gapMs,
     kind: fc.constant('broker' as const),
-    forMs: fc.integer({ min: 100, max: 900 }),
+    forMs: fc.integer({ min: 200, max: 1_000 }),
   }),
 }
 
@@ -92,7 +92,7 @@ export function planArbitrary(size: {
     { weight: 5, arbitrary: trouble.status },
     { weight: 3, arbitrary: trouble.takeover },
     { weight: 7, arbitrary: trouble.rest },
-    { weight: size.broker ? 1 : 0, arbitrary: trouble.broker },
+    { weight: size.broker ? 2 : 0, arbitrary: trouble.broker },
   )
   return fc.record({
     steps: fc.array(step, { minLength: size.minSteps, maxLength: size.maxSteps, size: 'max' }),

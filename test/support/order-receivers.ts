@@ -46,8 +46,13 @@ export async function addReceiver(db: Database): Promise<string> {
   return id
 }
 
-async function addStream(db: Database, receiverId: string, endpointUrl?: string): Promise<string> {
-  const id = newId()
+/** Push when it has an endpoint, else poll. Takes every type that the plans use. */
+export async function addStream(
+  db: Database,
+  receiverId: string,
+  endpointUrl?: string,
+  id: string = newId(),
+): Promise<string> {
   const types = Object.values(TYPES)
   await db('streams').insert({
     stream_id: id,

@@ -21,7 +21,7 @@ import {
   type OrderStream,
   TYPES,
 } from './order-receivers.js'
-import { moveShards, takeAllShards } from './order-shards.js'
+import { createScriptedLeases, moveShards, type ScriptedLeases, takeAllShards } from './order-shards.js'
 import { createTestDatabase } from './postgres.js'
 
 export interface OrderWorldOptions {
@@ -35,6 +35,7 @@ export async function createOrderWorld(options: OrderWorldOptions) {
   const database = await createTestDatabase()
   const clock = createClock()
   const topicPrefix = newTopicPrefix()
+  const shards = [createScriptedLeases(), createScriptedLeases()]
   const open = (parity: number) =>
     startOrderHub({
       ...options,
@@ -42,6 +43,7 @@ export async function createOrderWorld(options: OrderWorldOptions) {
       clock,
       topicPrefix,
       ownsSlot: (slot) => slot % 2 === parity,
+      leases: () => shards[parity] as ScriptedLeases,
     })
   // One after the other: the first makes keys and topics.
   const hubs = [await open(0), await open(1)]
@@ -55,7 +57,7 @@ export async function createOrderWorld(options: OrderWorldOptions) {
     await addPollStream(database.db, receivers[0], mood, hubs),
     await addPollStream(database.db, receivers[1], mood, hubs),
   ]
-  await takeAllShards(database.db, hubOf(0).leases)
+  await takeAllShards(database.db, shards[0] as ScriptedLeases)
   const statuses = hubs.map(({ db, delivery }) =>
     createStreamStatusService({
       db,
@@ -121,8 +123,8 @@ export async function createOrderWorld(options: OrderWorldOptions) {
   }
 
   async function takeOver(hub: number, half: boolean): Promise<void> {
-    const [from, to] = [hubOf(hub), hubOf(hub + 1)]
-    await moveShards(database.db, { from: from.leases, to: to.leases, half, quiet: from.quiet })
+    const [from, to] = [shards[hub % 2] as ScriptedLeases, shards[(hub + 1) % 2] as ScriptedLeases]
+    await moveShards(database.db, { from, to, half, quiet: hubOf(hub).quiet })
   }
 
   /** Carries the steps out; what takes time goes on beside the next ones, in order among its own kind. */
@@ -212,6 +214,8 @@ export async function createOrderWorld(options: OrderWorldOptions) {
         rows,
       )
     },
+    /** What the event logs of the hubs say about themselves. */
+    logHealth: () => hubs.map(({ log }) => log.health()),
     async close() {
       for (const stream of streams) await stream.close()
       for (const hub of hubs) await hub.stop()

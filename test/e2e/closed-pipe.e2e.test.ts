@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { text } from 'node:stream/consumers'
+import { ended, HUB_ENTRY, plainEnvironment, startHubProcess } from './hub-process.js'
+
+describe('a reader that goes away', function () {
+  this.timeout(90_000)
+
+  it('ends a command without a stack trace', async () => {
+    const child = spawn(process.execPath, [HUB_ENTRY, '--help'], {
+      env: plainEnvironment(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    child.stdout.destroy()
+    const stderr = await text(child.stderr)
+    await ended(child)
+    assert.deepEqual([child.exitCode, stderr], [0, ''])
+  })
+
+  it('leaves a hub running', async () => {
+    const hub = await startHubProcess({ LOG_FORMAT: 'json', LOG_LEVEL: 'debug' })
+    try {
+      hub.closeOutput()
+      // Each answer is a log line that nobody takes.
+      for (let call = 0; call < 3; call += 1) {
+        assert.equal((await fetch(`${hub.url}/v1/streams`)).status, 401)
+        assert.equal((await fetch(`${hub.managementUrl}/health/ready`)).status, 200)
+      }
+      assert.equal(await hub.stop(), 0)
+    } finally {
+      await hub.remove()
+    }
+  })
+})
