@@ -98,30 +98,33 @@ describe('fault: a hub on its embedded Postgres', function () {
     assert.equal(hub.postgresPid(), postgres)
   })
 
-  it('starts a Postgres killed with SIGKILL again and loses nothing, without a restart by hand', async () => {
-    const postgres = hub.postgresPid() ?? 0
-    const hubPid = hub.pid()
-    let refusedAfterKill = 0
-    const { refused } = await pushLoad({
-      upstream: scene.upstream,
-      ledger: scene.ledger,
-      urls: scene.ingestUrls,
-      count: 1_000,
-      onAccepted: (count) => void (count === 300 && process.kill(postgres, 'SIGKILL')),
+  // SIGINT is PostgreSQL's fast shutdown.
+  for (const signal of ['SIGKILL', 'SIGINT'] as const) {
+    it(`starts a Postgres that ended by ${signal} again and loses nothing, without a restart by hand`, async () => {
+      const postgres = hub.postgresPid() ?? 0
+      const hubPid = hub.pid()
+      let refusedAfterKill = 0
+      const { refused } = await pushLoad({
+        upstream: scene.upstream,
+        ledger: scene.ledger,
+        urls: scene.ingestUrls,
+        count: 1_000,
+        onAccepted: (count) => void (count === 300 && process.kill(postgres, signal)),
+      })
+      for (const count of refused.values()) refusedAfterKill += count
+      // 503 with Retry-After, never a 500 and never a closed connection.
+      assert.deepEqual(
+        [...refused.keys()].filter((status) => status !== 503),
+        [],
+        JSON.stringify([...refused]),
+      )
+      assert.ok(refusedAfterKill > 0)
+      await scene.settled()
+      assert.equal(hub.pid(), hubPid)
+      assert.notEqual(hub.postgresPid(), postgres)
+      await hub.ready()
     })
-    for (const count of refused.values()) refusedAfterKill += count
-    // 503 with Retry-After, never a 500 and never a closed connection.
-    assert.deepEqual(
-      [...refused.keys()].filter((status) => status !== 503),
-      [],
-      JSON.stringify([...refused]),
-    )
-    assert.ok(refusedAfterKill > 0)
-    await scene.settled()
-    assert.equal(hub.pid(), hubPid)
-    assert.notEqual(hub.postgresPid(), postgres)
-    await hub.ready()
-  })
+  }
 
   it('starts again at once when the hub and Postgres were both killed with SIGKILL', async () => {
     const postgres = hub.postgresPid() ?? 0
