@@ -263,17 +263,6 @@ describe('ingest: malformed SETs at the endpoint', () => {
     assert.equal(log.events.length, 0)
   })
 
-  it('answers most malformed SETs in under 50 ms', async () => {
-    const times: number[] = []
-    for (const [, body] of REFUSED) {
-      const from = performance.now()
-      await (await post(body)).arrayBuffer()
-      times.push(performance.now() - from)
-    }
-    times.sort((a, b) => a - b)
-    assert.ok((times[Math.floor(times.length * 0.8)] ?? 0) < 50, times.map(Math.round).join(' '))
-  })
-
   it('answers any mutation of a good SET with 4xx and stores nothing', async () => {
     const token = setOf()
     await fc.assert(
