@@ -6,11 +6,11 @@ import { createAcknowledgementRepository } from '../../src/enforcement/acknowled
 import { acknowledgementRouter } from '../../src/enforcement/acknowledgement-router.js'
 import { createAcknowledgementService } from '../../src/enforcement/acknowledgement-service.js'
 import { createRevocationMetrics } from '../../src/enforcement/revocation-metrics.js'
-import { createApp } from '../../src/http/app.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { type LogFields, type Logger, silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { appOf } from './enforcement-fixture.js'
 import {
   type DeliveryFields,
   dayText,
@@ -38,7 +38,7 @@ describe('POST /v1/acknowledgements', () => {
     res.locals.receiver = { receiverId: req.get('x-receiver') }
     next()
   }
-  let app: ReturnType<typeof createApp>
+  let app: ReturnType<typeof appOf>
 
   before(async () => {
     test = await createTestDatabase()
@@ -49,19 +49,15 @@ describe('POST /v1/acknowledgements', () => {
       clock,
       metrics: createRevocationMetrics(metrics, [SESSION_REVOKED]),
     })
-    app = createApp({
-      logger: silentLogger,
-      mount: (express) =>
-        void express.use(
-          acknowledgementRouter({
-            service,
-            receiver,
-            receiverOf: (res) => res.locals.receiver as { receiverId: string },
-            clock,
-            logger,
-          }),
-        ),
-    })
+    app = appOf(
+      acknowledgementRouter({
+        service,
+        receiver,
+        receiverOf: (res) => res.locals.receiver as { receiverId: string },
+        clock,
+        logger,
+      }),
+    )
   })
   after(() => test.close())
 
