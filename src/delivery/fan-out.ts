@@ -30,7 +30,8 @@ export interface FanOutOptions {
   /** Finds the streams that take each event: by type, subject, grants and status, in SQL. */
   readonly match: StreamMatcher
   jtiFor(eventId: string, receiverId: string, day: string): string
-  sealRecord(record: Buffer): Buffer
+  /** Under the key of the day, so that erasing the day erases it. */
+  sealRecord(record: Buffer): Promise<Buffer>
   /** After the commit: rows go to the sender in memory, or their owner is woken. */
   handOver(queued: readonly QueuedDelivery[]): void
 }
@@ -93,6 +94,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       event_id: event?.eventId,
       reason: describeError(error),
     })
+    const record = await options.sealRecord(Buffer.from(JSON.stringify(event ?? null)))
     await options.db.transaction(async (trx) => {
       await parkedRepository.parkRecords(trx, [
         {
@@ -101,7 +103,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
           lane: batch.lane,
           // Its type and txn may be the very text that cannot be stored; they are in the sealed record.
           ...(event ? { eventId: event.eventId } : {}),
-          record: options.sealRecord(Buffer.from(JSON.stringify(event ?? null))),
+          record,
         },
       ])
       await batch.close(trx, items)
@@ -213,12 +215,14 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       logger.error('record.rejected', { lane: batch.lane, from: batch.from, reason })
     await parkedRepository.parkRecords(
       trx,
-      rejected.map(({ reason, record }) => ({
-        code: 'untrusted_record',
-        reason,
-        lane: batch.lane,
-        record: options.sealRecord(record),
-      })),
+      await Promise.all(
+        rejected.map(async ({ reason, record }) => ({
+          code: 'untrusted_record',
+          reason,
+          lane: batch.lane,
+          record: await options.sealRecord(record),
+        })),
+      ),
     )
     const quarantined = fresh.filter(({ event }) => event.quarantine !== undefined)
     for (const { event } of quarantined) {
