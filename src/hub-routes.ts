@@ -28,7 +28,6 @@ import { createTimeToRevokeReadModel } from './enforcement/time-to-revoke-read-m
 import { timeToRevokeRouter } from './enforcement/time-to-revoke-router.js'
 import type { EventLog, TransactionalLog } from './eventlog/event-log.js'
 import { createApp } from './http/app.js'
-import { readSetting } from './hub-event-log.js'
 import { eventRouter } from './ingest/event-router.js'
 import { createEventService } from './ingest/event-service.js'
 import { createIngestHandler } from './ingest/ingest-handler.js'
@@ -84,7 +83,6 @@ export interface Routes {
   /** Served ahead of express; answers whether it took the request. */
   ingest(req: IncomingMessage, res: ServerResponse): boolean
   readonly workers: readonly Worker[]
-  readonly tls: { cert: string; key: string } | undefined
 }
 
 const REGISTRY_CHANNEL = 'transmitters_changed'
@@ -193,7 +191,6 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
     app,
     ingest: ingestParts.handler,
     workers: inactivityTimeoutS ? [ingestParts.registry, watch] : [ingestParts.registry],
-    tls: readTls(config),
   }
 }
 
@@ -303,12 +300,4 @@ async function findSources(
     [[...idsOrNames], [...idsOrNames]],
   )
   return new Map(rows.flatMap(({ id, name }) => [[id, id] as const, [name, id] as const]))
-}
-
-function readTls(config: Config): Routes['tls'] {
-  if (!config.tlsCertFile || !config.tlsKeyFile) return undefined
-  return {
-    cert: readSetting('TLS_CERT_FILE', config.tlsCertFile),
-    key: readSetting('TLS_KEY_FILE', config.tlsKeyFile),
-  }
 }

@@ -52,15 +52,15 @@ async function serve(config: Config): Promise<void> {
     config,
     logger,
     onProgress: (text) => say(`… ${text}`),
+    onAdminToken: (token, file) => {
+      say(`Admin token, shown this once: ${token}`)
+      say(file ? `It is also in ${file} for the command line here.` : 'No file holds it: keep it now.')
+    },
     onFatal: (error) => fatal(error),
   })
-  say(`Firebreak listens on ${hub.url} (management: ${hub.managementUrl}).`)
+  if (hub.url) say(`Firebreak listens on ${hub.url} (management: ${hub.managementUrl}).`)
+  else say(`Firebreak runs ${config.roles.join(', ')} (management: ${hub.managementUrl}).`)
   say(`Data: ${hub.dataDescribed}.`)
-  if (hub.firstAdminToken) {
-    say(
-      `\nAdmin token, shown this once: ${hub.firstAdminToken}\nIt is also in ${config.dataDir}/admin-token for the command line here.`,
-    )
-  }
   say('\nNext:\n  firebreak demo                    watch a session being revoked at three points')
   say('  firebreak transmitter add --help  let an identity provider push SETs')
   say('  firebreak receiver add --help     let a gateway subscribe\n')
