@@ -62,6 +62,8 @@ export interface RoutesOptions {
   readonly config: Config
   readonly issuer: string
   readonly db: Database
+  /** For what must not wait behind requests. */
+  readonly systemDb: Database
   readonly keys: KeyService
   readonly audit: AuditLog
   readonly clock: Clock
@@ -222,10 +224,11 @@ function createStreams(options: RoutesOptions) {
 }
 
 function createIngest(options: RoutesOptions) {
-  const { issuer, db, audit, clock, logger, metrics, outgoing, log, notifier, nextEventId } = options
+  const { issuer, db, systemDb, audit, clock, logger, metrics, outgoing, log, notifier, nextEventId } =
+    options
   const transmitters = createTransmitterRepository()
   const registry = createTransmitterRegistry({
-    loadAll: () => transmitters.loadAll(db),
+    loadAll: () => transmitters.loadAll(systemDb),
     findOne: (id) => transmitters.find(db, id),
     clock,
     logger,

@@ -100,7 +100,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     const { pools } = storage
     const { applied } = await migrate(pools.api)
     if (applied.length > 0) logger.info('database.migrated', { applied })
-    const clockSync = createClockSync({ db: pools.api, clock, metrics, logger })
+    const clockSync = createClockSync({ db: pools.system, clock, metrics, logger })
     await clockSync.syncOnce()
     const keys = await createKeyService({
       db: pools.api,
@@ -118,7 +118,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       options.onAdminToken(firstAdminToken, keepAdminToken(config.dataDir, firstAdminToken))
     const notifier = createNotifier({ url: storage.listenUrl, logger })
     const leases = (kind: string, units: number): LeaseSet =>
-      createLeases({ db: pools.api, kind, units, processId, clock, logger })
+      createLeases({ db: pools.system, kind, units, processId, clock, logger })
     const shards = leases('delivery', 256)
     const slots = leases('fanout', 64)
     const relayLease = leases('log-relay', 1)
@@ -182,7 +182,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       const reasons: string[] = []
       let ok = phase === 'serving'
       if (!ok) reasons.push(phase === 'starting' ? 'The hub is starting.' : 'The hub is shutting down.')
-      const database = await checkDatabase(pools.api)
+      const database = await checkDatabase(pools.system)
       const logHealth = log.health()
       // With Kafka the hub goes on taking SETs while Postgres is away, so only the loss of both ends readiness.
       if (!database.ok) reasons.push(`Database: ${database.reason}`)
@@ -215,7 +215,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     })
     if (has('upkeep')) {
       for (const lease of [sealerLease, folderLease, upkeepLease, relayLease]) await start(lease)
-      await start(createAuditSealer({ db: pools.api, lease: sealerLease, logger }))
+      await start(createAuditSealer({ db: pools.system, lease: sealerLease, logger }))
       await start(
         createLatencyFolder({
           repository: histograms,
@@ -251,6 +251,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       config,
       issuer,
       db: pools.api,
+      systemDb: pools.system,
       keys,
       audit,
       clock,
