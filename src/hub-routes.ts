@@ -118,6 +118,8 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
     logger,
     trustedProxies: config.trustedProxies,
     mount(express) {
+      // Without this role only the ingest handler answers; everything else is 404.
+      if (!config.roles.includes('api')) return
       mountAuthorizationServer(express)
       express.use(
         ssfRouter({

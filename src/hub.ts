@@ -270,7 +270,11 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     for (const worker of routes.workers) await start(worker)
     doors.open({ app: routes.app, ...(has('ingest') ? { first: routes.ingest } : {}) })
     const { url, managementUrl } = doors
-    const forget = url ? announceHub(config.dataDir, { url: config.issuer ?? url, managementUrl }) : undefined
+    // The command line needs /v1.
+    const forget =
+      url && has('api')
+        ? announceHub(config.dataDir, { url: config.issuer ?? url, managementUrl })
+        : undefined
     phase = 'serving'
     logger.info('hub.started', {
       url,

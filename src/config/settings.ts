@@ -107,9 +107,16 @@ export const SETTINGS = {
         (roles) => roles.length > 0 && roles.every((role) => role === 'all' || ROLES.includes(role as Role)),
         `write all, or a list from ${ROLES.join(', ')}`,
       )
+      .refine(
+        (roles) => roles.length === 0 || roles.some((role) => role !== 'poll-upstream'),
+        'poll-upstream is reserved and does nothing yet; name another role',
+      )
       .transform((roles): Role[] => (roles.includes('all') ? [...ROLES] : (roles as Role[])))
       .prefault('all'),
-    { section: 'Server', description: `What this process does: all, or a list from ${ROLES.join(', ')}.` },
+    {
+      section: 'Server',
+      description: `What this process does: all, or a list from ${ROLES.join(', ')}. poll-upstream is reserved: it does nothing yet.`,
+    },
   ),
   TLS_CERT_FILE: setting(z.string().min(1).optional(), {
     section: 'Server',

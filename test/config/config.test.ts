@@ -48,6 +48,7 @@ describe('config', () => {
     ['ISSUER', 'https://hub.example.com/', 'trailing slash'],
     ['ISSUER', 'https://hub.example.com?x=1', 'query'],
     ['ROLES', ',', 'write all'],
+    ['ROLES', 'poll-upstream', 'reserved'],
     ['DRAIN_TIMEOUT_MS', '1.5', 'whole number'],
     ['DATABASE_URL', 'mysql://localhost/x', 'postgres://'],
     ['DATABASE_LISTEN_URL', 'nonsense', 'postgres://'],
