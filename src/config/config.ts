@@ -45,12 +45,24 @@ function collect(env: NodeJS.ProcessEnv, faults: string[]): Record<string, strin
   return values
 }
 
+/**
+ * What Kubernetes puts into every container beside a Service whose name begins with firebreak. A plain FIREBREAK_PORT
+ * counts only with the address that Kubernetes writes there: a person who means PORT is to be told.
+ */
+function isServiceVariable(name: string, value = ''): boolean {
+  if (/^FIREBREAK_(\w+_)?SERVICE_(HOST|PORT)(_\w+)?$/.test(name)) return true
+  if (/^FIREBREAK_(\w+_)?PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/.test(name)) return true
+  return /^FIREBREAK_(\w+_)?PORT$/.test(name) && /^(tcp|udp|sctp):\/\//.test(value)
+}
+
 function unknownNames(env: NodeJS.ProcessEnv): string[] {
   const known = new Set(
     SETTING_NAMES.flatMap((name) => (metaOf(name).secret ? [name, `${name}_FILE`] : [name])),
   )
   return Object.keys(env)
-    .filter((name) => name.startsWith('FIREBREAK_') && !known.has(name))
+    .filter(
+      (name) => name.startsWith('FIREBREAK_') && !known.has(name) && !isServiceVariable(name, env[name]),
+    )
     .map((name) => `${name}: there is no such setting; see .env.example for all of them`)
 }
 

@@ -96,6 +96,24 @@ describe('config', () => {
     )
   })
 
+  it('ignores what Kubernetes sets for Services named firebreak, and nothing that only looks like it', () => {
+    const service = {
+      FIREBREAK_SERVICE_HOST: '10.0.0.1',
+      FIREBREAK_SERVICE_PORT: '8080',
+      FIREBREAK_SERVICE_PORT_HTTP: '8080',
+      FIREBREAK_PORT: 'tcp://10.0.0.1:8080',
+      FIREBREAK_PORT_8080_TCP: 'tcp://10.0.0.1:8080',
+      FIREBREAK_PORT_8080_TCP_PROTO: 'tcp',
+      FIREBREAK_PORT_8080_TCP_PORT: '8080',
+      FIREBREAK_PORT_8080_TCP_ADDR: '10.0.0.1',
+      FIREBREAK_MANAGEMENT_SERVICE_HOST: '10.0.0.2',
+      FIREBREAK_MANAGEMENT_PORT: 'tcp://10.0.0.2:9090',
+    }
+    assert.equal(loadConfig(service).port, 8080)
+    assert.match(faultsOf({ FIREBREAK_PORT: '8081' }).join(), /^FIREBREAK_PORT: there is no/)
+    assert.match(faultsOf({ FIREBREAK_SERVICE: 'x' }).join(), /^FIREBREAK_SERVICE: there is no/)
+  })
+
   it('takes a secret from a file, and never from both', () => {
     const file = join(mkdtempSync(join(tmpdir(), 'firebreak-config-')), 'token')
     writeFileSync(file, 'a-token-of-more-than-24-characters\n')
