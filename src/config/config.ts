@@ -85,6 +85,10 @@ function crossChecks(settings: Settings): string[] {
   ) {
     faults.push('MANAGEMENT_PORT: write another port than PORT')
   }
+  const servesHttp = settings.ROLES.includes('api') || settings.ROLES.includes('ingest')
+  if (settings.PORT === 0 && !settings.ISSUER && !servesHttp) {
+    faults.push('ISSUER: write the issuer of the processes that serve HTTP; PORT=0 does not say it')
+  }
   return faults
 }
 
@@ -111,7 +115,10 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   return Object.freeze(config) as Config
 }
 
-/** The issuer in force; the default follows the port. */
+/**
+ * The issuer in force; the default follows the port.
+ * @param config with the port that is really listened on, when PORT is 0
+ */
 export function issuerOf(config: Pick<Config, 'issuer' | 'port'>): string {
   return config.issuer ?? `http://127.0.0.1:${config.port}`
 }

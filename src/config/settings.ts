@@ -130,9 +130,10 @@ export const SETTINGS = {
     list.refine((cidrs) => cidrs.every(isCidr), 'write addresses or CIDRs, separated by commas').prefault(''),
     { section: 'Server', description: 'Proxies whose X-Forwarded-For is believed, as addresses or CIDRs.' },
   ),
-  DRAIN_TIMEOUT_MS: setting(whole(0, 60_000).prefault('10000'), {
+  DRAIN_TIMEOUT_MS: setting(whole(0, 12_000).prefault('10000'), {
     section: 'Server',
-    description: 'How long SIGTERM waits for work in flight, in ms.',
+    description:
+      'How long SIGTERM waits for work in flight, in ms. Below the 15 s in which the process ends.',
   }),
   DATA_DIR: setting(z.string().min(1).default('.firebreak'), {
     section: 'Storage',

@@ -50,6 +50,7 @@ describe('config', () => {
     ['ROLES', ',', 'write all'],
     ['ROLES', 'poll-upstream', 'reserved'],
     ['DRAIN_TIMEOUT_MS', '1.5', 'whole number'],
+    ['DRAIN_TIMEOUT_MS', '12001', 'to 12000'],
     ['DATABASE_URL', 'mysql://localhost/x', 'postgres://'],
     ['DATABASE_LISTEN_URL', 'nonsense', 'postgres://'],
     ['DATABASE_POOL_SIZE', '1', 'from 2'],
@@ -87,6 +88,7 @@ describe('config', () => {
     assert.match(faultsOf({ KAFKA_SASL_USERNAME: 'a' }).join(), /KAFKA_SASL_PASSWORD/)
     assert.match(faultsOf({ RETENTION_DAYS: '20', DEDUPE_WINDOW_DAYS: '20' }).join(), /RETENTION_DAYS/)
     assert.match(faultsOf({ PORT: '9090' }).join(), /MANAGEMENT_PORT/)
+    assert.match(faultsOf({ PORT: '0', ROLES: 'push' }).join(), /^ISSUER: /)
   })
 
   it('refuses a misspelt FIREBREAK_ setting instead of ignoring it', () => {
