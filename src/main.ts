@@ -7,6 +7,7 @@ import { runCli } from './cli/run-cli.js'
 import { type Config, describeConfig, loadConfig } from './config/config.js'
 import { startHub } from './hub.js'
 import { openStorage } from './hub-storage.js'
+import { keepAdminToken } from './hub-traces.js'
 import { describeError, HubError } from './kernel/errors.js'
 import { createLogger, type Logger, silentLogger } from './kernel/logger.js'
 import { EVENTS_SUPPORTED } from './secevent/event-types.js'
@@ -103,7 +104,8 @@ function hooksFor(config: Config): CliHooks {
     resetOperator: () =>
       withDatabase(config, async ({ pools }) => {
         await migrate(pools.api)
-        return { name: 'admin', token: await resetAdmin({ db: pools.api, audit: createAuditLog() }) }
+        const token = await resetAdmin({ db: pools.api, audit: createAuditLog() })
+        return { name: 'admin', token, file: keepAdminToken(config.dataDir, token) }
       }),
     config,
     eventTypes: EVENTS_SUPPORTED,

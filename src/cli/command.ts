@@ -11,8 +11,8 @@ export interface CliHooks {
   migrate(): Promise<{ applied: string[] }>
   /** Effective settings, secrets masked, ready to print. */
   printConfig(): string | Promise<string>
-  /** A new admin token, made in the database. */
-  resetOperator(): Promise<{ token: string; name: string }>
+  /** A new admin token, made in the database; `file` holds it too, when the data folder takes one. */
+  resetOperator(): Promise<{ token: string; name: string; file?: string | undefined }>
   readonly config: CliConfig
   /** Event type URIs that `emit` may name by their last part. */
   readonly eventTypes: readonly string[]

@@ -143,7 +143,10 @@ describe('the commands without a hub', () => {
   it('prints the new admin token of a reset', async () => {
     const resetOperator = async () => ({ token: 'tok', name: 'admin' })
     const outcome = await runWords(['operator', 'reset'], { hooks: { resetOperator } })
-    assert.match(outcome.out, /token\s+tok/)
+    assert.match(outcome.out, /token\s+tok\nKeep the token now/)
+    const kept = async () => ({ token: 'tok', name: 'admin', file: '/data/admin-token' })
+    const told = await runWords(['operator', 'reset'], { hooks: { resetOperator: kept } })
+    assert.match(told.out, /It is also in \/data\/admin-token/)
     const json = await runWords(['operator', 'reset', '--json'], { hooks: { resetOperator } })
     assert.deepEqual(JSON.parse(json.out), { token: 'tok', name: 'admin' })
   })
