@@ -4,7 +4,13 @@ import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { clusterRoot, createHubProcess, endPostgres, type HubProcess } from '../support/hub-process.js'
+import {
+  clusterRoot,
+  createHubProcess,
+  endPostgres,
+  type HubProcess,
+  pickPort,
+} from '../support/hub-process.js'
 import { createScene } from '../support/hub-scene.js'
 import { processesWith } from '../support/process-list.js'
 import { pushLoad } from '../support/set-producer.js'
@@ -58,6 +64,18 @@ describe('fault: the start of a hub', function () {
     assert.deepEqual(await hub.ended(60_000), { code: 1, signal: null })
     assert.match(hub.output(), /^firebreak: TLS_CERT_FILE and TLS_KEY_FILE are not a PEM .*\n$/)
     assert.deepEqual(await readdir(path.dirname(hub.dataDir)), [])
+  })
+
+  it('ends with 1 and one line that names DATABASE_URL when nothing answers there', async () => {
+    const port = await pickPort()
+    const hub = await hubWith({ env: { DATABASE_URL: `postgres://hub:canary@127.0.0.1:${port}/hub` } })
+    hub.start()
+    assert.deepEqual(await hub.ended(60_000), { code: 1, signal: null })
+    assert.match(
+      hub.output(),
+      /^firebreak: DATABASE_URL: cannot use PostgreSQL at 127\.0\.0\.1:\d+ \(.*ECONNREFUSED.*\n$/,
+    )
+    assert.ok(!hub.output().includes('canary'))
   })
 
   it('answers 503 with Retry-After on its port, and alive but starting on the other, until it is ready', async () => {
