@@ -2,13 +2,21 @@
 import { readFileSync } from 'node:fs'
 import { createAuditLog } from './audit/audit-log.js'
 import { resetAdmin } from './auth/first-admin.js'
+import { WrongUse } from './cli/cli-errors.js'
 import type { CliHooks } from './cli/command.js'
 import { runCli } from './cli/run-cli.js'
-import { type Config, describeConfig, loadConfig } from './config/config.js'
+import {
+  type ClientConfig,
+  type Config,
+  describeConfig,
+  InvalidConfig,
+  loadClientConfig,
+  loadConfig,
+} from './config/config.js'
 import { startHub } from './hub.js'
 import { openStorage } from './hub-storage.js'
 import { keepAdminToken } from './hub-traces.js'
-import { describeError, HubError } from './kernel/errors.js'
+import { describeError } from './kernel/errors.js'
 import { createLogger, type Logger, silentLogger } from './kernel/logger.js'
 import { EVENTS_SUPPORTED } from './secevent/event-types.js'
 import { migrate } from './storage/migrator.js'
@@ -93,24 +101,36 @@ async function withDatabase<T>(
   }
 }
 
-function hooksFor(config: Config): CliHooks {
+/** Settings are read by the command that needs them: help must be had when they are wrong. */
+function createHooks(): CliHooks {
   return {
-    serve: () => serve(config),
-    migrate: () => withDatabase(config, ({ pools }) => migrate(pools.api)),
+    serve: async () => serve(loadConfig()),
+    migrate: async () => withDatabase(loadConfig(), ({ pools }) => migrate(pools.api)),
     printConfig: () =>
-      describeConfig(config)
+      describeConfig(loadConfig())
         .map(({ name, value, isDefault }) => `${name}=${value}${isDefault ? '  (default)' : ''}`)
         .join('\n'),
-    resetOperator: () =>
-      withDatabase(config, async ({ pools }) => {
+    resetOperator: async () => {
+      const config = loadConfig()
+      return await withDatabase(config, async ({ pools }) => {
         await migrate(pools.api)
         const token = await resetAdmin({ db: pools.api, audit: createAuditLog() })
         return { name: 'admin', token, file: keepAdminToken(config.dataDir, token) }
-      }),
-    config,
+      })
+    },
+    clientConfig,
     eventTypes: EVENTS_SUPPORTED,
     environment: process.env,
     version: versionOf(),
+  }
+}
+
+/** A wrong setting of a client command is wrong use: exit 2. */
+function clientConfig(): ClientConfig {
+  try {
+    return loadClientConfig()
+  } catch (error) {
+    throw error instanceof InvalidConfig ? new WrongUse(error.message) : error
   }
 }
 
@@ -129,15 +149,5 @@ function outliveClosedPipes(): void {
   }
 }
 
-async function main(): Promise<number> {
-  outliveClosedPipes()
-  try {
-    return await runCli(process.argv, hooksFor(loadConfig()))
-  } catch (error) {
-    const text = error instanceof HubError ? error.message : describeError(error)
-    process.stderr.write(`firebreak: ${text}\n`)
-    return 1
-  }
-}
-
-process.exitCode = await main()
+outliveClosedPipes()
+process.exitCode = await runCli(process.argv, createHooks())

@@ -27,9 +27,13 @@ const camelCase = (name: string) =>
 export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[]
 
 /** Empty counts as unset: that is what a blank line in an env file means. NAME_FILE supplies secret settings. */
-function collect(env: NodeJS.ProcessEnv, faults: string[]): Record<string, string> {
+function collect(
+  env: NodeJS.ProcessEnv,
+  names: readonly SettingName[],
+  faults: string[],
+): Record<string, string> {
   const values: Record<string, string> = {}
-  for (const name of SETTING_NAMES) {
+  for (const name of names) {
     const direct = env[name]
     const file = metaOf(name).secret ? env[`${name}_FILE`] : undefined
     if (direct && file) faults.push(`${name}: set either ${name} or ${name}_FILE, not both`)
@@ -98,21 +102,40 @@ function crossChecks(settings: Settings): string[] {
  */
 export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const faults: string[] = []
-  const values = collect(env, faults)
+  const values = collect(env, SETTING_NAMES, faults)
   faults.push(...unknownNames(env))
   const parsed = z.object(SETTINGS).safeParse(values)
-  if (!parsed.success) {
-    for (const issue of parsed.error.issues) {
-      const name = String(issue.path[0]) as SettingName
-      const shown = metaOf(name).secret ? '' : ` (it is ${JSON.stringify(values[name] ?? '')})`
-      faults.push(`${name}: ${issue.message}${shown}`)
-    }
-  } else {
-    faults.push(...crossChecks(parsed.data as Settings))
-  }
+  if (parsed.success) faults.push(...crossChecks(parsed.data as Settings))
+  else faults.push(...parsed.error.issues.map((issue) => faultText(issue, values)))
   if (faults.length > 0 || !parsed.success) throw new InvalidConfig(faults)
   const config = Object.fromEntries(SETTING_NAMES.map((name) => [camelCase(name), parsed.data[name]]))
   return Object.freeze(config) as Config
+}
+
+/** Of a command that talks to a hub: the hub's own settings may be wrong or missing where it runs. */
+export type ClientConfig = Pick<Config, 'firebreakUrl' | 'firebreakToken' | 'dataDir'>
+
+const CLIENT_SETTINGS = ['FIREBREAK_URL', 'FIREBREAK_TOKEN', 'DATA_DIR'] as const
+
+/** @throws InvalidConfig about these settings alone */
+export function loadClientConfig(env: NodeJS.ProcessEnv = process.env): ClientConfig {
+  const faults: string[] = []
+  const values = collect(env, CLIENT_SETTINGS, faults)
+  const { FIREBREAK_URL, FIREBREAK_TOKEN, DATA_DIR } = SETTINGS
+  const parsed = z.object({ FIREBREAK_URL, FIREBREAK_TOKEN, DATA_DIR }).safeParse(values)
+  if (!parsed.success) faults.push(...parsed.error.issues.map((issue) => faultText(issue, values)))
+  if (faults.length > 0 || !parsed.success) throw new InvalidConfig(faults)
+  return {
+    firebreakUrl: parsed.data.FIREBREAK_URL,
+    firebreakToken: parsed.data.FIREBREAK_TOKEN,
+    dataDir: parsed.data.DATA_DIR,
+  }
+}
+
+function faultText(issue: z.core.$ZodIssue, values: Readonly<Record<string, string>>): string {
+  const name = String(issue.path[0]) as SettingName
+  const shown = metaOf(name).secret ? '' : ` (it is ${JSON.stringify(values[name] ?? '')})`
+  return `${name}: ${issue.message}${shown}`
 }
 
 /**

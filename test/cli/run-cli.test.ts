@@ -88,7 +88,7 @@ describe('a wrong command line', () => {
 
   it('ends with 2 when FIREBREAK_URL is not an address', async () => {
     const outcome = await runWords(['receiver', 'list'], {
-      hooks: { config: { firebreakUrl: 'hub', dataDir: '/nonexistent' } },
+      hooks: { clientConfig: () => ({ firebreakUrl: 'hub', dataDir: '/nonexistent' }) },
     })
     assert.match(outcome.err, /FIREBREAK_URL must be the hub's http or https address/)
     assert.equal(outcome.code, 2)
@@ -227,10 +227,12 @@ describe('the local hub', () => {
       JSON.stringify({ url: local.url, management_url: 'http://x', pid: 1 }),
     )
     writeFileSync(join(dataDir, 'admin-token'), 'local-admin\n')
-    await runWords(['receiver', 'list'], { hooks: { config: { dataDir } } })
-    await runWords(['receiver', 'list'], { hooks: { config: { dataDir, firebreakUrl: other.url } } })
+    await runWords(['receiver', 'list'], { hooks: { clientConfig: () => ({ dataDir }) } })
+    await runWords(['receiver', 'list'], {
+      hooks: { clientConfig: () => ({ dataDir, firebreakUrl: other.url }) },
+    })
     await runWords(['receiver', 'list', '--token-file', '-', '--url', other.url], {
-      hooks: { config: { dataDir } },
+      hooks: { clientConfig: () => ({ dataDir }) },
       stdin: 'given\n',
     })
     await Promise.all([local.close(), other.close()])

@@ -6,6 +6,7 @@ import {
   describeConfig,
   InvalidConfig,
   issuerOf,
+  loadClientConfig,
   loadConfig,
   SETTING_NAMES,
 } from '../../src/config/config.js'
@@ -144,6 +145,18 @@ describe('config', () => {
     assert.ok(shown.includes('db:5432'))
     const faults = faultsOf({ FIREBREAK_MASTER_KEY: 'canary', DATABASE_URL: 'mysql://u:canary@h/x' }).join()
     assert.ok(!faults.includes('canary'), faults)
+  })
+
+  it('asks a client command for its own settings alone', () => {
+    assert.deepEqual(
+      loadClientConfig({ PORT: 'x', FIREBREAK_TYPO: '1', FIREBREAK_URL: 'https://hub.example.com' }),
+      {
+        firebreakUrl: 'https://hub.example.com',
+        firebreakToken: undefined,
+        dataDir: '.firebreak',
+      },
+    )
+    assert.throws(() => loadClientConfig({ FIREBREAK_URL: 'hub' }), /FIREBREAK_URL: write the hub’s URL/)
   })
 
   it('describes every setting', () => {
