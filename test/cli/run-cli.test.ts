@@ -110,6 +110,14 @@ describe('help', () => {
     }
   })
 
+  it('shows default durations with their unit', async () => {
+    assert.match((await runWords(['tail', '--help'])).out, /--interval <duration>.*\(default: 500ms\)/)
+    assert.match(
+      (await runWords(['receiver', 'test', '--help'])).out,
+      /--timeout <duration>.*\(default: 15s\)/,
+    )
+  })
+
   it('names the version', async () => {
     assert.deepEqual(await runWords(['--version']), { code: 0, out: '0.0.0-test\n', err: '' })
   })
