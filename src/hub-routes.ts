@@ -28,7 +28,6 @@ import { createTimeToRevokeReadModel } from './enforcement/time-to-revoke-read-m
 import { timeToRevokeRouter } from './enforcement/time-to-revoke-router.js'
 import type { EventLog, TransactionalLog } from './eventlog/event-log.js'
 import { createApp } from './http/app.js'
-import { readSetting } from './hub-event-log.js'
 import { eventRouter } from './ingest/event-router.js'
 import { createEventService } from './ingest/event-service.js'
 import { createIngestHandler } from './ingest/ingest-handler.js'
@@ -63,6 +62,8 @@ export interface RoutesOptions {
   readonly config: Config
   readonly issuer: string
   readonly db: Database
+  /** For what must not wait behind requests. */
+  readonly systemDb: Database
   readonly keys: KeyService
   readonly audit: AuditLog
   readonly clock: Clock
@@ -84,7 +85,6 @@ export interface Routes {
   /** Served ahead of express; answers whether it took the request. */
   ingest(req: IncomingMessage, res: ServerResponse): boolean
   readonly workers: readonly Worker[]
-  readonly tls: { cert: string; key: string } | undefined
 }
 
 const REGISTRY_CHANNEL = 'transmitters_changed'
@@ -118,6 +118,8 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
     logger,
     trustedProxies: config.trustedProxies,
     mount(express) {
+      // Without this role only the ingest handler answers; everything else is 404.
+      if (!config.roles.includes('api')) return
       mountAuthorizationServer(express)
       express.use(
         ssfRouter({
@@ -193,7 +195,6 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
     app,
     ingest: ingestParts.handler,
     workers: inactivityTimeoutS ? [ingestParts.registry, watch] : [ingestParts.registry],
-    tls: readTls(config),
   }
 }
 
@@ -225,10 +226,11 @@ function createStreams(options: RoutesOptions) {
 }
 
 function createIngest(options: RoutesOptions) {
-  const { issuer, db, audit, clock, logger, metrics, outgoing, log, notifier, nextEventId } = options
+  const { issuer, db, systemDb, audit, clock, logger, metrics, outgoing, log, notifier, nextEventId } =
+    options
   const transmitters = createTransmitterRepository()
   const registry = createTransmitterRegistry({
-    loadAll: () => transmitters.loadAll(db),
+    loadAll: () => transmitters.loadAll(systemDb),
     findOne: (id) => transmitters.find(db, id),
     clock,
     logger,
@@ -303,12 +305,4 @@ async function findSources(
     [[...idsOrNames], [...idsOrNames]],
   )
   return new Map(rows.flatMap(({ id, name }) => [[id, id] as const, [name, id] as const]))
-}
-
-function readTls(config: Config): Routes['tls'] {
-  if (!config.tlsCertFile || !config.tlsKeyFile) return undefined
-  return {
-    cert: readSetting('TLS_CERT_FILE', config.tlsCertFile),
-    key: readSetting('TLS_KEY_FILE', config.tlsKeyFile),
-  }
 }

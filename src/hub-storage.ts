@@ -1,14 +1,16 @@
 import { resolve } from 'node:path'
 import type { Config } from './config/config.js'
-import type { StartupError } from './kernel/errors.js'
+import { describeError, StartupError } from './kernel/errors.js'
 import type { Logger } from './kernel/logger.js'
 import { LANES, type Lane } from './secevent/event.js'
-import { type Database, openPool } from './storage/database.js'
+import { type Database, openPool, sqlRows } from './storage/database.js'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './storage/embedded-postgres.js'
 
+/** One for the API, one per lane, one for what keeps the hub going: a flood of one takes no connection of another. */
+export type HubPools = Readonly<Record<Lane | 'api' | 'system', Database>>
+
 export interface HubStorage {
-  /** One for the API, one per lane: a flood of one takes no connection of another. */
-  readonly pools: Readonly<Record<Lane | 'api', Database>>
+  readonly pools: HubPools
   /** Direct, for LISTEN and NOTIFY. */
   readonly listenUrl: string
   /** Where the data are, for a person. */
@@ -25,25 +27,51 @@ export interface OpenStorageOptions {
   onLost(error: StartupError): void
 }
 
-/** Opens the configured PostgreSQL, or starts the embedded one. Nothing is migrated yet. */
+/**
+ * Leases, clock, audit sealer and readiness: a lease that waits behind a busy API ends, and with it the delivery. They ask
+ * little and often, so few connections do.
+ */
+const SYSTEM_CONNECTIONS = 3
+
+/**
+ * Opens the configured PostgreSQL, or starts the embedded one. Nothing is migrated yet.
+ * @throws StartupError when it cannot be reached
+ */
 export async function openStorage(options: OpenStorageOptions): Promise<HubStorage> {
   const { config } = options
   const embedded = config.databaseUrl ? undefined : await startEmbedded(options)
   const url = config.databaseUrl ?? (embedded as EmbeddedPostgres).url
-  const pools = {} as Record<Lane | 'api', Database>
+  const pools = {
+    system: openPool(url, { name: 'system', max: SYSTEM_CONNECTIONS }),
+  } as Record<keyof HubPools, Database>
   for (const name of [...LANES, 'api'] as const) {
     pools[name] = openPool(url, { name, max: config.databasePoolSize })
+  }
+  const close = async (): Promise<void> => {
+    await Promise.all(Object.values(pools).map((pool) => pool.destroy()))
+    await embedded?.stop()
+  }
+  try {
+    await sqlRows(pools.system, 'select 1')
+  } catch (error) {
+    await close()
+    throw embedded ? error : unreachable(url, error)
   }
   return {
     pools,
     listenUrl: config.databaseListenUrl ?? url,
     described: embedded ? embedded.describe() : `PostgreSQL at ${new URL(url).host}`,
     embedded,
-    async close() {
-      await Promise.all(Object.values(pools).map((pool) => pool.destroy()))
-      await embedded?.stop()
-    },
+    close,
   }
+}
+
+function unreachable(url: string, cause: unknown): StartupError {
+  const reason = describeError(cause).replace(/\s+/g, ' ')
+  return new StartupError(
+    `DATABASE_URL: cannot use PostgreSQL at ${new URL(url).host || 'its socket'} (${reason}); check the address, the user and that it runs.`,
+    { cause },
+  )
 }
 
 function startEmbedded({

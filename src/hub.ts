@@ -1,5 +1,3 @@
-import { rmSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
 import { createAuditLog } from './audit/audit-log.js'
 import { createAuditSealer } from './audit/audit-sealer.js'
 import { createAttemptLimiter } from './auth/attempt-limiter.js'
@@ -10,11 +8,12 @@ import { fanOutRepository } from './delivery/fan-out-repository.js'
 import { createLatencyFolder } from './enforcement/latency-folder.js'
 import { createLatencyHistogramRepository } from './enforcement/latency-histogram-repository.js'
 import { createRevocationMetrics } from './enforcement/revocation-metrics.js'
-import { createManagementApp, type Readiness } from './http/management.js'
-import { createHttpServer, type HttpServer } from './http/server.js'
+import type { Readiness } from './http/management.js'
+import { openDoors } from './hub-doors.js'
 import { openEventLog } from './hub-event-log.js'
 import { createRoutes } from './hub-routes.js'
 import { openStorage } from './hub-storage.js'
+import { announceHub, keepAdminToken } from './hub-traces.js'
 import { createClock } from './kernel/clock.js'
 import { describeError } from './kernel/errors.js'
 import { createEventIds, newId } from './kernel/ids.js'
@@ -36,12 +35,11 @@ import { createStreamMatcher } from './streams/stream-matching.js'
 import { createStreamRepository } from './streams/stream-repository.js'
 
 export interface Hub {
-  readonly url: string
+  /** Undefined when this process serves no HTTP but the management port. */
+  readonly url: string | undefined
   readonly managementUrl: string
   /** Where the data are, for a person. */
   readonly dataDescribed: string
-  /** The first admin's token, when this start made it. To be shown once. */
-  readonly firstAdminToken: string | undefined
   /** Drains: no new requests, work in flight ends, then Postgres stops. */
   stop(): Promise<void>
 }
@@ -50,6 +48,8 @@ export interface StartHubOptions {
   readonly config: Config
   readonly logger: Logger
   onProgress(text: string): void
+  /** The first admin's token, as soon as it is made and never again; `file` says where it is kept, if anywhere. */
+  onAdminToken(token: string, file: string | undefined): void
   /** The hub cannot go on: end the process. */
   onFatal(error: Error): void
 }
@@ -60,17 +60,21 @@ export interface StartHubOptions {
  */
 export async function startHub(options: StartHubOptions): Promise<Hub> {
   const { config, logger } = options
-  const issuer = issuerOf(config)
   const processId = newId()
   const clock = createClock()
   const metrics = createMetrics({ processMetrics: true })
   const has = (role: Config['roles'][number]) => config.roles.includes(role)
 
+  const doors = await openDoors({ config, metrics, logger })
+  const issuer = issuerOf({ issuer: config.issuer, port: doors.port ?? config.port })
   const storage = await openStorage({
     config,
     logger,
     onProgress: options.onProgress,
     onLost: options.onFatal,
+  }).catch(async (error: unknown) => {
+    await Promise.all([doors.closeHttp(), doors.closeManagement()])
+    throw error
   })
   const started: Worker[] = []
   const start = async (worker: Worker): Promise<void> => {
@@ -80,6 +84,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
 
   /** The reverse of the start: what takes requests first, what they need last. */
   async function stop(): Promise<void> {
+    await doors.closeHttp()
     for (const worker of started.splice(0).reverse()) {
       try {
         await worker.stop()
@@ -87,6 +92,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
         logger.warn('worker.stop_failed', { worker: worker.name, reason: describeError(error) })
       }
     }
+    await doors.closeManagement()
     await storage.close()
   }
 
@@ -94,7 +100,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     const { pools } = storage
     const { applied } = await migrate(pools.api)
     if (applied.length > 0) logger.info('database.migrated', { applied })
-    const clockSync = createClockSync({ db: pools.api, clock, metrics, logger })
+    const clockSync = createClockSync({ db: pools.system, clock, metrics, logger })
     await clockSync.syncOnce()
     const keys = await createKeyService({
       db: pools.api,
@@ -108,9 +114,11 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       logger,
       given: config.firebreakAdminToken,
     })
+    if (firstAdminToken)
+      options.onAdminToken(firstAdminToken, keepAdminToken(config.dataDir, firstAdminToken))
     const notifier = createNotifier({ url: storage.listenUrl, logger })
     const leases = (kind: string, units: number): LeaseSet =>
-      createLeases({ db: pools.api, kind, units, processId, clock, logger })
+      createLeases({ db: pools.system, kind, units, processId, clock, logger })
     const shards = leases('delivery', 256)
     const slots = leases('fanout', 64)
     const relayLease = leases('log-relay', 1)
@@ -133,7 +141,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     const outgoing = createOutgoing({
       allowedNetworks: config.firebreakAllowedNetworks,
       // No registered URL may lead to the hub's own stores, even on an allowed network.
-      refusedPorts: ownPorts(config, storage.listenUrl),
+      refusedPorts: ownPorts(config, doors.managementPort, storage.listenUrl),
       metrics,
       logger,
     })
@@ -174,7 +182,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       const reasons: string[] = []
       let ok = phase === 'serving'
       if (!ok) reasons.push(phase === 'starting' ? 'The hub is starting.' : 'The hub is shutting down.')
-      const database = await checkDatabase(pools.api)
+      const database = await checkDatabase(pools.system)
       const logHealth = log.health()
       // With Kafka the hub goes on taking SETs while Postgres is away, so only the loss of both ends readiness.
       if (!database.ok) reasons.push(`Database: ${database.reason}`)
@@ -183,21 +191,13 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       for (const worker of started) {
         const health = worker.health()
         if (health.reason) reasons.push(`${worker.name}: ${health.reason}`)
-        if (!health.ok && worker.name !== 'http') ok = false
+        if (!health.ok) ok = false
       }
       if (keys.warning) reasons.push(keys.warning)
       return { ok, reasons: [...new Set(reasons)] }
     }
 
-    const management = createHttpServer({
-      name: 'management',
-      host: config.managementHost,
-      port: config.managementPort,
-      portSetting: 'MANAGEMENT_PORT',
-      app: createManagementApp({ readiness, metrics, logger }),
-      logger,
-    })
-    await start(management)
+    doors.reportReadiness(readiness)
 
     exposeBacklog(metrics, pools.api)
     metrics.gauge('firebreak_build_info', 'Always 1; the labels say what runs.', ['roles']).set(1, {
@@ -215,7 +215,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     })
     if (has('upkeep')) {
       for (const lease of [sealerLease, folderLease, upkeepLease, relayLease]) await start(lease)
-      await start(createAuditSealer({ db: pools.api, lease: sealerLease, logger }))
+      await start(createAuditSealer({ db: pools.system, lease: sealerLease, logger }))
       await start(
         createLatencyFolder({
           repository: histograms,
@@ -251,6 +251,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       config,
       issuer,
       db: pools.api,
+      systemDb: pools.system,
       keys,
       audit,
       clock,
@@ -267,23 +268,13 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       attempts: createAttemptLimiter({ clock }),
     })
     for (const worker of routes.workers) await start(worker)
-    let http: HttpServer | undefined
-    if (has('api') || has('ingest')) {
-      http = createHttpServer({
-        host: config.host,
-        port: config.port,
-        app: routes.app,
-        ...(has('ingest') ? { first: routes.ingest } : {}),
-        ...(routes.tls ? { tls: routes.tls } : {}),
-        drainMs: config.drainTimeoutMs,
-        logger,
-      })
-      await start(http)
-    }
-    const scheme = routes.tls ? 'https' : 'http'
-    const url = `${scheme}://${config.host}:${http?.port() ?? config.port}`
-    const managementUrl = `http://${config.managementHost}:${management.port()}`
-    const forget = leaveTraces(config, { url: config.issuer ?? url, managementUrl, firstAdminToken })
+    doors.open({ app: routes.app, ...(has('ingest') ? { first: routes.ingest } : {}) })
+    const { url, managementUrl } = doors
+    // The command line needs /v1.
+    const forget =
+      url && has('api')
+        ? announceHub(config.dataDir, { url: config.issuer ?? url, managementUrl })
+        : undefined
     phase = 'serving'
     logger.info('hub.started', {
       url,
@@ -295,11 +286,10 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
       url,
       managementUrl,
       dataDescribed: storage.described,
-      firstAdminToken,
       async stop() {
         phase = 'draining'
         delivery.polls.drain()
-        forget()
+        forget?.()
         await stop()
         logger.info('hub.stopped', {})
       },
@@ -310,11 +300,9 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
   }
 }
 
-function ownPorts(config: Config, databaseUrl: string): number[] {
+function ownPorts(config: Config, managementPort: number, databaseUrl: string): number[] {
   const brokers = config.kafkaBrokers.map((broker) => Number(broker.split(':').at(-1)))
-  return [Number(new URL(databaseUrl).port || 5432), config.managementPort, ...brokers].filter(
-    (port) => port > 0,
-  )
+  return [Number(new URL(databaseUrl).port || 5432), managementPort, ...brokers]
 }
 
 function outgoingWorker(outgoing: { close(): Promise<void> }): Worker {
@@ -324,23 +312,4 @@ function outgoingWorker(outgoing: { close(): Promise<void> }): Worker {
     stop: () => outgoing.close(),
     health: () => ({ ok: true }),
   }
-}
-
-/** What the command line finds in the data folder: where the hub is and, on the first start, the admin's token. */
-function leaveTraces(
-  config: Config,
-  hub: { url: string; managementUrl: string; firstAdminToken: string | undefined },
-): () => void {
-  const folder = resolve(config.dataDir)
-  const file = join(folder, 'hub.json')
-  try {
-    if (hub.firstAdminToken)
-      writeFileSync(join(folder, 'admin-token'), `${hub.firstAdminToken}\n`, { mode: 0o600 })
-    const content = { url: hub.url, management_url: hub.managementUrl, pid: process.pid }
-    writeFileSync(file, `${JSON.stringify(content)}\n`, { mode: 0o600 })
-  } catch {
-    // With DATABASE_URL there may be no data folder; then FIREBREAK_URL and FIREBREAK_TOKEN say it.
-    return () => {}
-  }
-  return () => rmSync(file, { force: true })
 }

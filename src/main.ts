@@ -2,12 +2,21 @@
 import { readFileSync } from 'node:fs'
 import { createAuditLog } from './audit/audit-log.js'
 import { resetAdmin } from './auth/first-admin.js'
+import { WrongUse } from './cli/cli-errors.js'
 import type { CliHooks } from './cli/command.js'
 import { runCli } from './cli/run-cli.js'
-import { type Config, describeConfig, loadConfig } from './config/config.js'
+import {
+  type ClientConfig,
+  type Config,
+  describeConfig,
+  InvalidConfig,
+  loadClientConfig,
+  loadConfig,
+} from './config/config.js'
 import { startHub } from './hub.js'
 import { openStorage } from './hub-storage.js'
-import { describeError, HubError } from './kernel/errors.js'
+import { keepAdminToken } from './hub-traces.js'
+import { describeError } from './kernel/errors.js'
 import { createLogger, type Logger, silentLogger } from './kernel/logger.js'
 import { EVENTS_SUPPORTED } from './secevent/event-types.js'
 import { migrate } from './storage/migrator.js'
@@ -52,15 +61,15 @@ async function serve(config: Config): Promise<void> {
     config,
     logger,
     onProgress: (text) => say(`… ${text}`),
+    onAdminToken: (token, file) => {
+      say(`Admin token, shown this once: ${token}`)
+      say(file ? `It is also in ${file} for the command line here.` : 'No file holds it: keep it now.')
+    },
     onFatal: (error) => fatal(error),
   })
-  say(`Firebreak listens on ${hub.url} (management: ${hub.managementUrl}).`)
+  if (hub.url) say(`Firebreak listens on ${hub.url} (management: ${hub.managementUrl}).`)
+  else say(`Firebreak runs ${config.roles.join(', ')} (management: ${hub.managementUrl}).`)
   say(`Data: ${hub.dataDescribed}.`)
-  if (hub.firstAdminToken) {
-    say(
-      `\nAdmin token, shown this once: ${hub.firstAdminToken}\nIt is also in ${config.dataDir}/admin-token for the command line here.`,
-    )
-  }
   say('\nNext:\n  firebreak demo                    watch a session being revoked at three points')
   say('  firebreak transmitter add --help  let an identity provider push SETs')
   say('  firebreak receiver add --help     let a gateway subscribe\n')
@@ -92,23 +101,36 @@ async function withDatabase<T>(
   }
 }
 
-function hooksFor(config: Config): CliHooks {
+/** Settings are read by the command that needs them: help must be had when they are wrong. */
+function createHooks(): CliHooks {
   return {
-    serve: () => serve(config),
-    migrate: () => withDatabase(config, ({ pools }) => migrate(pools.api)),
+    serve: async () => serve(loadConfig()),
+    migrate: async () => withDatabase(loadConfig(), ({ pools }) => migrate(pools.api)),
     printConfig: () =>
-      describeConfig(config)
+      describeConfig(loadConfig())
         .map(({ name, value, isDefault }) => `${name}=${value}${isDefault ? '  (default)' : ''}`)
         .join('\n'),
-    resetOperator: () =>
-      withDatabase(config, async ({ pools }) => {
+    resetOperator: async () => {
+      const config = loadConfig()
+      return await withDatabase(config, async ({ pools }) => {
         await migrate(pools.api)
-        return { name: 'admin', token: await resetAdmin({ db: pools.api, audit: createAuditLog() }) }
-      }),
-    config,
+        const token = await resetAdmin({ db: pools.api, audit: createAuditLog() })
+        return { name: 'admin', token, file: keepAdminToken(config.dataDir, token) }
+      })
+    },
+    clientConfig,
     eventTypes: EVENTS_SUPPORTED,
     environment: process.env,
     version: versionOf(),
+  }
+}
+
+/** A wrong setting of a client command is wrong use: exit 2. */
+function clientConfig(): ClientConfig {
+  try {
+    return loadClientConfig()
+  } catch (error) {
+    throw error instanceof InvalidConfig ? new WrongUse(error.message) : error
   }
 }
 
@@ -127,15 +149,5 @@ function outliveClosedPipes(): void {
   }
 }
 
-async function main(): Promise<number> {
-  outliveClosedPipes()
-  try {
-    return await runCli(process.argv, hooksFor(loadConfig()))
-  } catch (error) {
-    const text = error instanceof HubError ? error.message : describeError(error)
-    process.stderr.write(`firebreak: ${text}\n`)
-    return 1
-  }
-}
-
-process.exitCode = await main()
+outliveClosedPipes()
+process.exitCode = await runCli(process.argv, createHooks())

@@ -97,7 +97,7 @@ function refused(connection: Connection, response: Response, text: string): HubR
   if (response.status === 401) {
     const used = connection.tokenFrom ? `the token from ${connection.tokenFrom}` : 'a call without a token'
     return new HubRefused(
-      `the hub at ${connection.url} refused ${used}. Set FIREBREAK_TOKEN to an operator's token; with access to the database, "firebreak operator reset" makes a new one.`,
+      `the hub at ${connection.url} refused ${used}. Set FIREBREAK_TOKEN to an operator's token; with access to the database, "firebreak operator reset" makes a new one (with the embedded PostgreSQL stop the hub first).`,
       answer,
     )
   }

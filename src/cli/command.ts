@@ -11,9 +11,10 @@ export interface CliHooks {
   migrate(): Promise<{ applied: string[] }>
   /** Effective settings, secrets masked, ready to print. */
   printConfig(): string | Promise<string>
-  /** A new admin token, made in the database. */
-  resetOperator(): Promise<{ token: string; name: string }>
-  readonly config: CliConfig
+  /** A new admin token, made in the database; `file` holds it too, when the data folder takes one. */
+  resetOperator(): Promise<{ token: string; name: string; file?: string | undefined }>
+  /** @throws WrongUse when a setting of it is wrong */
+  clientConfig(): CliConfig
   /** Event type URIs that `emit` may name by their last part. */
   readonly eventTypes: readonly string[]
   /** The process environment: the demo's hub gets the few names it needs from here. */
@@ -58,7 +59,7 @@ export function withApi<O extends object>(cli: Cli, command: Command, action: Ap
       const { json = false, url, tokenFile } = command.opts<ConnectionOptions>()
       const signal = cli.interruptible()
       const token = tokenFile && (await readSecret(cli.io, tokenFile, '--token-file'))
-      const connection = await findHub(cli.hooks.config, { url, token })
+      const connection = await findHub(cli.hooks.clientConfig(), { url, token })
       const api = createApiClient(connection, signal)
       const cleanUp = createApiClient(connection, new AbortController().signal)
       const print = (body: unknown, text: () => string) =>

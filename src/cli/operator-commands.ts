@@ -77,14 +77,21 @@ export function addOperatorCommands(cli: Cli, program: Command): void {
 function addReset({ hooks, io }: Cli, group: Command): void {
   group
     .command('reset')
-    .description('make another admin token, given database access; the hub need not run')
+    .description(
+      'make another admin token, given database access; with the embedded PostgreSQL stop the hub first',
+    )
     .option('--json', 'print the result as JSON')
     .action(async (options: { json?: boolean }) => {
       const made = await withProgress(io, 'opening the database', hooks.resetOperator())
       io.out(
         options.json
           ? `${JSON.stringify(made, null, 2)}\n`
-          : `${renderFields({ operator: made.name, token: made.token })}Keep the token now: it is not shown again.\n`,
+          : `${renderFields({ operator: made.name, token: made.token })}${whereKept(made.file)}\n`,
       )
     })
+}
+
+function whereKept(file: string | undefined): string {
+  if (!file) return 'Keep the token now: it is not shown again.'
+  return `It is also in ${file} for the command line here, and not shown again.`
 }

@@ -96,7 +96,7 @@ function addAdd(cli: Cli, group: Command): void {
       ]),
     )
     .option('--reports <stage>', 'what it reports beyond receipt: applied', collect)
-    .option('--profile <name>', 'hold it to a certification profile')
+    .option('--profile <name>', 'reserved for the certification profile; not enforced yet')
   examples(command, [
     'receiver add --name gateway-1 --reports applied',
     'receiver add --name broker --event-type https://schemas.openid.net/secevent/caep/event-type/session-revoked',

@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { type ApiClient, type ApiList, apiPath, createApiClient } from './api-client.js'
 import { CommandFailed } from './cli-errors.js'
 import { paint, withProgress } from './cli-io.js'
@@ -32,7 +32,9 @@ export function addReceiverTest(cli: Cli, group: Command): void {
     .command('test')
     .description("send a verification on the receiver's streams and wait until it was received")
     .argument('<id>', 'the receiver')
-    .option('--timeout <duration>', 'how long to wait', parseDuration, 15_000)
+    .addOption(
+      new Option('--timeout <duration>', 'how long to wait').argParser(parseDuration).default(15_000, '15s'),
+    )
   examples(command, ['receiver test 5f0c…', 'receiver test 5f0c… --timeout 1m --json'])
   withApi<{ timeout: number }>(cli, command, async (call, { timeout }, [id = '']) => {
     const streams = await call.api.get<ApiList<Stream>>(apiPath('streams'), { receiver_id: id })

@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { type ApiClient, type ApiList, apiPath } from './api-client.js'
 import { HubRefused, HubUnreachable, WrongUse } from './cli-errors.js'
 import { type Colour, paint } from './cli-io.js'
@@ -44,7 +44,9 @@ export function addTailCommand(cli: Cli, program: Command): void {
     .option('--stream <id>', 'only deliveries on this stream')
     .option('--txn <id>', 'only this cause')
     .option('--from <time>', 'begin in the past: a time, or 10m', parsePast)
-    .option('--interval <duration>', 'how often to look', parseDuration, 500)
+    .addOption(
+      new Option('--interval <duration>', 'how often to look').argParser(parseDuration).default(500, '500ms'),
+    )
   examples(command, ['tail', 'tail --from 1h --deliveries-only', 'tail --json | jq .type'])
   withApi<TailOptions>(cli, command, async (call, options) => {
     if (options.eventsOnly && options.deliveriesOnly) {

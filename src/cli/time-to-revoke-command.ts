@@ -20,6 +20,8 @@ export interface TimeToRevokeRow extends Record<string, unknown> {
   max_ms: number | null
   not_applicable?: number
   superseded?: number
+  paused?: number
+  deleted?: number
 }
 
 interface Options {
@@ -37,13 +39,13 @@ export function addTimeToRevokeCommand(cli: Cli, program: Command): void {
     .description('from the event to received, applied or verified')
     .option('--from <time>', 'events accepted since: a time, or 24h', parsePast)
     .option('--to <time>', 'events accepted before', parsePast)
-    .addOption(new Option('--stage <stage>', 'what counts as done').choices(STAGES).default('applied'))
+    .addOption(new Option('--stage <stage>', 'what counts as done').choices(STAGES).default('received'))
     .option('--group-by <groups>', `one or more of ${GROUPS.join(', ')}, with commas`, parseGroups)
     .option('--slo <ms>', 'exit 4 when a p99 is above this many milliseconds, or never came', parseMs)
   examples(command, [
     'time-to-revoke --from 24h --group-by point',
-    'time-to-revoke --from 7d --stage received --group-by event_type,source --json',
-    'time-to-revoke --from 15m --slo 2000',
+    'time-to-revoke --from 7d --stage applied --group-by event_type,source --json',
+    'time-to-revoke --from 15m --stage applied --slo 2000',
   ])
   withApi<Options>(cli, command, async ({ api, io, print }, { from, to, stage, groupBy, slo }) => {
     const query = { from, to, stage, group_by: groupBy?.join(',') }
@@ -91,7 +93,8 @@ function rowTable(
   if (rows.length === 0) return 'no revocation in this window\n'
   const quantile = (name: 'p50_ms' | 'p90_ms' | 'p99_ms' | 'max_ms'): Column<TimeToRevokeRow> => ({
     title: name.replace('_', ' ').toUpperCase(),
-    value: (row) => quantileText(row, row[name]),
+    // The API's maximum is of those that came; what never came is the longest of all.
+    value: (row) => quantileText(row, name === 'max_ms' && row.outstanding > 0 ? null : row[name]),
     align: 'right',
     ...(name === 'p99_ms' &&
       options.slo !== undefined && {
@@ -119,6 +122,8 @@ function rowTable(
       quantile('max_ms'),
       count('N/A', (row) => row.not_applicable),
       count('SUPERSEDED', (row) => row.superseded),
+      count('PAUSED', (row) => row.paused),
+      count('DELETED', (row) => row.deleted),
     ],
     rows,
   )

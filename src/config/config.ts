@@ -27,9 +27,13 @@ const camelCase = (name: string) =>
 export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[]
 
 /** Empty counts as unset: that is what a blank line in an env file means. NAME_FILE supplies secret settings. */
-function collect(env: NodeJS.ProcessEnv, faults: string[]): Record<string, string> {
+function collect(
+  env: NodeJS.ProcessEnv,
+  names: readonly SettingName[],
+  faults: string[],
+): Record<string, string> {
   const values: Record<string, string> = {}
-  for (const name of SETTING_NAMES) {
+  for (const name of names) {
     const direct = env[name]
     const file = metaOf(name).secret ? env[`${name}_FILE`] : undefined
     if (direct && file) faults.push(`${name}: set either ${name} or ${name}_FILE, not both`)
@@ -45,12 +49,24 @@ function collect(env: NodeJS.ProcessEnv, faults: string[]): Record<string, strin
   return values
 }
 
+/**
+ * What Kubernetes puts into every container beside a Service whose name begins with firebreak. A plain FIREBREAK_PORT
+ * counts only with the address that Kubernetes writes there: a person who means PORT is to be told.
+ */
+function isServiceVariable(name: string, value = ''): boolean {
+  if (/^FIREBREAK_(\w+_)?SERVICE_(HOST|PORT)(_\w+)?$/.test(name)) return true
+  if (/^FIREBREAK_(\w+_)?PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/.test(name)) return true
+  return /^FIREBREAK_(\w+_)?PORT$/.test(name) && /^(tcp|udp|sctp):\/\//.test(value)
+}
+
 function unknownNames(env: NodeJS.ProcessEnv): string[] {
   const known = new Set(
     SETTING_NAMES.flatMap((name) => (metaOf(name).secret ? [name, `${name}_FILE`] : [name])),
   )
   return Object.keys(env)
-    .filter((name) => name.startsWith('FIREBREAK_') && !known.has(name))
+    .filter(
+      (name) => name.startsWith('FIREBREAK_') && !known.has(name) && !isServiceVariable(name, env[name]),
+    )
     .map((name) => `${name}: there is no such setting; see .env.example for all of them`)
 }
 
@@ -73,6 +89,10 @@ function crossChecks(settings: Settings): string[] {
   ) {
     faults.push('MANAGEMENT_PORT: write another port than PORT')
   }
+  const servesHttp = settings.ROLES.includes('api') || settings.ROLES.includes('ingest')
+  if (settings.PORT === 0 && !settings.ISSUER && !servesHttp) {
+    faults.push('ISSUER: write the issuer of the processes that serve HTTP; PORT=0 does not say it')
+  }
   return faults
 }
 
@@ -82,24 +102,46 @@ function crossChecks(settings: Settings): string[] {
  */
 export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const faults: string[] = []
-  const values = collect(env, faults)
+  const values = collect(env, SETTING_NAMES, faults)
   faults.push(...unknownNames(env))
   const parsed = z.object(SETTINGS).safeParse(values)
-  if (!parsed.success) {
-    for (const issue of parsed.error.issues) {
-      const name = String(issue.path[0]) as SettingName
-      const shown = metaOf(name).secret ? '' : ` (it is ${JSON.stringify(values[name] ?? '')})`
-      faults.push(`${name}: ${issue.message}${shown}`)
-    }
-  } else {
-    faults.push(...crossChecks(parsed.data as Settings))
-  }
+  if (parsed.success) faults.push(...crossChecks(parsed.data as Settings))
+  else faults.push(...parsed.error.issues.map((issue) => faultText(issue, values)))
   if (faults.length > 0 || !parsed.success) throw new InvalidConfig(faults)
   const config = Object.fromEntries(SETTING_NAMES.map((name) => [camelCase(name), parsed.data[name]]))
   return Object.freeze(config) as Config
 }
 
-/** The issuer in force; the default follows the port. */
+/** Of a command that talks to a hub: the hub's own settings may be wrong or missing where it runs. */
+export type ClientConfig = Pick<Config, 'firebreakUrl' | 'firebreakToken' | 'dataDir'>
+
+const CLIENT_SETTINGS = ['FIREBREAK_URL', 'FIREBREAK_TOKEN', 'DATA_DIR'] as const
+
+/** @throws InvalidConfig about these settings alone */
+export function loadClientConfig(env: NodeJS.ProcessEnv = process.env): ClientConfig {
+  const faults: string[] = []
+  const values = collect(env, CLIENT_SETTINGS, faults)
+  const { FIREBREAK_URL, FIREBREAK_TOKEN, DATA_DIR } = SETTINGS
+  const parsed = z.object({ FIREBREAK_URL, FIREBREAK_TOKEN, DATA_DIR }).safeParse(values)
+  if (!parsed.success) faults.push(...parsed.error.issues.map((issue) => faultText(issue, values)))
+  if (faults.length > 0 || !parsed.success) throw new InvalidConfig(faults)
+  return {
+    firebreakUrl: parsed.data.FIREBREAK_URL,
+    firebreakToken: parsed.data.FIREBREAK_TOKEN,
+    dataDir: parsed.data.DATA_DIR,
+  }
+}
+
+function faultText(issue: z.core.$ZodIssue, values: Readonly<Record<string, string>>): string {
+  const name = String(issue.path[0]) as SettingName
+  const shown = metaOf(name).secret ? '' : ` (it is ${JSON.stringify(values[name] ?? '')})`
+  return `${name}: ${issue.message}${shown}`
+}
+
+/**
+ * The issuer in force; the default follows the port.
+ * @param config with the port that is really listened on, when PORT is 0
+ */
 export function issuerOf(config: Pick<Config, 'issuer' | 'port'>): string {
   return config.issuer ?? `http://127.0.0.1:${config.port}`
 }

@@ -107,9 +107,16 @@ export const SETTINGS = {
         (roles) => roles.length > 0 && roles.every((role) => role === 'all' || ROLES.includes(role as Role)),
         `write all, or a list from ${ROLES.join(', ')}`,
       )
+      .refine(
+        (roles) => roles.length === 0 || roles.some((role) => role !== 'poll-upstream'),
+        'poll-upstream is reserved and does nothing yet; name another role',
+      )
       .transform((roles): Role[] => (roles.includes('all') ? [...ROLES] : (roles as Role[])))
       .prefault('all'),
-    { section: 'Server', description: `What this process does: all, or a list from ${ROLES.join(', ')}.` },
+    {
+      section: 'Server',
+      description: `What this process does: all, or a list from ${ROLES.join(', ')}. poll-upstream is reserved: it does nothing yet.`,
+    },
   ),
   TLS_CERT_FILE: setting(z.string().min(1).optional(), {
     section: 'Server',
@@ -123,9 +130,10 @@ export const SETTINGS = {
     list.refine((cidrs) => cidrs.every(isCidr), 'write addresses or CIDRs, separated by commas').prefault(''),
     { section: 'Server', description: 'Proxies whose X-Forwarded-For is believed, as addresses or CIDRs.' },
   ),
-  DRAIN_TIMEOUT_MS: setting(whole(0, 60_000).prefault('10000'), {
+  DRAIN_TIMEOUT_MS: setting(whole(0, 12_000).prefault('10000'), {
     section: 'Server',
-    description: 'How long SIGTERM waits for work in flight, in ms.',
+    description:
+      'How long SIGTERM waits for work in flight, in ms. Below the 15 s in which the process ends.',
   }),
   DATA_DIR: setting(z.string().min(1).default('.firebreak'), {
     section: 'Storage',
@@ -145,7 +153,8 @@ export const SETTINGS = {
   }),
   DATABASE_POOL_SIZE: setting(whole(2, 200).prefault('6'), {
     section: 'Storage',
-    description: 'Connections of each pool. There are four: control, urgent, routine and API.',
+    description:
+      'Connections of each of the four work pools (control, urgent, routine, API). A process opens 3 more for itself and 1 for LISTEN.',
   }),
   RETENTION_DAYS: setting(whole(15, 3_650).prefault('30'), {
     section: 'Storage',

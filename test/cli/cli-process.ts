@@ -5,6 +5,6 @@ import { failingHooks } from './run-words.js'
 const [node = '', script = '', hubUrl = '', ...words] = process.argv
 const hooks = {
   ...failingHooks(),
-  config: { firebreakUrl: hubUrl, firebreakToken: 'operator-token', dataDir: '/nonexistent' },
+  clientConfig: () => ({ firebreakUrl: hubUrl, firebreakToken: 'operator-token', dataDir: '/nonexistent' }),
 }
 process.exitCode = await runCli([node, script, ...words], hooks)

@@ -88,7 +88,7 @@ describe('a wrong command line', () => {
 
   it('ends with 2 when FIREBREAK_URL is not an address', async () => {
     const outcome = await runWords(['receiver', 'list'], {
-      hooks: { config: { firebreakUrl: 'hub', dataDir: '/nonexistent' } },
+      hooks: { clientConfig: () => ({ firebreakUrl: 'hub', dataDir: '/nonexistent' }) },
     })
     assert.match(outcome.err, /FIREBREAK_URL must be the hub's http or https address/)
     assert.equal(outcome.code, 2)
@@ -108,6 +108,14 @@ describe('help', () => {
       assert.match(outcome.out, /Examples:\n {2}\$ firebreak /)
       assert.equal(outcome.code, 0)
     }
+  })
+
+  it('shows default durations with their unit', async () => {
+    assert.match((await runWords(['tail', '--help'])).out, /--interval <duration>.*\(default: 500ms\)/)
+    assert.match(
+      (await runWords(['receiver', 'test', '--help'])).out,
+      /--timeout <duration>.*\(default: 15s\)/,
+    )
   })
 
   it('names the version', async () => {
@@ -143,7 +151,10 @@ describe('the commands without a hub', () => {
   it('prints the new admin token of a reset', async () => {
     const resetOperator = async () => ({ token: 'tok', name: 'admin' })
     const outcome = await runWords(['operator', 'reset'], { hooks: { resetOperator } })
-    assert.match(outcome.out, /token\s+tok/)
+    assert.match(outcome.out, /token\s+tok\nKeep the token now/)
+    const kept = async () => ({ token: 'tok', name: 'admin', file: '/data/admin-token' })
+    const told = await runWords(['operator', 'reset'], { hooks: { resetOperator: kept } })
+    assert.match(told.out, /It is also in \/data\/admin-token/)
     const json = await runWords(['operator', 'reset', '--json'], { hooks: { resetOperator } })
     assert.deepEqual(JSON.parse(json.out), { token: 'tok', name: 'admin' })
   })
@@ -224,10 +235,12 @@ describe('the local hub', () => {
       JSON.stringify({ url: local.url, management_url: 'http://x', pid: 1 }),
     )
     writeFileSync(join(dataDir, 'admin-token'), 'local-admin\n')
-    await runWords(['receiver', 'list'], { hooks: { config: { dataDir } } })
-    await runWords(['receiver', 'list'], { hooks: { config: { dataDir, firebreakUrl: other.url } } })
+    await runWords(['receiver', 'list'], { hooks: { clientConfig: () => ({ dataDir }) } })
+    await runWords(['receiver', 'list'], {
+      hooks: { clientConfig: () => ({ dataDir, firebreakUrl: other.url }) },
+    })
     await runWords(['receiver', 'list', '--token-file', '-', '--url', other.url], {
-      hooks: { config: { dataDir } },
+      hooks: { clientConfig: () => ({ dataDir }) },
       stdin: 'given\n',
     })
     await Promise.all([local.close(), other.close()])

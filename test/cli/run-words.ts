@@ -19,7 +19,7 @@ export function failingHooks(): CliHooks {
     migrate: unexpected('migrate'),
     printConfig: unexpected('printConfig'),
     resetOperator: unexpected('resetOperator'),
-    config: { dataDir: '/nonexistent' },
+    clientConfig: () => ({ dataDir: '/nonexistent' }),
     eventTypes: EVENT_TYPES,
     environment: {},
     version: '0.0.0-test',
@@ -55,5 +55,7 @@ export async function runWords(
 
 /** Hooks that talk to this hub with a token. */
 export function hooksFor(url: string): Partial<CliHooks> {
-  return { config: { firebreakUrl: url, firebreakToken: 'operator-token', dataDir: '/nonexistent' } }
+  return {
+    clientConfig: () => ({ firebreakUrl: url, firebreakToken: 'operator-token', dataDir: '/nonexistent' }),
+  }
 }

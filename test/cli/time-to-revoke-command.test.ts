@@ -12,6 +12,8 @@ const ROW = {
   max_ms: 2000,
   not_applicable: 1,
   superseded: 2,
+  paused: 3,
+  deleted: 4,
 }
 
 async function ask(rows: object[], words: string[]): Promise<Outcome & { line: string }> {
@@ -40,14 +42,21 @@ describe('firebreak time-to-revoke', () => {
       'GET /v1/time-to-revoke?from=2026-01-01T00%3A00%3A00.000Z&to=2026-01-02T00%3A00%3A00.000Z&stage=received&group_by=point%2Cstream',
     )
     assert.match(outcome.out, /POINT\s+STREAM\s+EXPECTED\s+PENDING\s+OUTSTANDING\s+P50 MS/)
-    assert.match(outcome.out, /gateway\s+s1\s+10\s+0\s+0\s+8\.3\s+40\s+1900\s+2000\s+1\s+2/)
+    assert.match(outcome.out, /N\/A\s+SUPERSEDED\s+PAUSED\s+DELETED\n/)
+    assert.match(outcome.out, /gateway\s+s1\s+10\s+0\s+0\s+8\.3\s+40\s+1900\s+2000\s+1\s+2\s+3\s+4\n/)
     assert.equal(outcome.code, 0)
   })
 
   it('shows a quantile among the outstanding ones as infinite', async () => {
     const outcome = await ask([{ ...ROW, outstanding: 3, p99_ms: null, max_ms: null }], [])
     assert.match(outcome.out, /\s∞\s+∞\s/)
-    assert.match(outcome.line, /stage=applied/)
+    assert.match(outcome.line, /stage=received/)
+  })
+
+  it('shows the maximum as infinite while anything is outstanding, and leaves the API body as it is', async () => {
+    const row = { ...ROW, outstanding: 1 }
+    assert.match((await ask([row], [])).out, /1900\s+∞\s+1\s/)
+    assert.deepEqual(JSON.parse((await ask([row], ['--json'])).out), { items: [row] })
   })
 
   const OBJECTIVES: [string, object[], number][] = [

@@ -6,6 +6,7 @@ import {
   describeConfig,
   InvalidConfig,
   issuerOf,
+  loadClientConfig,
   loadConfig,
   SETTING_NAMES,
 } from '../../src/config/config.js'
@@ -48,7 +49,9 @@ describe('config', () => {
     ['ISSUER', 'https://hub.example.com/', 'trailing slash'],
     ['ISSUER', 'https://hub.example.com?x=1', 'query'],
     ['ROLES', ',', 'write all'],
+    ['ROLES', 'poll-upstream', 'reserved'],
     ['DRAIN_TIMEOUT_MS', '1.5', 'whole number'],
+    ['DRAIN_TIMEOUT_MS', '12001', 'to 12000'],
     ['DATABASE_URL', 'mysql://localhost/x', 'postgres://'],
     ['DATABASE_LISTEN_URL', 'nonsense', 'postgres://'],
     ['DATABASE_POOL_SIZE', '1', 'from 2'],
@@ -86,6 +89,7 @@ describe('config', () => {
     assert.match(faultsOf({ KAFKA_SASL_USERNAME: 'a' }).join(), /KAFKA_SASL_PASSWORD/)
     assert.match(faultsOf({ RETENTION_DAYS: '20', DEDUPE_WINDOW_DAYS: '20' }).join(), /RETENTION_DAYS/)
     assert.match(faultsOf({ PORT: '9090' }).join(), /MANAGEMENT_PORT/)
+    assert.match(faultsOf({ PORT: '0', ROLES: 'push' }).join(), /^ISSUER: /)
   })
 
   it('refuses a misspelt FIREBREAK_ setting instead of ignoring it', () => {
@@ -93,6 +97,24 @@ describe('config', () => {
       faultsOf({ FIREBREAK_ALLOWED_NETWORK: '127.0.0.0/8' }).join(),
       /FIREBREAK_ALLOWED_NETWORK: there is no/,
     )
+  })
+
+  it('ignores what Kubernetes sets for Services named firebreak, and nothing that only looks like it', () => {
+    const service = {
+      FIREBREAK_SERVICE_HOST: '10.0.0.1',
+      FIREBREAK_SERVICE_PORT: '8080',
+      FIREBREAK_SERVICE_PORT_HTTP: '8080',
+      FIREBREAK_PORT: 'tcp://10.0.0.1:8080',
+      FIREBREAK_PORT_8080_TCP: 'tcp://10.0.0.1:8080',
+      FIREBREAK_PORT_8080_TCP_PROTO: 'tcp',
+      FIREBREAK_PORT_8080_TCP_PORT: '8080',
+      FIREBREAK_PORT_8080_TCP_ADDR: '10.0.0.1',
+      FIREBREAK_MANAGEMENT_SERVICE_HOST: '10.0.0.2',
+      FIREBREAK_MANAGEMENT_PORT: 'tcp://10.0.0.2:9090',
+    }
+    assert.equal(loadConfig(service).port, 8080)
+    assert.match(faultsOf({ FIREBREAK_PORT: '8081' }).join(), /^FIREBREAK_PORT: there is no/)
+    assert.match(faultsOf({ FIREBREAK_SERVICE: 'x' }).join(), /^FIREBREAK_SERVICE: there is no/)
   })
 
   it('takes a secret from a file, and never from both', () => {
@@ -123,6 +145,18 @@ describe('config', () => {
     assert.ok(shown.includes('db:5432'))
     const faults = faultsOf({ FIREBREAK_MASTER_KEY: 'canary', DATABASE_URL: 'mysql://u:canary@h/x' }).join()
     assert.ok(!faults.includes('canary'), faults)
+  })
+
+  it('asks a client command for its own settings alone', () => {
+    assert.deepEqual(
+      loadClientConfig({ PORT: 'x', FIREBREAK_TYPO: '1', FIREBREAK_URL: 'https://hub.example.com' }),
+      {
+        firebreakUrl: 'https://hub.example.com',
+        firebreakToken: undefined,
+        dataDir: '.firebreak',
+      },
+    )
+    assert.throws(() => loadClientConfig({ FIREBREAK_URL: 'hub' }), /FIREBREAK_URL: write the hub’s URL/)
   })
 
   it('describes every setting', () => {

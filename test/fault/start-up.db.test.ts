@@ -1,13 +1,20 @@
 import assert from 'node:assert/strict'
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, unlink } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { clusterRoot, createHubProcess, endPostgres, type HubProcess } from '../support/hub-process.js'
+import {
+  clusterRoot,
+  createHubProcess,
+  endPostgres,
+  type HubProcess,
+  pickPort,
+} from '../support/hub-process.js'
 import { createScene } from '../support/hub-scene.js'
 import { processesWith } from '../support/process-list.js'
 import { pushLoad } from '../support/set-producer.js'
+import { waitUntil } from '../support/wait.js'
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const PLATFORM = `${process.platform}-${process.arch}`
@@ -28,25 +35,66 @@ describe('fault: the start of a hub', function () {
     return hub
   }
 
-  /** Lines on standard error that are not log lines. */
-  const spoken = (hub: HubProcess) =>
-    hub
-      .output()
-      .split('\n')
-      .filter((line) => /^(firebreak:| {2}\w)/.test(line))
-
-  it('ends with 1 and one line that names the setting when its port is taken', async () => {
+  async function takenPort(): Promise<number> {
     const stranger = createServer()
     await new Promise<void>((resolve) => stranger.listen(0, '127.0.0.1', resolve))
     cleanups.push(() => new Promise((resolve) => stranger.close(resolve)))
-    const { port } = stranger.address() as { port: number }
-    const hub = await hubWith({ port })
+    return (stranger.address() as AddressInfo).port
+  }
+
+  for (const name of ['PORT', 'MANAGEMENT_PORT']) {
+    it(`ends with 1 and one line when its ${name} is taken, and has made nothing`, async () => {
+      const port = await takenPort()
+      const hub = await hubWith({ env: { [name]: String(port) } })
+      hub.start()
+      assert.deepEqual(await hub.ended(60_000), { code: 1, signal: null })
+      assert.equal(
+        hub.errors(),
+        `firebreak: Port ${port} on 127.0.0.1 is taken; set ${name} to a free port or stop the program that uses it.\n`,
+      )
+      assert.equal(hub.output(), hub.errors())
+      assert.deepEqual(await readdir(path.dirname(hub.dataDir)), [])
+    })
+  }
+
+  it('ends with 1 and one line when its TLS files hold no key, and has made nothing', async () => {
+    const file = fileURLToPath(import.meta.url)
+    const hub = await hubWith({ env: { TLS_CERT_FILE: file, TLS_KEY_FILE: file } })
     hub.start()
     assert.deepEqual(await hub.ended(60_000), { code: 1, signal: null })
-    assert.deepEqual(spoken(hub), [
-      `firebreak: Port ${port} on 127.0.0.1 is taken; set PORT to a free port or stop the program that uses it.`,
-    ])
-    assert.deepEqual(processesWith(hub.dataDir), [])
+    assert.match(hub.output(), /^firebreak: TLS_CERT_FILE and TLS_KEY_FILE are not a PEM .*\n$/)
+    assert.deepEqual(await readdir(path.dirname(hub.dataDir)), [])
+  })
+
+  it('ends with 1 and one line that names DATABASE_URL when nothing answers there', async () => {
+    const port = await pickPort()
+    const hub = await hubWith({ env: { DATABASE_URL: `postgres://hub:canary@127.0.0.1:${port}/hub` } })
+    hub.start()
+    assert.deepEqual(await hub.ended(60_000), { code: 1, signal: null })
+    assert.match(
+      hub.output(),
+      /^firebreak: DATABASE_URL: cannot use PostgreSQL at 127\.0\.0\.1:\d+ \(.*ECONNREFUSED.*\n$/,
+    )
+    assert.ok(!hub.output().includes('canary'))
+  })
+
+  it('answers 503 with Retry-After on its port, and alive but starting on the other, until it is ready', async () => {
+    const hub = await hubWith({})
+    hub.start()
+    let early: Response | undefined
+    await waitUntil('the port answers', async () => {
+      early = await fetch(`${hub.url}/v1/receivers`).catch(() => undefined)
+      return early !== undefined
+    })
+    assert.ok(early)
+    assert.equal(early.status, 503)
+    assert.match(early.headers.get('retry-after') ?? '', /^\d+$/)
+    assert.equal(((await early.json()) as { code: string }).code, 'ERR_UNAVAILABLE')
+    const ready = await fetch(`${hub.managementUrl}/health/ready`)
+    assert.deepEqual(await ready.json(), { status: 'not_ready', reasons: ['The hub is starting.'] })
+    assert.equal((await fetch(`${hub.managementUrl}/health/live`)).status, 200)
+    await hub.ready()
+    assert.equal((await fetch(`${hub.url}/v1/receivers`)).status, 401)
   })
 
   it('names every bad setting at once and starts nothing', async () => {

@@ -29,6 +29,8 @@ export interface HubProcess {
   ended(deadlineMs?: number): Promise<{ code: number | null; signal: NodeJS.Signals | null }>
   /** Standard output and error of all its starts, in order of arrival. */
   output(): string
+  /** Standard error of all its starts. */
+  errors(): string
   /** Pid of the embedded Postgres; undefined when none runs on the data. */
   postgresPid(): number | undefined
   /** Ends whatever still runs and removes the folder. */
@@ -59,6 +61,7 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
   const watchdog = startWatchdog(folder)
   let child: ChildProcess | undefined
   let output = ''
+  let errors = ''
 
   function current(): ChildProcess & { pid: number } {
     if (child?.pid === undefined) throw new Error('the hub was not started')
@@ -97,6 +100,9 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
       }
       child.stdout?.on('data', collect)
       child.stderr?.on('data', collect)
+      child.stderr?.on('data', (chunk: Buffer) => {
+        errors += chunk.toString('utf8')
+      })
     },
     async ready() {
       await waitUntil(
@@ -116,6 +122,7 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
       return { code: exitCode, signal: signalCode }
     },
     output: () => output,
+    errors: () => errors,
     postgresPid() {
       const pid = recordedPostgres(dataDir)
       return pid !== undefined && isAlive(pid) ? pid : undefined

@@ -21,6 +21,7 @@ const ADMIN_TOKEN = 'fbk_op_in-process-tests-only'
 export async function startRealHub(databaseUrl: string, issuer?: string): Promise<RealHub> {
   const dataDir = await mkdtemp(join(tmpdir(), 'firebreak-order-'))
   const port = await freePort()
+  const url = `http://127.0.0.1:${port}`
   const hub = await startHub({
     config: loadConfig({
       DATABASE_URL: databaseUrl,
@@ -32,15 +33,16 @@ export async function startRealHub(databaseUrl: string, issuer?: string): Promis
       ...(issuer ? { ISSUER: issuer } : {}),
     }),
     logger: silentLogger,
+    onAdminToken() {},
     onProgress() {},
     onFatal(error) {
       throw error
     },
   })
   return {
-    url: hub.url,
+    url,
     async call<T>(method: string, path: string, body?: object, token = ADMIN_TOKEN) {
-      const answer = await fetch(hub.url + path, {
+      const answer = await fetch(url + path, {
         method,
         headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
         ...(body && { body: JSON.stringify(body) }),
