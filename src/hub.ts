@@ -5,6 +5,7 @@ import { ensureFirstAdmin } from './auth/first-admin.js'
 import { type Config, issuerOf } from './config/config.js'
 import { createDelivery, exposeBacklog } from './delivery/delivery-service.js'
 import { fanOutRepository } from './delivery/fan-out-repository.js'
+import { parkedRepository } from './delivery/parked-repository.js'
 import { createLatencyFolder } from './enforcement/latency-folder.js'
 import { createLatencyHistogramRepository } from './enforcement/latency-histogram-repository.js'
 import { createRevocationMetrics } from './enforcement/revocation-metrics.js'
@@ -234,6 +235,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
           eraseDaysBefore: async (trx, day) => {
             await eraseContentKeys(trx, day)
             await fanOutRepository.forgetOrders(trx, day)
+            await parkedRepository.forgetSettled(trx, day)
           },
         }),
       )

@@ -162,4 +162,9 @@ export const parkedRepository = {
     )
     return rows.length > 0
   },
+
+  /** Drops what was settled (replayed or discarded) before this day; what is open stays. */
+  async forgetSettled(trx: Transaction, beforeDay: string): Promise<void> {
+    await sqlRows(trx, 'delete from parked where resolved_at < ?::date', [beforeDay])
+  },
 }

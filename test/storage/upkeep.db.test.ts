@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { parkedRepository } from '../../src/delivery/parked-repository.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
@@ -86,6 +87,19 @@ describe('storage: upkeep, clock and readiness', () => {
     await upkeep.start()
     await upkeep.stop()
     assert.equal((await daysAgo(test.db, 'events')).at(-1), -7)
+  })
+
+  it('has settled parked SETs dropped past the retention, and no open ones', async () => {
+    const ages = { 'settled long ago': 31, 'settled lately': 29, open: null }
+    for (const [code, settled] of Object.entries(ages)) {
+      await test.db.raw(
+        `insert into parked (id, kind, code, reason, parked_at, resolved_at)
+         values (?, 'delivery', ?, 'r', now() - interval '40 days', now() - ?::int * interval '1 day')`,
+        [randomUUID(), code, settled],
+      )
+    }
+    await dropOldDays(test.db, { ...RETENTION, eraseDaysBefore: parkedRepository.forgetSettled })
+    assert.deepEqual((await test.db('parked').pluck('code')).sort(), ['open', 'settled lately'])
   })
 
   it("carries the database's clock into the process, whatever the machine's clock says", async () => {
