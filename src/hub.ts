@@ -24,7 +24,7 @@ import type { Worker } from './kernel/worker.js'
 import { eraseContentKeys } from './keys/data-keys.js'
 import { createKeyService } from './keys/key-service.js'
 import { createOutgoing } from './outgoing/outgoing.js'
-import { LANES } from './secevent/event.js'
+import { LANES, SLOT_COUNT } from './secevent/event.js'
 import { EVENTS_SUPPORTED } from './secevent/event-types.js'
 import { createClockSync } from './storage/clock-sync.js'
 import { checkDatabase } from './storage/database-check.js'
@@ -32,6 +32,7 @@ import { createLeases, type LeaseSet } from './storage/leases.js'
 import { migrate } from './storage/migrator.js'
 import { createNotifier } from './storage/notifier.js'
 import { createUpkeep, ensureDayPartition } from './storage/partitions.js'
+import { SHARD_COUNT } from './streams/stream.js'
 import { createStreamMatcher } from './streams/stream-matching.js'
 import { createStreamRepository } from './streams/stream-repository.js'
 
@@ -120,8 +121,8 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     const notifier = createNotifier({ url: storage.listenUrl, logger })
     const leases = (kind: string, units: number): LeaseSet =>
       createLeases({ db: pools.system, kind, units, processId, clock, logger })
-    const shards = leases('delivery', 256)
-    const slots = leases('fanout', 64)
+    const shards = leases('delivery', SHARD_COUNT)
+    const slots = leases('fanout', SLOT_COUNT)
     const relayLease = leases('log-relay', 1)
     const sealerLease = leases('audit-sealer', 1)
     const folderLease = leases('latency-folder', 1)
