@@ -252,7 +252,7 @@ function createIngest(options: RoutesOptions) {
       notifier.notify(REGISTRY_CHANNEL)
     },
   })
-  const events = createEventService({ db, audit, log, nextEventId, issuer })
+  const events = createEventService({ db, audit, log: options.transactional, nextEventId, issuer })
   type Authorize = Parameters<typeof transmitterRouter>[0]['authorize']
   return {
     registry,

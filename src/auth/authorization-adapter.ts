@@ -88,10 +88,7 @@ function toClient(receiver: Receiver, secretHash: Buffer | null | undefined): Ad
     grant_types: ['client_credentials'],
     response_types: [],
     redirect_uris: [],
-    // `client_secret` is ours for basic and post alike, which the library takes as one anyway.
-    token_endpoint_auth_method:
-      receiver.authMethod === 'client_secret' ? 'client_secret_basic' : receiver.authMethod,
-    any_secret_method: receiver.authMethod === 'client_secret',
+    token_endpoint_auth_method: receiver.authMethod,
     ...(usesKeys ? { jwks: receiver.jwks } : { client_secret: secretHash?.toString('hex') }),
   } as AdapterPayload
 }

@@ -26,10 +26,6 @@ export interface AuthorizationServerOptions {
 
 const SCOPES: readonly Scope[] = ['ssf.read', 'ssf.manage']
 
-interface SecretClient extends Client {
-  any_secret_method?: boolean
-}
-
 /**
  * The OAuth 2.0 authorization server for receivers: client credentials, introspection (RFC 7662), revocation (RFC 7009)
  * and metadata (RFC 8414). The library is loaded here, for it takes 0.3 s that other roles need not spend.
@@ -47,6 +43,7 @@ export async function createAuthorizationServer(
     'scope',
   ])
   useHashedSecrets(provider, Provider)
+  nameMissingClient(provider)
   provider.on('server_error', (ctx, error) => {
     const known = asUnavailable(error)
     if (known instanceof Unavailable) {
@@ -103,7 +100,6 @@ function configuration(
     responseTypes: [],
     clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt'],
     enabledJWA: { clientAuthSigningAlgValues: [...KEY_ALGORITHMS] },
-    extraClientMetadata: { properties: ['any_secret_method'] },
     ttl: { ClientCredentials: Math.min(options.tokenLifetimeS ?? 3600, 3600) },
     formats: { bitsOfOpaqueRandomness: 256 },
     routes: {
@@ -150,15 +146,30 @@ async function grant(
   ctx.body = { access_token: value, expires_in: token.expiration, token_type: 'Bearer', scope }
 }
 
-/** Secrets are known only as hashes, and a client that registered one method cannot use another. */
+/**
+ * Secrets are known only as hashes. The library takes basic and post as one; a client that asked for
+ * `client_secret_post` is held to it, and `client_secret_basic` is the lenient default.
+ */
 function useHashedSecrets(provider: Provider, ProviderClass: typeof Provider): void {
   Object.defineProperty(provider.Client.prototype, 'compareClientSecret', {
-    value(this: SecretClient, actual: string): boolean {
+    value(this: Client, actual: string): boolean {
       const params = (ProviderClass.ctx as KoaContextWithOIDC | undefined)?.oidc.params
-      const used = params?.client_secret === undefined ? 'client_secret_basic' : 'client_secret_post'
-      const allowed = this.any_secret_method === true || this.tokenEndpointAuthMethod === used
+      const allowed =
+        this.tokenEndpointAuthMethod !== 'client_secret_post' || params?.client_secret !== undefined
       return isSameHash(hashSecret(actual), Buffer.from(this.clientSecret ?? '', 'hex')) && allowed
     },
+  })
+}
+
+/** RFC 6749 §5.2 has a request without client authentication as `invalid_client`; the library answers `invalid_request`. */
+function nameMissingClient(provider: Provider): void {
+  provider.use(async (ctx, next) => {
+    await next()
+    const answer = ctx.body as { error?: string; error_description?: string } | undefined
+    if (answer?.error_description !== 'no client authentication mechanism provided') return
+    ctx.body = { ...answer, error: 'invalid_client' }
+    ctx.status = 401
+    ctx.set('WWW-Authenticate', `Basic realm="${provider.issuer}"`)
   })
 }
 

@@ -29,8 +29,6 @@ export interface OperatorChange {
 
 const COLUMNS = ['id', 'name', 'role', 'created_at', 'expires_at', 'revoked_at'] as const
 
-export type OperatorRepository = ReturnType<typeof createOperatorRepository>
-
 /** Sole writer of `operators`. A missing row is `undefined`; the service decides if that is an error. */
 export function createOperatorRepository() {
   return {

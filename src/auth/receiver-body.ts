@@ -86,7 +86,7 @@ export function parseNewReceiver(body: unknown): ReceiverSettings {
   const input = parseBody<ReceiverBody>(CREATE, body)
   return {
     name: input.name,
-    authMethod: 'client_secret',
+    authMethod: 'client_secret_basic',
     jwks: null,
     defaultSubjects: 'ALL',
     reports: [],

@@ -32,8 +32,6 @@ interface TokenRow {
   expires_at: Date | null
 }
 
-export type ReceiverRepository = ReturnType<typeof createReceiverRepository>
-
 /** Sole writer of `receivers` and `receiver_tokens`. A missing row is `undefined`. */
 export function createReceiverRepository() {
   return {

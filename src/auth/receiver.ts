@@ -1,10 +1,8 @@
-/** How a receiver proves itself at the token endpoint. `client_secret` accepts basic and post alike. */
-export const CLIENT_AUTH_METHODS = [
-  'client_secret',
-  'client_secret_basic',
-  'client_secret_post',
-  'private_key_jwt',
-] as const
+/**
+ * How a receiver proves itself at the token endpoint, by the names of the IANA registry (RFC 7591 §2).
+ * `client_secret_basic`, the default, takes the secret in the body too: many clients send it there unasked.
+ */
+export const CLIENT_AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'] as const
 
 export type ClientAuthMethod = (typeof CLIENT_AUTH_METHODS)[number]
 

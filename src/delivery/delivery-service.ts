@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { BatchHandler } from '../eventlog/event-log.js'
-import type { Clock } from '../kernel/clock.js'
+import { type Clock, dayOf } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
 import type { Logger } from '../kernel/logger.js'
@@ -147,7 +147,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       match: options.match,
       jtiFor: (eventId, receiverId, day) =>
         mintJti((data) => keys.hmac('jti', data), eventId, receiverId, day),
-      sealRecord: (record) => keys.seal(record, 'parked record'),
+      sealRecord: async (record) => (await keys.contentCipher(dayOf(clock.now()))).seal(record),
       handOver,
     })
   }

@@ -30,7 +30,8 @@ export interface FanOutOptions {
   /** Finds the streams that take each event: by type, subject, grants and status, in SQL. */
   readonly match: StreamMatcher
   jtiFor(eventId: string, receiverId: string, day: string): string
-  sealRecord(record: Buffer): Buffer
+  /** Under the key of the day, so that erasing the day erases it. */
+  sealRecord(record: Buffer): Promise<Buffer>
   /** After the commit: rows go to the sender in memory, or their owner is woken. */
   handOver(queued: readonly QueuedDelivery[]): void
 }
@@ -64,8 +65,9 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     if (items.length === 0) return
     try {
       await options.ensureDays(daysOf(items))
-      const { queued, tally } = await options.db.transaction((trx) => store(trx, batch, items))
+      const { queued, tally, notes } = await options.db.transaction((trx) => store(trx, batch, items))
       options.handOver(queued)
+      for (const note of notes) note()
       counters.add(batch.lane, tally)
       logger.debug('batch.fanned_out', {
         lane: batch.lane,
@@ -93,6 +95,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       event_id: event?.eventId,
       reason: describeError(error),
     })
+    const record = await options.sealRecord(Buffer.from(JSON.stringify(event ?? null)))
     await options.db.transaction(async (trx) => {
       await parkedRepository.parkRecords(trx, [
         {
@@ -101,7 +104,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
           lane: batch.lane,
           // Its type and txn may be the very text that cannot be stored; they are in the sealed record.
           ...(event ? { eventId: event.eventId } : {}),
-          record: options.sealRecord(Buffer.from(JSON.stringify(event ?? null))),
+          record,
         },
       ])
       await batch.close(trx, items)
@@ -110,14 +113,16 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
   }
 
   async function store(trx: Transaction, batch: LogBatch, items: readonly LogItem[]) {
+    // Counted and logged after the commit: a batch that is tried again would say everything twice.
+    const notes: (() => void)[] = []
     const prepared = await Promise.all(items.flatMap(({ event }) => (event ? [options.prepare(event)] : [])))
     const slots = [...new Set(prepared.map(({ event }) => event.slot % SLOT_COUNT))].sort((a, b) => a - b)
     if (slots.length > 0) await fanOutRepository.lockSlots(trx, batch.lane, slots)
-    const fresh = await dropRepeats(trx, prepared)
+    const fresh = await dropRepeats(trx, prepared, notes)
     const healthy = fresh.filter(({ event }) => event.quarantine === undefined)
     if (fresh.length > 0) await fanOutRepository.insertEvents(trx, fresh)
     const queued = await queueMatches(trx, healthy)
-    await parkOddities(trx, batch, items, fresh)
+    await parkOddities(trx, batch, { items, fresh, notes })
     await batch.close(trx, items)
     const tally: Tally = {
       stored: healthy.length,
@@ -126,10 +131,14 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       rejected: items.length - prepared.length,
       queued: queued.length,
     }
-    return { queued, tally }
+    return { queued, tally, notes }
   }
 
-  async function dropRepeats(trx: Transaction, prepared: readonly PreparedEvent[]): Promise<PreparedEvent[]> {
+  async function dropRepeats(
+    trx: Transaction,
+    prepared: readonly PreparedEvent[],
+    notes: (() => void)[],
+  ): Promise<PreparedEvent[]> {
     if (prepared.length === 0) return []
     const newest = Math.max(...prepared.map(({ event }) => event.acceptedAtMs))
     const oldestDay = dayOf(newest - options.dedupeWindowDays * DAY_MS)
@@ -146,12 +155,14 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       }
       if (earlier.contentHash !== content) {
         // The issuer used one jti for two different SETs: a fault of theirs, or somebody holds their key.
-        counters.conflicts.add()
-        logger.warn('set.conflicting_repeat', {
-          source_id: event.sourceId,
-          jti: event.sourceJti,
-          event_id: event.eventId,
-          first_event_id: earlier.eventId,
+        notes.push(() => {
+          counters.conflicts.add()
+          logger.warn('set.conflicting_repeat', {
+            source_id: event.sourceId,
+            jti: event.sourceJti,
+            event_id: event.eventId,
+            first_event_id: earlier.eventId,
+          })
         })
       }
       return false
@@ -204,34 +215,32 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
 
   async function parkOddities(
     trx: Transaction,
-    batch: LogBatch,
-    items: readonly LogItem[],
-    fresh: readonly PreparedEvent[],
+    { lane, from }: LogBatch,
+    found: { items: readonly LogItem[]; fresh: readonly PreparedEvent[]; notes: (() => void)[] },
   ): Promise<void> {
-    const rejected = items.flatMap(({ rejected: found }) => (found ? [found] : []))
-    for (const { reason } of rejected)
-      logger.error('record.rejected', { lane: batch.lane, from: batch.from, reason })
-    await parkedRepository.parkRecords(
-      trx,
-      rejected.map(({ reason, record }) => ({
-        code: 'untrusted_record',
-        reason,
-        lane: batch.lane,
-        record: options.sealRecord(record),
-      })),
-    )
-    const quarantined = fresh.filter(({ event }) => event.quarantine !== undefined)
-    for (const { event } of quarantined) {
-      logger.warn('set.quarantined', {
-        source_id: event.sourceId,
-        event_id: event.eventId,
-        reason: event.quarantine,
-      })
-    }
+    const rejected = found.items.flatMap(({ rejected: one }) => (one ? [one] : []))
+    const quarantined = found.fresh.filter(({ event }) => event.quarantine !== undefined)
+    const sealed = rejected.map(async ({ reason, record }) => ({
+      code: 'untrusted_record',
+      reason,
+      lane,
+      record: await options.sealRecord(record),
+    }))
+    await parkedRepository.parkRecords(trx, await Promise.all(sealed))
     await parkedRepository.parkEvents(
       trx,
       quarantined.map(({ event }) => event),
     )
+    found.notes.push(() => {
+      for (const { reason } of rejected) logger.error('record.rejected', { lane, from, reason })
+      for (const { event } of quarantined) {
+        logger.warn('set.quarantined', {
+          source_id: event.sourceId,
+          event_id: event.eventId,
+          reason: event.quarantine,
+        })
+      }
+    })
   }
 
   return (batch) => process(batch, batch.items)

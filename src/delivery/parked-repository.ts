@@ -54,6 +54,10 @@ const LIST_COLUMNS = [
   'resolution',
 ] as const
 
+/** What a replayed delivery keeps of its first life; the rest starts afresh. */
+const REPLAYED_COLUMNS = `stream_id, lane, event_id, day, receiver_id, shard, jti, type, effect, txn, source_id, order_hash,
+  accepted_at, event_timestamp, expects, rendering, delivered_at`
+
 /** Writer of `parked` for records and events, and of what a person decides about a parked item. */
 export const parkedRepository = {
   async parkRecords(trx: Transaction, records: readonly ParkedRecord[]): Promise<void> {
@@ -113,8 +117,8 @@ export const parkedRepository = {
 
   /**
    * Queues a parked delivery again, due now, with its attempts forgotten; the safe-order check at claim time
-   * still decides whether it may go out.
-   * @returns its stream and shard, or undefined when it is resolved already or its stream is gone
+   * still decides whether it may go out. Columns are named, so that one that comes later keeps its default.
+   * @returns its stream and shard, or undefined when it is resolved already, its stream is gone or its event too old
    */
   async replay(trx: Transaction, id: string): Promise<{ streamId: string; shard: number } | undefined> {
     const [row] = await sqlRows<{ stream_id: string; shard: number }>(
@@ -123,11 +127,13 @@ export const parkedRepository = {
          update parked set resolved_at = clock_timestamp(), resolution = 'replayed'
          where id = ? and kind = 'delivery' and resolved_at is null
            and exists (select 1 from streams s where s.stream_id = parked.stream_id and s.status <> 'disabled')
+           and exists (select 1 from events e
+             where e.event_id = parked.event_id and e.day = (parked.delivery ->> 'day')::date)
          returning delivery
        )
-       insert into delivery_queue
-       select q.* from p, jsonb_populate_record(null::delivery_queue, p.delivery || jsonb_build_object('attempts', 0,
-         'next_attempt_at', clock_timestamp())) q
+       insert into delivery_queue (${REPLAYED_COLUMNS}, queued_at)
+       select ${REPLAYED_COLUMNS}, coalesce(q.queued_at, clock_timestamp())
+       from p, jsonb_populate_record(null::delivery_queue, p.delivery) q
        on conflict do nothing
        returning stream_id, shard`,
       [id],

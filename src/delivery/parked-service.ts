@@ -9,7 +9,7 @@ export interface ParkedServiceOptions {
   readonly audit: AuditLog
   readonly logger: Logger
   /** The row is back in the queue: its stream has work. */
-  onReplayed(streamId: string, shard: number): void
+  onReplayed(streamId: string): void
 }
 
 export interface ParkedService {
@@ -45,7 +45,7 @@ export function createParkedService(options: ParkedServiceOptions): ParkedServic
         const replayed = await parkedRepository.replay(trx, id)
         if (!replayed)
           throw new Conflict(
-            'The stream of this delivery is disabled or gone. Enable it, or discard the item.',
+            'It cannot be sent again: its stream is disabled or gone, or its event is past retention. Enable the stream, or discard the item.',
           )
         await audit.record(trx, {
           actor,
@@ -55,7 +55,7 @@ export function createParkedService(options: ParkedServiceOptions): ParkedServic
         })
         return replayed
       })
-      options.onReplayed(queued.streamId, queued.shard)
+      options.onReplayed(queued.streamId)
       options.logger.info('parked.replayed', { parked_id: id, stream_id: queued.streamId, actor })
       return find(id)
     },

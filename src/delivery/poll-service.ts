@@ -29,7 +29,7 @@ export interface PollServiceOptions {
   readonly db: Database
   readonly targets: StreamTargets
   readonly minter: Minter
-  openContent(day: string, sealed: Buffer): Promise<EventContent>
+  openContent(row: Pick<ClaimedDelivery, 'day' | 'sealedContent'>): Promise<EventContent>
   readonly clock: Clock
   readonly logger: Logger
   readonly metrics: Metrics
@@ -38,20 +38,6 @@ export interface PollServiceOptions {
   /** The receiver was heard of on this stream. */
   touchStream(streamId: string): Promise<void>
   received(delivery: ReceivedDelivery): void
-}
-
-export interface PollServiceOptions {
-  readonly db: Database
-  readonly targets: StreamTargets
-  readonly minter: Minter
-  openContent(day: string, sealed: Buffer): Promise<EventContent>
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly metrics: Metrics
-  /** How long an empty long poll is held, ms. */
-  readonly holdMs: number
-  /** Called after a poll acknowledged or refused SETs, so that the stream counts as active. */
-  touchStream(streamId: string): Promise<void>
 }
 
 export interface PollService {
@@ -120,31 +106,30 @@ export function createPollService(options: PollServiceOptions): PollService {
     const acks = request.ack ?? []
     if (acks.length === 0 && errors.length === 0) return
     const now = clock.now()
-    await db.transaction(async (trx) => {
-      const acked = acks.length > 0 ? await resultRepository.acknowledge(trx, streamId, acks, now) : []
-      const refused =
+    const { acked, refused } = await db.transaction(async (trx) => ({
+      acked: acks.length > 0 ? await resultRepository.acknowledge(trx, streamId, acks, now) : [],
+      refused:
         errors.length > 0
           ? await resultRepository.reject(
               trx,
               streamId,
               errors.map(([jti, { err, description }]) => ({ jti, err, description: description ?? '' })),
             )
-          : []
-      for (const delivery of acked) options.received({ ...delivery, streamId })
-      instruments.sets.add({ result: 'acknowledged' }, acked.length)
-      instruments.sets.add({ result: 'refused' }, refused.length)
-      if (refused.length > 0) options.logger.warn('set.refused', { stream_id: streamId, jtis: refused })
-    })
+          : [],
+    }))
+    for (const delivery of acked) options.received({ ...delivery, streamId })
+    instruments.sets.add({ result: 'acknowledged' }, acked.length)
+    instruments.sets.add({ result: 'refused' }, refused.length)
+    if (refused.length > 0) options.logger.warn('set.refused', { stream_id: streamId, jtis: refused })
   }
 
   async function select(target: StreamTarget, limit: number): Promise<PollAnswer> {
     const rows = await queueRepository.selectForPoll(db, target.streamId, limit + 1)
-    const stale = rows.filter((row) => row.superseded)
-    if (stale.length > 0) {
-      const ids = stale.map(({ delivery }) => delivery.eventId)
-      await db.transaction((trx) => resultRepository.supersede(trx, target.streamId, ids))
-    }
-    const fit = withoutOpposites(rows.filter((row) => !row.superseded))
+    const unfit = rows.filter((row) => row.superseded || !row.granted)
+    await endUnfit(target.streamId, unfit)
+    // A page of nothing but unfit rows hides what is behind it.
+    if (unfit.length === rows.length && rows.length > limit) return select(target, limit)
+    const fit = withoutOpposites(rows.filter((row) => !row.superseded && row.granted))
     const chosen = fit.slice(0, limit)
     if (chosen.length === 0) return { sets: {}, moreAvailable: false }
     const tokens = await Promise.all(chosen.map(async (row) => mint(row, target)))
@@ -162,11 +147,18 @@ export function createPollService(options: PollServiceOptions): PollService {
     return { sets, moreAvailable: rows.length > limit }
   }
 
+  async function endUnfit(streamId: string, rows: readonly ClaimedDelivery[]): Promise<void> {
+    if (rows.length === 0) return
+    const idsOf = (granted: boolean) =>
+      rows.filter((row) => row.granted === granted).map(({ delivery }) => delivery.eventId)
+    await db.transaction(async (trx) => {
+      await resultRepository.finishUnsent(trx, streamId, { eventIds: idsOf(true), outcome: 'superseded' })
+      await resultRepository.finishUnsent(trx, streamId, { eventIds: idsOf(false), outcome: 'discarded' })
+    })
+  }
+
   async function mint(row: ClaimedDelivery, target: StreamTarget): Promise<string> {
-    const content = row.sealedContent
-      ? await options.openContent(row.day, row.sealedContent)
-      : { subject: { format: 'opaque', id: 'erased' }, claims: {} }
-    return options.minter.mint(row.delivery, content, target)
+    return options.minter.mint(row.delivery, await options.openContent(row), target)
   }
 
   return {

@@ -29,11 +29,15 @@ export function createEventPreparer(keys: ContentKeys) {
   }
 }
 
-/** Opens what `prepare` sealed. */
+/** Opens what `prepare` sealed. What was erased is still owed, with nothing personal left in it. */
 export function createContentOpener(keys: Pick<ContentKeys, 'contentCipher'>) {
-  return async function openContent(day: string, sealed: Buffer): Promise<EventContent> {
-    const cipher = await keys.contentCipher(day)
-    const { sub_id, claims } = JSON.parse(cipher.open(sealed).toString('utf8')) as {
+  return async function openContent(row: {
+    day: string
+    sealedContent: Buffer | null
+  }): Promise<EventContent> {
+    if (!row.sealedContent) return { subject: { format: 'opaque', id: 'erased' }, claims: {} }
+    const cipher = await keys.contentCipher(row.day)
+    const { sub_id, claims } = JSON.parse(cipher.open(row.sealedContent).toString('utf8')) as {
       sub_id: EventContent['subject']
       claims: EventContent['claims']
     }

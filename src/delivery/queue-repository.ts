@@ -18,7 +18,7 @@ export interface DeliveryResult {
   readonly shard: number
   /** The lease under which the attempt was made; a result under an ended lease is not written. */
   readonly epoch: number
-  readonly outcome: 'received' | 'superseded' | 'retry' | 'park'
+  readonly outcome: 'received' | 'superseded' | 'discarded' | 'retry' | 'park'
   readonly attempts: number
   readonly deliveredAtMs: number | null
   readonly receivedAtMs: number | null
@@ -51,12 +51,18 @@ export interface ClaimedDelivery {
   readonly day: string
   readonly sealedContent: Buffer | null
   readonly superseded: boolean
+  /** False: the receiver's grants no longer cover it. */
+  readonly granted: boolean
+  /** Of the stream, as this statement saw it. */
+  readonly version: number
 }
 
 interface ClaimedRow extends QueueRow {
   day: string
   content: Buffer | null
   superseded: boolean
+  granted: boolean
+  version: number
 }
 
 const QUEUE_COLUMNS = `q.stream_id, q.lane, q.event_id, q.receiver_id, q.shard, q.jti, q.type, q.effect, q.txn,
@@ -69,6 +75,10 @@ const QUEUE_COLUMNS = `q.stream_id, q.lane, q.event_id, q.receiver_id, q.shard, 
  * subject is known, whatever lane or log either came by.
  */
 const SUPERSEDED = `(q.effect = 'loosens' and coalesce(o.newest_tightening > q.event_id, false))`
+
+/** Grants are asked again when a row goes out; what the hub says of the stream itself (`expects` 0) needs none. */
+const GRANTED = `(q.expects = 0 or ((r.grant_event_types is null or q.type = any (r.grant_event_types))
+  and (r.grant_sources is null or q.source_id = any (r.grant_sources))))`
 
 /** Only while enabled, except for the notice that the hub stopped the stream (SSF 1.0 §8.1.5). */
 const MAY_SEND = `(s.status = 'enabled' or (s.status_by <> 'receiver' and q.type = '${SSF.streamUpdated}'))`
@@ -100,9 +110,12 @@ const toClaimed = (row: ClaimedRow): ClaimedDelivery => ({
   day: row.day,
   sealedContent: row.content,
   superseded: row.superseded,
+  granted: row.granted,
+  version: row.version,
 })
 
-const seconds = (ms: number | null | undefined) => (ms === null || ms === undefined ? null : ms / 1000)
+/** Milliseconds as SQL wants them. */
+export const seconds = (ms: number | null | undefined) => (ms === null || ms === undefined ? null : ms / 1000)
 
 /** Sole writer of `delivery_queue`. */
 export const queueRepository = {
@@ -142,27 +155,27 @@ export const queueRepository = {
   },
 
   /**
-   * The next due rows of a push stream, control first, hub order within a lane.
+   * The next due rows of one lane of a push stream, in hub order.
    * @param inHand events of this stream that the sender has already; they are left out
    */
   async claimForPush(
     db: Database,
     streamId: string,
-    { limit, inHand }: { limit: number; inHand: readonly string[] },
+    { lane, limit, inHand }: { lane: Lane; limit: number; inHand: readonly string[] },
   ): Promise<ClaimedDelivery[]> {
     const rows = await sqlRows<ClaimedRow>(
       db,
-      `select ${QUEUE_COLUMNS}, q.day, e.content, ${SUPERSEDED} as superseded
+      `select ${QUEUE_COLUMNS}, q.day, e.content, ${SUPERSEDED} as superseded, ${GRANTED} as granted, s.version
        from delivery_queue q
        join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
        join receivers r on r.id = q.receiver_id and r.enabled
        join events e on e.event_id = q.event_id and e.day = q.day
        left join subject_orders o on o.order_hash = q.order_hash
-       where q.stream_id = ? and q.next_attempt_at <= clock_timestamp() and ${MAY_SEND}
+       where q.stream_id = ? and q.lane = ? and q.next_attempt_at <= clock_timestamp() and ${MAY_SEND}
          and q.event_id <> all(?::uuid[])
-       order by q.lane, q.event_id
+       order by q.event_id
        limit ?`,
-      [streamId, [...inHand], limit],
+      [streamId, LANE_NUMBER[lane], [...inHand], limit],
     )
     return rows.map(toClaimed)
   },
@@ -171,9 +184,10 @@ export const queueRepository = {
   async selectForPoll(db: Database, streamId: string, limit: number): Promise<ClaimedDelivery[]> {
     const rows = await sqlRows<ClaimedRow>(
       db,
-      `select ${QUEUE_COLUMNS}, q.day, e.content, ${SUPERSEDED} as superseded
+      `select ${QUEUE_COLUMNS}, q.day, e.content, ${SUPERSEDED} as superseded, ${GRANTED} as granted, s.version
        from delivery_queue q
        join streams s on s.stream_id = q.stream_id and s.delivery_method = 'poll'
+       join receivers r on r.id = q.receiver_id and r.enabled
        join events e on e.event_id = q.event_id and e.day = q.day
        left join subject_orders o on o.order_hash = q.order_hash
        where q.stream_id = ? and ${MAY_SEND}
@@ -221,16 +235,16 @@ export const queueRepository = {
     return rows.map((row) => ({ streamId: row.stream_id, shard: row.shard }))
   },
 
-  /** When the stream's earliest row that may be sent is due, in ms since the epoch; undefined when it has none. */
-  async nextDueMs(db: Database, streamId: string): Promise<number | undefined> {
+  /** When the lane's earliest row that may be sent is due, in ms since the epoch; undefined when it has none. */
+  async nextDueMs(db: Database, streamId: string, lane: Lane): Promise<number | undefined> {
     const [row] = await sqlRows<{ due_ms: number | null }>(
       db,
       `select extract(epoch from min(q.next_attempt_at))::float8 * 1000 as due_ms
        from delivery_queue q
        join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
        join receivers r on r.id = q.receiver_id and r.enabled
-       where q.stream_id = ? and ${MAY_SEND}`,
-      [streamId],
+       where q.stream_id = ? and q.lane = ? and ${MAY_SEND}`,
+      [streamId, LANE_NUMBER[lane]],
     )
     return row?.due_ms ?? undefined
   },

@@ -1,12 +1,10 @@
 import { newId } from '../kernel/ids.js'
 import { LANE_NUMBER } from '../secevent/event.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
-import { ALL_LANES, type DeliveryResult } from './queue-repository.js'
+import { ALL_LANES, type DeliveryResult, seconds } from './queue-repository.js'
 
 const DELIVERY_COLUMNS = `stream_id, event_id, day, receiver_id, lane, jti, type, effect, txn, source_id,
   accepted_at, event_timestamp, expects, queued_at`
-
-const seconds = (ms: number | null | undefined) => (ms === null || ms === undefined ? null : ms / 1000)
 
 /** Only under a lease that is still valid on the database's clock may a result be written. */
 const UNDER_LEASE = `join leases l on l.kind = 'delivery' and l.unit = r.shard and l.epoch = r.epoch
@@ -145,14 +143,21 @@ export const resultRepository = {
     return rows.length
   },
 
-  /** Rows recorded as superseded when a poll finds them stale. */
-  async supersede(trx: Transaction, streamId: string, eventIds: readonly string[]): Promise<void> {
+  /** Ends rows of a poll stream that must not go out any more. */
+  async finishUnsent(
+    trx: Transaction,
+    streamId: string,
+    rows: { eventIds: readonly string[]; outcome: 'superseded' | 'discarded' },
+  ): Promise<void> {
+    if (rows.eventIds.length === 0) return
     await sqlRows(
       trx,
-      `with gone as (delete from delivery_queue where stream_id = ? and ${ALL_LANES} and event_id = any(?::uuid[]) returning *)
+      `with gone as (
+         delete from delivery_queue where stream_id = ? and ${ALL_LANES} and event_id = any(?::uuid[]) returning *
+       )
        insert into deliveries (${DELIVERY_COLUMNS}, delivered_at, outcome, attempts)
-       select ${DELIVERY_COLUMNS}, delivered_at, 'superseded', attempts from gone on conflict do nothing`,
-      [streamId, [...eventIds]],
+       select ${DELIVERY_COLUMNS}, delivered_at, ?::text, attempts from gone on conflict do nothing`,
+      [streamId, [...rows.eventIds], rows.outcome],
     )
   },
 }

@@ -16,7 +16,7 @@ export interface SenderOptions extends PushAttemptOptions {
   readonly pools: Readonly<Record<Lane, Database>>
   readonly leases: LeaseSet
   readonly targets: StreamTargets
-  openContent(day: string, sealed: Buffer): Promise<EventContent>
+  openContent(row: Pick<ClaimedDelivery, 'day' | 'sealedContent'>): Promise<EventContent>
   /** Requests in flight per stream. */
   readonly concurrency: number
 }
@@ -80,8 +80,8 @@ export function createSender(options: SenderOptions): Sender {
         const target = await options.targets.find(streamId)
         return target?.method === 'push' ? target : undefined
       },
-      claim: (limit, inHand) => claim(streamId, { limit, inHand }),
-      nextDueMs: () => queueRepository.nextDueMs(options.pools.routine, streamId),
+      claim: (lane, page) => claim(streamId, lane, page),
+      nextDueMs: (lane) => queueRepository.nextDueMs(options.pools[lane], streamId, lane),
       attempt,
       writeResult: (lane, result) => writers[lane](result),
       mayStart(lane) {
@@ -127,24 +127,18 @@ export function createSender(options: SenderOptions): Sender {
     )
   }
 
-  async function claim(
-    streamId: string,
-    page: { limit: number; inHand: readonly string[] },
-  ): Promise<{ due: SendItem[]; stale: OpenDelivery[] }> {
-    const rows = await queueRepository.claimForPush(options.pools.urgent, streamId, page)
+  async function claim(streamId: string, lane: Lane, page: { limit: number; inHand: readonly string[] }) {
+    const rows = await queueRepository.claimForPush(options.pools[lane], streamId, { lane, ...page })
     const due: SendItem[] = []
     const stale: OpenDelivery[] = []
+    const ungranted: OpenDelivery[] = []
     for (const row of rows) {
-      if (row.superseded) stale.push(row.delivery)
-      else due.push({ ...row.delivery, content: await openContent(row) })
+      if (!row.granted) ungranted.push(row.delivery)
+      else if (row.superseded) stale.push(row.delivery)
+      else due.push({ ...row.delivery, content: await options.openContent(row) })
     }
-    return { due, stale }
-  }
-
-  async function openContent(row: ClaimedDelivery): Promise<EventContent> {
-    // Erased content: the event is still owed, with nothing personal left in it.
-    if (!row.sealedContent) return { subject: { format: 'opaque', id: 'erased' }, claims: {} }
-    return options.openContent(row.day, row.sealedContent)
+    const version = rows[0]?.version
+    return { due, stale, ungranted, ...(version === undefined ? {} : { version }) }
   }
 
   async function loadShards(shards: readonly number[], dueWithinS?: number): Promise<void> {
@@ -160,6 +154,13 @@ export function createSender(options: SenderOptions): Sender {
       logger.warn('shards.load_failed', { shards: shards.length, reason: describeError(error) })
       // The sweep finds them again.
     })
+  }
+
+  /** A stream without work costs no memory; its next row brings it back. */
+  function forgetIdle(): void {
+    for (const [streamId, entry] of entries) {
+      if (entry.dueMs === Number.POSITIVE_INFINITY && entry.sender.idle()) entries.delete(streamId)
+    }
   }
 
   /** Hints gather while the query for the ones before is under way. */
@@ -200,7 +201,10 @@ export function createSender(options: SenderOptions): Sender {
       })
       await loadShards([...leases.owned().keys()])
       // Behind the hints: a row that nobody announced is found within seconds.
-      sweep = setInterval(() => loadLater([...leases.owned().keys()], SWEEP_BACK_S), SWEEP_MS)
+      sweep = setInterval(() => {
+        forgetIdle()
+        loadLater([...leases.owned().keys()], SWEEP_BACK_S)
+      }, SWEEP_MS)
     },
     async stop() {
       clearInterval(sweep)

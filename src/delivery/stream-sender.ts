@@ -3,7 +3,9 @@ import { describeError } from '../kernel/errors.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import type { Lease } from '../storage/leases.js'
 import type { AttemptOutcome } from './attempt-outcome.js'
-import { probeWaitMs, retryWaitMs } from './backoff.js'
+import { retryWaitMs } from './backoff.js'
+import { createEndpointHealth } from './endpoint-health.js'
+import { CLAIM_LIMIT, type Claim, createLaneIntake, type LaneIntake } from './lane-intake.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPendingQueue } from './pending-queue.js'
 import type { DeliveryResult } from './queue-repository.js'
@@ -18,9 +20,8 @@ export interface StreamSenderDeps {
   /** The stream's shard lease; undefined once it is lost. */
   lease(): Lease | undefined
   loadTarget(): Promise<StreamTarget | undefined>
-  /** Due rows of this stream that are not in hand, in order, with those that are stale already apart. */
-  claim(limit: number, inHand: readonly string[]): Promise<{ due: SendItem[]; stale: OpenDelivery[] }>
-  nextDueMs(): Promise<number | undefined>
+  claim(lane: Lane, page: { limit: number; inHand: readonly string[] }): Promise<Claim & { version?: number }>
+  nextDueMs(lane: Lane): Promise<number | undefined>
   attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
   /** Resolves when written (or when the lease is gone and the row is another's). */
   writeResult(lane: Lane, result: DeliveryResult): Promise<void>
@@ -48,56 +49,65 @@ export interface StreamSender {
   reload(): Promise<void>
   /** Stops starting; resolves when nothing is under way. */
   stop(): Promise<void>
+  /** Nothing is known here that the table does not hold as well. */
   idle(): boolean
-  /** In flight or waiting in memory. */
-  size(): number
 }
 
 /** Above this the table is the queue: memory stays flat in backlog. */
 const MAX_IN_MEMORY = 500
-const CLAIM_LIMIT = 200
 const PROBES = 2
 const PARK_AFTER_ATTEMPTS = 10
 const PARK_AFTER_MS = 60_000
-/** So many failures in a row mean that the endpoint is down; one refused connection is enough. */
-const DOWN_AFTER_FAILURES = 3
 /** An attempt must end this long before its lease does. */
 const LEASE_MARGIN_MS = 150
 const RENEWAL_WAIT_MS = 250
-const SOON_MS = 20
-/** Between two tries of a query that failed. */
 const AFTER_FAULT_MS = 500
 
-/**
- * Sends the SETs of one stream, in the process that holds its shard. Rows come from fan-out in memory or, once
- * the stream has spilled, only from the table until that is drained.
- */
+/** Sends the SETs of one stream, in the process that holds its shard. */
 export function createStreamSender(deps: StreamSenderDeps): StreamSender {
+  const { clock } = deps
   const queue = createPendingQueue<SendItem>()
+  const endpoint = createEndpointHealth()
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
   let target: StreamTarget | undefined
-  let targetLoading: Promise<void> | undefined
-  /** Lanes that have rows in the table and not here; at first nobody knows. */
-  let spilled = new Set<Lane>(LANES)
-  /** Lanes of which rows went to the table while a claim was reading it. */
-  const claimAgain = new Set<Lane>()
-  /** What came in memory for a spilled lane during a claim; it may join once the claim shows the table drained. */
-  let arrivals: SendItem[] = []
-  let noClaimUntilMs = 0
-  let claiming: Promise<void> | undefined
-  let failures = 0
-  let restUntilMs = 0
-  let lastFailureMs = 0
-  let lastSuccessMs = 0
+  /** Raised by each reload, so that a slow load of the state before cannot come back after it. */
+  let generation = 0
+  let loading = false
   let stopped = false
   let writing = 0
   const onQuiet: (() => void)[] = []
 
+  const intakes = {} as Record<Lane, LaneIntake>
+  for (const lane of LANES) {
+    intakes[lane] = createLaneIntake({
+      clock,
+      queue,
+      claim: async (limit, inHand) => {
+        const claimed = await deps.claim(lane, { limit, inHand })
+        // Memory proposes, SQL decides: a claim that saw another version of the stream makes us read it again.
+        if (target && claimed.version !== undefined && claimed.version !== target.version) forgetTarget()
+        return claimed
+      },
+      nextDueMs: () => deps.nextDueMs(lane),
+      accept,
+      finishUnsent,
+      wakeAt: deps.wakeAt,
+      onClaimed() {
+        settleQuiet()
+        if (queue.waiting() > 0 || anyLane((intake) => intake.needsClaim())) pump()
+      },
+    })
+  }
+
+  const anyLane = (is: (intake: LaneIntake) => boolean) => LANES.some((lane) => is(intakes[lane]))
   const underWay = () => inFlight.control + inFlight.urgent + inFlight.routine
-  const isDown = () => failures >= DOWN_AFTER_FAILURES
+
+  function isQuiet(): boolean {
+    return underWay() === 0 && writing === 0 && !anyLane((intake) => intake.isClaiming())
+  }
 
   function settleQuiet(): void {
-    if (underWay() > 0 || writing > 0 || claiming) return
+    if (!isQuiet()) return
     for (const resolve of onQuiet.splice(0)) resolve()
   }
 
@@ -110,24 +120,26 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
 
   function accept(items: readonly SendItem[]): void {
     for (const item of items) {
-      for (const stale of queue.push(item)) supersede(stale)
+      for (const stale of queue.push(item)) finishUnsent(stale, 'superseded')
     }
   }
 
-  function supersede(item: OpenDelivery): void {
+  function finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded'): void {
     const lease = deps.lease()
     if (!lease) return
+    const failure = outcome === 'discarded' ? 'the receiver is no longer granted this event' : undefined
     write(item, {
-      streamId: item.streamId,
-      lane: item.lane,
-      eventId: item.eventId,
-      shard: item.shard,
-      epoch: lease.epoch,
-      outcome: 'superseded',
+      ...resultOf(item, lease),
       attempts: item.attempts,
+      outcome,
       deliveredAtMs: null,
-      receivedAtMs: null,
+      ...(failure ? { failure } : {}),
     })
+  }
+
+  function resultOf(item: OpenDelivery, lease: Lease) {
+    const { streamId, lane, eventId, shard } = item
+    return { streamId, lane, eventId, shard, epoch: lease.epoch, receivedAtMs: null }
   }
 
   function write(item: OpenDelivery, result: DeliveryResult): void {
@@ -136,7 +148,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       .writeResult(item.lane, result)
       .catch(() => {
         // The row is still in the table: whoever holds the shard sends it again, under the same jti.
-        spill(item.lane)
+        intakes[item.lane].spill()
       })
       .finally(() => {
         writing -= 1
@@ -149,33 +161,42 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   /** Loads the stream once. What may not go out now stays in the table, and so does all but a stopped stream's notice. */
   function ensureTarget(): boolean {
     if (target) return target.sending || target.noticesOnly
-    if (targetLoading) return false
-    targetLoading = deps
-      .loadTarget()
-      .then((loaded) => {
-        target = loaded
-        if (!loaded?.sending) toTable()
-        if (loaded) pump()
-      })
-      .catch(() => {
-        deps.wakeAt(deps.clock.now() + AFTER_FAULT_MS)
-      })
-      .finally(() => {
-        targetLoading = undefined
-      })
+    if (!loading) void loadTarget(generation)
     return false
+  }
+
+  async function loadTarget(startedIn: number): Promise<void> {
+    loading = true
+    try {
+      const loaded = await deps.loadTarget()
+      if (startedIn !== generation) return
+      target = loaded
+      if (!loaded?.sending) toTable()
+    } catch {
+      deps.wakeAt(clock.now() + AFTER_FAULT_MS)
+      return
+    } finally {
+      if (startedIn === generation) loading = false
+    }
+    if (target) pump()
+  }
+
+  function forgetTarget(): void {
+    generation += 1
+    loading = false
+    target = undefined
   }
 
   /** The table is the queue from here on. */
   function toTable(): void {
     queue.clear()
-    for (const lane of LANES) spill(lane)
+    for (const lane of LANES) intakes[lane].spill()
   }
 
   function pump(): void {
     if (stopped || !deps.lease()) return
     if (!ensureTarget() || !target) return
-    if (isDown()) {
+    if (endpoint.isDown()) {
       probe()
       return
     }
@@ -186,30 +207,29 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         if (!item) break
         start(item, target)
       }
+      if (queue.waiting(lane) < CLAIM_LIMIT / 2) intakes[lane].claim()
     }
-    if (spilled.size > 0 && queue.waiting() < CLAIM_LIMIT / 2) claim(CLAIM_LIMIT)
   }
 
   /** An attempt starts only with more lease left than its deadline; else it waits for the next renewal. */
   function hasTimeToSend(): boolean {
     const lease = deps.lease()
     if (!lease) return false
-    const leftMs = lease.endsAtMonotonicMs - deps.clock.monotonicMs()
+    const leftMs = lease.endsAtMonotonicMs - clock.monotonicMs()
     if (leftMs > deps.attemptTimeoutMs + LEASE_MARGIN_MS) return true
-    deps.wakeAt(deps.clock.now() + RENEWAL_WAIT_MS)
+    deps.wakeAt(clock.now() + RENEWAL_WAIT_MS)
     return false
   }
 
   /** Two tries at an endpoint that is down, most urgent first: two, because the first may itself be the trouble. */
   function probe(): void {
-    if (underWay() > 0 || claiming) return
-    const now = deps.clock.now()
-    if (now < restUntilMs) {
-      deps.wakeAt(restUntilMs)
+    if (underWay() > 0 || anyLane((intake) => intake.isClaiming())) return
+    if (clock.now() < endpoint.restUntilMs()) {
+      deps.wakeAt(endpoint.restUntilMs())
       return
     }
     if (queue.waiting() === 0) {
-      claim(CLAIM_LIMIT)
+      for (const lane of LANES) intakes[lane].claim()
       return
     }
     if (!target || !hasTimeToSend()) return
@@ -224,51 +244,10 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     for (const item of probes) start(item, target)
   }
 
-  function claim(limit: number): void {
-    if (claiming || deps.clock.now() < noClaimUntilMs) return
-    claimAgain.clear()
-    arrivals = []
-    queue.hold()
-    claiming = deps
-      .claim(limit, queue.known())
-      .then(async ({ due, stale }) => {
-        for (const item of stale) if (!queue.has(item.eventId)) supersede(item)
-        accept(due.filter((item) => !queue.has(item.eventId)))
-        if (due.length + stale.length >= limit) return
-        // A short page: the table holds nothing more that is due but what came during the claim.
-        spilled = new Set(claimAgain)
-        accept(arrivals.filter((item) => !spilled.has(item.lane) && !queue.has(item.eventId)))
-        await scheduleNextDue()
-      })
-      .catch(() => {
-        toTable()
-        noClaimUntilMs = deps.clock.now() + AFTER_FAULT_MS
-        deps.wakeAt(noClaimUntilMs)
-      })
-      .finally(() => {
-        claiming = undefined
-        arrivals = []
-        queue.release()
-        settleQuiet()
-        if (queue.waiting() > 0 || spilled.size > 0) pump()
-      })
-  }
-
-  /** Rows of this lane are in the table and not here: a claim must fetch them before any newer one goes out. */
-  function spill(lane: Lane): void {
-    spilled.add(lane)
-    claimAgain.add(lane)
-  }
-
-  async function scheduleNextDue(): Promise<void> {
-    const due = await deps.nextDueMs()
-    if (due !== undefined) deps.wakeAt(Math.max(due, deps.clock.now() + SOON_MS))
-  }
-
   function start(item: SendItem, to: StreamTarget): void {
     inFlight[item.lane] += 1
     deps.started(item.lane)
-    const sentAtMs = deps.clock.now()
+    const sentAtMs = clock.now()
     deps
       .attempt(item, to)
       .catch(
@@ -289,24 +268,14 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   }
 
   function finish(item: SendItem, sentAtMs: number, outcome: AttemptOutcome): void {
-    const now = deps.clock.now()
+    const now = clock.now()
     queue.finish(item)
     const lease = deps.lease()
     if (!lease) {
       queue.settle(item.eventId)
       return
     }
-    const attempts = item.attempts + 1
-    const base = {
-      streamId: item.streamId,
-      lane: item.lane,
-      eventId: item.eventId,
-      shard: item.shard,
-      epoch: lease.epoch,
-      attempts,
-      deliveredAtMs: sentAtMs,
-      receivedAtMs: null,
-    }
+    const base = { ...resultOf(item, lease), attempts: item.attempts + 1, deliveredAtMs: sentAtMs }
     if (outcome.class === 'received') {
       succeed(now)
       write(item, { ...base, outcome: 'received', receivedAtMs: now })
@@ -315,79 +284,75 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       succeed(now)
       write(item, { ...base, outcome: 'park', code: outcome.code, failure: outcome.reason })
     } else {
-      fail(item, base, outcome, now)
+      // Without an answer nobody knows whether it left, so it does not count as delivered.
+      fail(item, { ...base, deliveredAtMs: outcome.answered ? sentAtMs : null }, { sentAtMs, outcome })
     }
   }
 
   function succeed(now: number): void {
-    lastSuccessMs = now
-    const wasDown = isDown()
-    failures = 0
-    restUntilMs = 0
-    if (!wasDown) return
-    for (const lane of LANES) spill(lane)
+    if (!endpoint.succeed(now)) return
+    for (const lane of LANES) intakes[lane].spill()
     deps.onRecovered()
   }
 
   function fail(
     item: SendItem,
     base: Omit<DeliveryResult, 'outcome'>,
-    outcome: Extract<AttemptOutcome, { class: 'failed' }>,
-    now: number,
+    { sentAtMs, outcome }: { sentAtMs: number; outcome: Extract<AttemptOutcome, { class: 'failed' }> },
   ): void {
-    const urgent = item.lane !== 'routine'
-    const othersSucceed = lastSuccessMs > item.queuedAtMs && now - lastSuccessMs < PARK_AFTER_MS
-    const isOld = base.attempts >= PARK_AFTER_ATTEMPTS || now - item.queuedAtMs > PARK_AFTER_MS
-    if (othersSucceed && isOld && base.attempts > 1) {
+    const now = clock.now()
+    if (isHopeless(item, base.attempts, now)) {
       write(item, { ...base, outcome: 'park', code: 'keeps_failing', failure: outcome.reason })
       return
     }
-    // What was under way when the endpoint was seen to be down says nothing new: a burst is one round of failures.
-    const isNews = !isDown() || (base.deliveredAtMs ?? now) >= lastFailureMs
-    if (isNews) {
-      failures = outcome.answered ? failures + 1 : Math.max(failures + 1, DOWN_AFTER_FAILURES)
-      lastFailureMs = now
-    }
-    let nextAttemptAtMs = now + Math.max(retryWaitMs(base.attempts, urgent), outcome.retryAfterMs ?? 0)
-    if (isDown()) {
-      const restMs = isNews ? probeWaitMs(failures - DOWN_AFTER_FAILURES + 1) : 0
-      restUntilMs = Math.max(restUntilMs, now + Math.max(restMs, outcome.retryAfterMs ?? 0))
+    const retryAfterMs = outcome.retryAfterMs ?? 0
+    const isNews = endpoint.fail({ sentAtMs, nowMs: now, answered: outcome.answered, retryAfterMs })
+    let nextAttemptAtMs = now + Math.max(retryWaitMs(base.attempts, item.lane !== 'routine'), retryAfterMs)
+    if (endpoint.isDown()) {
       // The endpoint sets the pace: whatever waits is due at the next probe.
-      nextAttemptAtMs = Math.min(nextAttemptAtMs, restUntilMs)
+      nextAttemptAtMs = Math.min(nextAttemptAtMs, endpoint.restUntilMs())
       toTable()
-      if (isNews) deps.onFailing(outcome.reason, failures)
+      if (isNews) deps.onFailing(outcome.reason, endpoint.failures())
     }
     write(item, { ...base, outcome: 'retry', nextAttemptAtMs, failure: outcome.reason })
     deps.wakeAt(nextAttemptAtMs)
   }
 
+  /** It keeps failing while others succeed at the same endpoint. */
+  function isHopeless(item: SendItem, attempts: number, now: number): boolean {
+    const lastSuccessMs = endpoint.lastSuccessMs()
+    const othersSucceed = lastSuccessMs > item.queuedAtMs && now - lastSuccessMs < PARK_AFTER_MS
+    return (
+      othersSucceed &&
+      attempts > 1 &&
+      (attempts >= PARK_AFTER_ATTEMPTS || now - item.queuedAtMs > PARK_AFTER_MS)
+    )
+  }
+
   return {
     offer(items) {
       if (stopped) return
-      const isOpen = !isDown() && target?.sending === true
+      const isOpen = !endpoint.isDown() && target?.sending === true
       for (const item of items) {
-        const hasRoom = isOpen && queue.waiting() + arrivals.length < MAX_IN_MEMORY
-        // A loosening row always comes through the table, where a newer tightening event is seen (a fan-out of
-        // another lane may have committed in between).
-        if (!hasRoom || item.effect === 'loosens') spill(item.lane)
-        else if (!spilled.has(item.lane)) accept([item])
-        else if (claiming) arrivals.push(item)
+        const buffered = LANES.reduce((sum, lane) => sum + intakes[lane].buffered(), 0)
+        intakes[item.lane].offer(item, isOpen && queue.waiting() + buffered < MAX_IN_MEMORY)
       }
       pump()
     },
     wake() {
-      for (const lane of LANES) spill(lane)
+      for (const lane of LANES) intakes[lane].spill()
       pump()
     },
     pump,
     async reload() {
       queue.clear()
-      target = undefined
+      forgetTarget()
       stopped = true
       await quiet()
+      // What was claimed or loaded before the attempts ended is of the old state too.
+      forgetTarget()
       stopped = false
-      failures = 0
-      restUntilMs = 0
+      endpoint.reset()
       toTable()
       pump()
     },
@@ -397,12 +362,6 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       await quiet()
     },
     idle: () =>
-      underWay() === 0 &&
-      writing === 0 &&
-      !claiming &&
-      queue.waiting() === 0 &&
-      !isDown() &&
-      spilled.size === 0,
-    size: () => underWay() + queue.waiting(),
+      isQuiet() && queue.waiting() === 0 && !endpoint.isDown() && !anyLane((intake) => intake.needsClaim()),
   }
 }

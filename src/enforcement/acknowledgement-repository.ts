@@ -44,6 +44,14 @@ interface Row {
 /**
  * Sole writer of `acknowledgements`; also marks `latency_dirty_hours`. One statement for a whole batch: it looks
  * the deliveries up where they stand now (open, finished or parked), so one that moves meanwhile is seen once.
+ *
+ * An entry counts for the caller's streams that got the jti: the SET was received on them, or handed out
+ * (`delivered_at` is set). What was superseded, discarded, deleted or parked before that counts for nobody.
+ * The first request of a push is written before its row says so, and a report can be faster than the row. Who knows
+ * a jti got it from the hub (it is an HMAC), so an open delivery that the table does not call handed out counts when
+ * - it is the only one that the caller has of this jti, or
+ * - its stream is pushed to, and the entry names that stream or no stream of the caller is said to have got it.
+ * A poll says so before it answers, so a polled stream beside another one never counts before that.
  */
 export function createAcknowledgementRepository(db: Database) {
   return {
@@ -81,20 +89,33 @@ function recordStatement(entries: readonly Acknowledgement[]) {
         ${column((e) => e.streamsCut ?? null)}::int[], ${column((e) => e.reportedAtMs)}::float8[]
       ) with ordinality a(jti, receiver_id, day, wanted_stream_id, status, replica, reason, streams_cut, reported_ms, ord)
       join days using (day)
-    ), found as materialized (
-      select a.*, d.stream_id, d.event_id, d.type, d.accepted_at, d.expects from asked a cross join lateral (
-        select stream_id, event_id, day, receiver_id, type, accepted_at, expects from deliveries
-          where jti = a.jti and day = a.day and day = any(${days}::date[]) and outcome <> 'superseded'
+    ), held as materialized (
+      -- All streams of the caller that have the jti; those of no wanted stream too, because they decide what counts.
+      select a.*, d.stream_id, d.event_id, d.type, d.accepted_at, d.expects, d.handed from asked a cross join lateral (
+        select stream_id, event_id, day, receiver_id, type, accepted_at, expects, true as handed from deliveries
+          where jti = a.jti and day = a.day and day = any(${days}::date[])
+            and (outcome = 'received' or delivered_at is not null)
         union all
-        select stream_id, event_id, day, receiver_id, type, accepted_at, expects from delivery_queue where jti = a.jti
+        select stream_id, event_id, day, receiver_id, type, accepted_at, expects, delivered_at is not null
+          from delivery_queue where jti = a.jti
         union all
         select (delivery ->> 'stream_id')::uuid, (delivery ->> 'event_id')::uuid, (delivery ->> 'day')::date,
             (delivery ->> 'receiver_id')::uuid, delivery ->> 'type', (delivery ->> 'accepted_at')::timestamptz,
-            (delivery ->> 'expects')::smallint
+            (delivery ->> 'expects')::smallint, true
           from parked where kind = 'delivery' and resolved_at is null and delivery ->> 'jti' = a.jti
+            and delivery ->> 'delivered_at' is not null
       ) d
       where d.receiver_id = a.receiver_id and d.day = a.day
-        and (a.wanted_stream_id is null or a.wanted_stream_id = d.stream_id)
+    ), found as materialized (
+      select * from (
+        select *, bool_or(handed) over per_entry as any_handed, count(*) over per_entry as streams
+        from held window per_entry as (partition by ord)
+      ) h
+      where (wanted_stream_id is null or wanted_stream_id = stream_id)
+        and (handed
+          or streams = 1
+          or ((wanted_stream_id is not null or not any_handed) and exists (
+            select from streams s where s.stream_id = h.stream_id and s.delivery_method = 'push')))
     ), fresh as (
       -- In key order: two processes that record the same entries must not wait for each other in a ring.
       insert into acknowledgements

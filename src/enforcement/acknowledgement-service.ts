@@ -22,8 +22,8 @@ export type AcknowledgementResult = 'recorded' | 'repeat' | 'unknown'
 
 export interface AcknowledgementService {
   /**
-   * Records one point's report; answers one result per entry, in order. What the receiver was never to get,
-   * another receiver's jti included, is `unknown`.
+   * Records one point's report; answers one result per entry, in order. What the receiver did not get, another
+   * receiver's jti included, is `unknown`. Without `streamId` an entry counts for all its streams that got the jti.
    */
   acknowledge(receiverId: string, entries: readonly AcknowledgementEntry[]): Promise<AcknowledgementResult[]>
 }

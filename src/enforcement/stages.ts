@@ -7,9 +7,3 @@ export const STAGE_BIT: Record<Stage, number> = { received: 1, applied: 2, verif
 
 /** How long a sample may stay open before it counts as outstanding, i.e. as infinite; ms. */
 export type StageDeadlines = Readonly<Record<Stage, number>>
-
-export const DEFAULT_STAGE_DEADLINES: StageDeadlines = {
-  received: 30_000,
-  applied: 60_000,
-  verified: 120_000,
-}

@@ -105,5 +105,3 @@ export const eventLogRepository = {
     return row?.value ?? ''
   },
 }
-
-export type EventLogRepository = typeof eventLogRepository

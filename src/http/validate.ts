@@ -61,9 +61,59 @@ function describe(error: ErrorObject): string | undefined {
       // Says only that a condition held; the errors beside it say what is wrong.
       return undefined
     default:
-      return `${clip(name)} ${error.message ?? 'is not valid'}`
+      return `${clip(name)} ${describeRule(error)}`
   }
 }
+
+const TYPE_WORDS: Readonly<Record<string, string>> = {
+  object: 'a JSON object',
+  array: 'a JSON array',
+  string: 'text',
+  integer: 'a whole number',
+  number: 'a number',
+  boolean: 'true or false',
+  null: 'null',
+}
+
+const FORMAT_WORDS: Readonly<Record<string, string>> = {
+  'date-time': 'a time like 2026-01-31T12:00:00Z',
+  uri: 'an absolute URI',
+  uuid: 'a UUID',
+}
+
+/** What a value has to be, in words; ajv's own text only for rules that need none of ours. */
+function describeRule({ keyword, params, message }: ErrorObject): string {
+  const { limit } = params as { limit?: number }
+  const counted = (thing: string, many = `${thing}s`) => `${limit} ${limit === 1 ? thing : many}`
+  switch (keyword) {
+    case 'type':
+      return `must be ${[params.type].flat().map(typeWords).join(' or ')}`
+    case 'format':
+      return `must be ${FORMAT_WORDS[params.format] ?? `of the format ${params.format}`}`
+    case 'minProperties':
+      return `must have at least ${counted('member')}`
+    case 'maxProperties':
+      return `must have at most ${counted('member')}`
+    case 'minItems':
+      return `must have at least ${counted('entry', 'entries')}`
+    case 'maxItems':
+      return `must have at most ${counted('entry', 'entries')}`
+    case 'minLength':
+      return `must have at least ${counted('character')}`
+    case 'maxLength':
+      return `must have at most ${counted('character')}`
+    case 'minimum':
+      return `must be ${limit} or more`
+    case 'maximum':
+      return `must be ${limit} or less`
+    case 'uniqueItems':
+      return 'must name nothing twice'
+    default:
+      return message ?? 'is not valid'
+  }
+}
+
+const typeWords = (type: string): string => TYPE_WORDS[type] ?? type
 
 /** A caller's own member name comes back to it, but not megabytes of it. */
 function clip(text: string): string {

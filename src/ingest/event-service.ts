@@ -1,4 +1,4 @@
-import type { EventLog } from '../eventlog/event-log.js'
+import type { TransactionalLog } from '../eventlog/event-log.js'
 import { InvalidRequest } from '../kernel/errors.js'
 import { eventIdTimeMs, newId } from '../kernel/ids.js'
 import { HUB_SOURCE_ID } from '../secevent/event.js'
@@ -20,8 +20,8 @@ export interface EmitInput {
 
 export interface EventService {
   /**
-   * An event that an operator states, in the hub's own name: resolves when it is durable.
-   * @throws InvalidRequest with everything that is wrong, InvalidSubject, LogUnavailable
+   * An event that an operator states, in the hub's own name: resolves when it and its audit row are durable.
+   * @throws InvalidRequest with everything that is wrong, InvalidSubject
    */
   emit(input: EmitInput, actor: string): Promise<{ txn: string; eventId: string }>
 }
@@ -29,7 +29,7 @@ export interface EventService {
 export interface EventServiceOptions {
   db: Database
   audit: AuditTrail
-  log: Pick<EventLog, 'append'>
+  log: TransactionalLog
   nextEventId: () => string
   /** The hub's issuer. */
   issuer: string
@@ -50,25 +50,26 @@ export function createEventService(options: EventServiceOptions): EventService {
       const problems = validateEmitted(input.type, claims, subject)
       if (problems.length > 0) throw new InvalidRequest(problems.join(' '))
       const txn = input.txn ?? newId()
-      // The audit row commits only if the log took the event, and the event is sent only with its row under way.
-      return await options.db.transaction(async (trx) => {
-        const eventId = options.nextEventId()
-        const detail = { type: input.type, txn, subject_format: subject.format }
-        await options.audit.record(trx, { actor, action: 'event.emitted', target: eventId, detail })
-        const event = createSecurityEvent({
-          eventId,
-          acceptedAtMs: eventIdTimeMs(eventId),
-          type: input.type,
-          subject,
-          claims,
-          txn,
-          sourceId: HUB_SOURCE_ID,
-          sourceIssuer: options.issuer,
-          sourceJti: eventId,
-        })
-        await options.log.append([event])
-        return { txn, eventId }
+      const eventId = options.nextEventId()
+      const event = createSecurityEvent({
+        eventId,
+        acceptedAtMs: eventIdTimeMs(eventId),
+        type: input.type,
+        subject,
+        claims,
+        txn,
+        sourceId: HUB_SOURCE_ID,
+        sourceIssuer: options.issuer,
+        sourceJti: eventId,
       })
+      const detail = { type: input.type, txn, subject_format: subject.format }
+      // In one transaction with its audit row: neither is ever without the other, whatever log is configured.
+      await options.db.transaction(async (trx) => {
+        await options.audit.record(trx, { actor, action: 'event.emitted', target: eventId, detail })
+        await options.log.appendIn(trx, [event])
+      })
+      options.log.wake([event.lane])
+      return { txn, eventId }
     },
   }
 }

@@ -24,8 +24,6 @@ interface TransmitterRow {
 const COLUMNS = `id, name, issuer, jwks_uri, jwks, discover, audience, algorithms, authorization_hash,
   tolerances, budget_per_s, enabled, receiver_id, version, created_at, updated_at`
 
-export type TransmitterRepository = ReturnType<typeof createTransmitterRepository>
-
 /** Sole writer of `transmitters`. A missing row is `undefined`. */
 export function createTransmitterRepository() {
   return {

@@ -2,9 +2,8 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { closeSync, openSync, statSync } from 'node:fs'
 import { chown, mkdir, rm, writeFile } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import path from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { describeError, StartupError } from '../kernel/errors.js'
 import { asUser, type OsUser } from './os-user.js'
@@ -127,27 +126,6 @@ export function isFree(port: number): Promise<boolean> {
     const server = createServer()
     server.once('error', () => resolve(false))
     server.listen({ port, host: '127.0.0.1' }, () => server.close(() => resolve(true)))
-  })
-}
-
-/** Waits until something accepts connections on the port; false when `gaveUp` says so or the time is over. */
-export async function waitForPort(port: number, timeoutMs: number, gaveUp: () => boolean): Promise<boolean> {
-  const end = performance.now() + timeoutMs
-  while (performance.now() < end && !gaveUp()) {
-    if (await accepts(port)) return true
-    await delay(20)
-  }
-  return false
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1' })
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
   })
 }
 

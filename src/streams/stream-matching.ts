@@ -25,8 +25,6 @@ export interface StreamMatcherOptions {
   hmac: SubjectHmac
   /** SSF 1.0 §9.3, seconds. */
   subjectRemovalGraceS: number
-  /** SSF 1.0 §8.1.3.1 to the letter: complex subjects without a common member match too. Default: they do not. */
-  literalComplex?: boolean
 }
 
 /** Finds the streams that take each event of a batch, in one statement. Takes fan-out's transaction. */
@@ -45,12 +43,11 @@ interface MatchRow {
 }
 
 export function createStreamMatcher(options: StreamMatcherOptions): StreamMatcher {
-  const sql = matchSql(options.literalComplex ?? false)
   return async (db, events) => {
     const keys = events.flatMap(({ event }, idx) =>
       event.subject ? eventMatchHashes(event.subject, options.hmac).map((key) => ({ idx, ...key })) : [],
     )
-    const rows = await sqlRows<MatchRow>(db, sql, [
+    const rows = await sqlRows<MatchRow>(db, MATCH, [
       events.map((_, idx) => idx),
       events.map(({ event }) => event.type),
       events.map(({ event }) => event.sourceId),
@@ -71,13 +68,6 @@ export function createStreamMatcher(options: StreamMatcherOptions): StreamMatche
   }
 }
 
-// Every complex subject is then a candidate, which costs a scan: a setting for readers to the letter only.
-const LITERAL_CANDIDATES = `
-      union
-      select k.idx, ss.stream_id, ss.complex_hash, ss.mode, ss.changed_at
-      from (select distinct idx from k where member <> '') k cross join stream_subjects ss
-      where ss.complex_hash <> '' and ss.mode = 'added'`
-
 const COLUMNS = 'e.idx, s.stream_id, s.receiver_id, s.shard, s.delivery_method, r.reports'
 
 /**
@@ -91,49 +81,46 @@ const COLUMNS = 'e.idx, s.stream_id, s.receiver_id, s.shard, s.delivery_method, 
  *
  * `hit` is grouped once and joined by hash: a correlated `exists` would scan all hits per event and stream.
  */
-function matchSql(literalComplex: boolean): string {
-  return `
-    with e as materialized (
-      select * from unnest(?::int[], ?::text[], ?::uuid[], ?::uuid[]) as e (idx, type, source_id, target)
-    ), k as materialized (
-      select * from unnest(?::int[], ?::text[], ?::bytea[]) as k (idx, member, hash)
-    ), grace as (
-      select now() - make_interval(secs => ?) as since
-    ), candidate as (
-      select k.idx, ss.stream_id, ss.complex_hash, ss.mode, ss.changed_at
-      from k join stream_subjects ss on ss.match_hash = k.hash and ss.member = k.member
-      ${literalComplex ? LITERAL_CANDIDATES : ''}
-    ), hit as materialized (
-      select c.idx, c.stream_id,
-        bool_or((c.mode = 'added' or c.changed_at > grace.since) and not exists (
-          select 1 from stream_subjects other join k on k.idx = c.idx and k.member = other.member
-          where other.stream_id = c.stream_id and other.complex_hash = c.complex_hash and c.complex_hash <> ''
-            and other.match_hash <> k.hash
-        )) as added,
-        bool_or(c.mode = 'removed' and c.changed_at <= grace.since and not exists (
-          select 1 from stream_subjects other
-          where other.stream_id = c.stream_id and other.complex_hash = c.complex_hash and c.complex_hash <> ''
-            and not exists (select 1 from k where k.idx = c.idx and k.hash = other.match_hash)
-        )) as removed
-      from candidate c cross join grace
-      group by c.idx, c.stream_id
-    )
-    select ${COLUMNS}
-    from e
-    join stream_event_types t on t.event_type = e.type
-    join streams s on s.stream_id = t.stream_id
-    join receivers r on r.id = s.receiver_id
-    left join hit on hit.idx = e.idx and hit.stream_id = s.stream_id
-    where e.target is null and s.status <> 'disabled' and r.enabled
-      and (r.grant_event_types is null or e.type = any (r.grant_event_types))
-      and (r.grant_sources is null or e.source_id = any (r.grant_sources))
-      and not exists (select 1 from transmitters tr where tr.id = e.source_id and tr.receiver_id = r.id)
-      and case r.default_subjects when 'ALL' then not coalesce(hit.removed, false) else coalesce(hit.added, false) end
-    union all
-    select ${COLUMNS}
-    from e
-    join streams s on s.stream_id = e.target
-    join receivers r on r.id = s.receiver_id
-    where r.enabled
-      and (s.status <> 'disabled' or (e.type = '${SSF.streamUpdated}' and s.status_by <> 'receiver'))`
-}
+const MATCH = `
+  with e as materialized (
+    select * from unnest(?::int[], ?::text[], ?::uuid[], ?::uuid[]) as e (idx, type, source_id, target)
+  ), k as materialized (
+    select * from unnest(?::int[], ?::text[], ?::bytea[]) as k (idx, member, hash)
+  ), grace as (
+    select now() - make_interval(secs => ?) as since
+  ), candidate as (
+    select k.idx, ss.stream_id, ss.complex_hash, ss.mode, ss.changed_at
+    from k join stream_subjects ss on ss.match_hash = k.hash and ss.member = k.member
+  ), hit as materialized (
+    select c.idx, c.stream_id,
+      bool_or((c.mode = 'added' or c.changed_at > grace.since) and not exists (
+        select 1 from stream_subjects other join k on k.idx = c.idx and k.member = other.member
+        where other.stream_id = c.stream_id and other.complex_hash = c.complex_hash and c.complex_hash <> ''
+          and other.match_hash <> k.hash
+      )) as added,
+      bool_or(c.mode = 'removed' and c.changed_at <= grace.since and not exists (
+        select 1 from stream_subjects other
+        where other.stream_id = c.stream_id and other.complex_hash = c.complex_hash and c.complex_hash <> ''
+          and not exists (select 1 from k where k.idx = c.idx and k.hash = other.match_hash)
+      )) as removed
+    from candidate c cross join grace
+    group by c.idx, c.stream_id
+  )
+  select ${COLUMNS}
+  from e
+  join stream_event_types t on t.event_type = e.type
+  join streams s on s.stream_id = t.stream_id
+  join receivers r on r.id = s.receiver_id
+  left join hit on hit.idx = e.idx and hit.stream_id = s.stream_id
+  where e.target is null and s.status <> 'disabled' and r.enabled
+    and (r.grant_event_types is null or e.type = any (r.grant_event_types))
+    and (r.grant_sources is null or e.source_id = any (r.grant_sources))
+    and not exists (select 1 from transmitters tr where tr.id = e.source_id and tr.receiver_id = r.id)
+    and case r.default_subjects when 'ALL' then not coalesce(hit.removed, false) else coalesce(hit.added, false) end
+  union all
+  select ${COLUMNS}
+  from e
+  join streams s on s.stream_id = e.target
+  join receivers r on r.id = s.receiver_id
+  where r.enabled
+    and (s.status <> 'disabled' or (e.type = '${SSF.streamUpdated}' and s.status_by <> 'receiver'))`

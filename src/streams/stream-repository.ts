@@ -188,8 +188,6 @@ export function createStreamRepository(db: Database) {
   }
 }
 
-export type StreamRepository = ReturnType<typeof createStreamRepository>
-
 function configurationBindings(change: StreamConfigurationChange): unknown[] {
   return [
     change.deliveryMethod,

@@ -69,9 +69,9 @@ export interface StreamSettings {
 
 export const SHARD_COUNT = 256
 
-/** The delivery shard that owns a stream, 0 to 255: fixed for the stream's life, in every process. */
+/** The delivery shard that owns a stream, from 0 to below `SHARD_COUNT`: fixed for the stream's life, in every process. */
 export function shardOf(streamId: string): number {
-  return createHash('sha256').update(streamId).digest().readUInt8(0)
+  return createHash('sha256').update(streamId).digest().readUInt8(0) % SHARD_COUNT
 }
 
 /** Binds a sealed `authorization_header` to its stream, so that one row's secret cannot be moved to another. */

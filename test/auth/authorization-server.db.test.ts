@@ -77,18 +77,29 @@ describe('auth: authorization server', () => {
     assert.equal(res.status, 200, res.text)
   })
 
-  it('holds a client to the method it registered', async () => {
+  it('takes the secret of client_secret_basic from the header and the body, of client_secret_post from the body', async () => {
+    const inBody = ({ client_id, client_secret }: Client) =>
+      request(hub.app)
+        .post('/oauth/token')
+        .type('form')
+        .send({ grant_type: 'client_credentials', scope: 'ssf.read', client_id, client_secret })
     const basic = await register({ token_endpoint_auth_method: 'client_secret_basic' })
     assert.equal((await token(basic)).status, 200)
-    const form = { client_id: basic.client_id, client_secret: basic.client_secret, scope: 'ssf.read' }
-    const refused = await request(hub.app)
-      .post('/oauth/token')
-      .type('form')
-      .send({ grant_type: 'client_credentials', ...form })
+    assert.equal((await inBody(basic)).status, 200)
+    const post = await register({ token_endpoint_auth_method: 'client_secret_post' })
+    assert.equal((await inBody(post)).status, 200)
+    const refused = await token(post)
     assert.equal(refused.status, 401)
     assert.equal(refused.body.error, 'invalid_client')
-    const post = await register({ token_endpoint_auth_method: 'client_secret_post' })
-    assert.equal((await token(post)).status, 401)
+  })
+
+  it('registers client_secret_basic unless told otherwise, and only names of the registry', async () => {
+    const call = () => request(hub.app).post('/v1/receivers').auth(hub.adminToken, { type: 'bearer' })
+    const created = await call().send({ name: 'plain' })
+    assert.equal(created.body.token_endpoint_auth_method, 'client_secret_basic')
+    const odd = await call().send({ name: 'odd', token_endpoint_auth_method: 'client_secret' })
+    assert.equal(odd.status, 400)
+    assert.match(odd.body.message, /client_secret_basic, client_secret_post, private_key_jwt/)
   })
 
   it('refuses a wrong secret, an unknown client and a disabled one alike', async () => {

@@ -169,6 +169,37 @@ describe('push delivery', () => {
     await until('both', async () => (await outcomes()).length === 2)
   })
 
+  it('finishes as discarded what the receiver is no longer granted', async () => {
+    sink.answer = (_request, res) => void res.writeHead(503).end()
+    await hub.fanOut([hub.event()])
+    await until('a failed attempt', () => sink.received.length >= 1)
+    await hub.rows('update receivers set grant_event_types = ?', [[CAEP.deviceComplianceChange]])
+    sink.answer = (_request, res) => void res.writeHead(202).end()
+    const before = sink.received.length
+    await until('the result', async () => (await outcomes()).length === 1)
+    assert.deepEqual(await outcomes(), ['discarded'])
+    assert.ok(sink.received.length - before <= 1)
+  })
+
+  it('counts as delivered only what an endpoint has answered', async () => {
+    const gone = await startSink()
+    await gone.close()
+    const other = await hub.addStream({ receiverId: await hub.addReceiver(), endpointUrl: gone.url })
+    await hub.fanOut([hub.event()])
+    await until('a failed attempt', async () => {
+      const [row] = await hub.rows<{ attempts: number }>(
+        'select attempts from delivery_queue where stream_id = ?',
+        [other],
+      )
+      return (row?.attempts ?? 0) > 0
+    })
+    const [row] = await hub.rows<{ delivered_at: Date | null }>(
+      'select delivered_at from delivery_queue where stream_id = ?',
+      [other],
+    )
+    assert.equal(row?.delivered_at, null)
+  })
+
   it('sends nothing but the notice on a stream that an operator stopped', async () => {
     await hub.fanOut([hub.event()])
     await until('the first', async () => (await outcomes()).length === 1)

@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import type { RequestHandler } from 'express'
 import request from 'supertest'
 import { createAcknowledgementRepository } from '../../src/enforcement/acknowledgement-repository.js'
 import { acknowledgementRouter } from '../../src/enforcement/acknowledgement-router.js'
 import { createAcknowledgementService } from '../../src/enforcement/acknowledgement-service.js'
 import { createRevocationMetrics } from '../../src/enforcement/revocation-metrics.js'
-import { createApp } from '../../src/http/app.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { type LogFields, type Logger, silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { appOf } from './enforcement-fixture.js'
 import {
+  type DeliveryFields,
   dayText,
   ensureDays,
   eventIdAt,
@@ -36,7 +38,7 @@ describe('POST /v1/acknowledgements', () => {
     res.locals.receiver = { receiverId: req.get('x-receiver') }
     next()
   }
-  let app: ReturnType<typeof createApp>
+  let app: ReturnType<typeof appOf>
 
   before(async () => {
     test = await createTestDatabase()
@@ -47,19 +49,15 @@ describe('POST /v1/acknowledgements', () => {
       clock,
       metrics: createRevocationMetrics(metrics, [SESSION_REVOKED]),
     })
-    app = createApp({
-      logger: silentLogger,
-      mount: (express) =>
-        void express.use(
-          acknowledgementRouter({
-            service,
-            receiver,
-            receiverOf: (res) => res.locals.receiver as { receiverId: string },
-            clock,
-            logger,
-          }),
-        ),
-    })
+    app = appOf(
+      acknowledgementRouter({
+        service,
+        receiver,
+        receiverOf: (res) => res.locals.receiver as { receiverId: string },
+        clock,
+        logger,
+      }),
+    )
   })
   after(() => test.close())
 
@@ -138,6 +136,75 @@ describe('POST /v1/acknowledgements', () => {
     assert.deepEqual(await report(entries), ['repeat', 'repeat', 'repeat'])
   })
 
+  describe('of one jti on several streams', () => {
+    /** The same SET on a stream of each kind. */
+    async function setOn(streams: { method: 'push' | 'poll'; fields?: Partial<DeliveryFields> }[]) {
+      const { receiverId } = await seedReceiver(test.db, `several ${randomUUID()}`)
+      const acceptedAtMs = clock.now()
+      const eventId = eventIdAt(acceptedAtMs)
+      const jti = `${dayText(acceptedAtMs).replaceAll('-', '')}-${randomUUID().slice(0, 22)}`
+      const ids: string[] = []
+      for (const { method, fields } of streams) {
+        const streamId = await seedStream(test.db, receiverId, method)
+        ids.push(streamId)
+        const place = { place: 'queue' as const, attempts: 0, ...fields }
+        await seedDelivery(test.db, { receiverId, streamId }, { acceptedAtMs, eventId, jti, ...place })
+      }
+      const applied = (stream_id?: string) =>
+        report([{ jti, status: 'applied', ...(stream_id && { stream_id }) }], receiverId)
+      return { ids, applied, counted: async () => (await stored(jti)).map((row) => row.stream_id).sort() }
+    }
+    const handedOut = { deliveredMs: 3 }
+
+    it('counts for the stream that was polled, and not for one that never was', async () => {
+      const { ids, applied, counted } = await setOn([
+        { method: 'poll', fields: handedOut },
+        { method: 'poll' },
+      ])
+      assert.deepEqual(await applied(), ['recorded'])
+      assert.deepEqual(await counted(), [ids[0]])
+      assert.deepEqual(await applied(ids[1]), ['unknown'], 'not when it is named either')
+    })
+
+    it('counts for the only stream, a push whose answer is not written yet', async () => {
+      const { ids, applied, counted } = await setOn([{ method: 'push' }])
+      assert.deepEqual(await applied(), ['recorded'])
+      assert.deepEqual(await counted(), ids)
+    })
+
+    it('takes the pushed stream for the one that got it, when none is said to have', async () => {
+      const { ids, applied, counted } = await setOn([{ method: 'poll' }, { method: 'push' }])
+      assert.deepEqual(await applied(), ['recorded'])
+      assert.deepEqual(await counted(), [ids[1]])
+    })
+
+    it('counts for a push under way beside a polled stream only when it is named', async () => {
+      const { ids, applied, counted } = await setOn([
+        { method: 'poll', fields: handedOut },
+        { method: 'push' },
+      ])
+      assert.deepEqual(await applied(), ['recorded'])
+      assert.deepEqual(await counted(), [ids[0]])
+      assert.deepEqual(await applied(ids[1]), ['recorded'])
+      assert.deepEqual(await counted(), [...ids].sort())
+    })
+
+    for (const outcome of ['superseded', 'discarded', 'deleted', 'expired']) {
+      it(`never counts for a SET ${outcome} before it was handed out, and does after`, async () => {
+        const fields = { place: 'deliveries' as const, outcome }
+        const never = await setOn([{ method: 'push', fields: { ...fields, deliveredMs: null } }])
+        assert.deepEqual(await never.applied(), ['unknown'])
+        const got = await setOn([{ method: 'push', fields: { ...fields, ...handedOut } }])
+        assert.deepEqual(await got.applied(), ['recorded'])
+      })
+    }
+
+    it('never counts for a SET parked before it was handed out', async () => {
+      const { applied } = await setOn([{ method: 'push', fields: { place: 'parked', deliveredMs: null } }])
+      assert.deepEqual(await applied(), ['unknown'])
+    })
+  })
+
   it("answers unknown for another receiver's jti or stream, and stores nothing", async () => {
     const theirs = await seedDelivery(test.db, other, { acceptedAtMs: clock.now() })
     const queued = await seedDelivery(test.db, other, { acceptedAtMs: clock.now(), place: 'queue' })
@@ -157,6 +224,7 @@ describe('POST /v1/acknowledgements', () => {
     const superseded = await seedDelivery(test.db, gateway, {
       acceptedAtMs: clock.now(),
       outcome: 'superseded',
+      deliveredMs: null,
     })
     const wrong = [
       'x',

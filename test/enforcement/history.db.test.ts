@@ -5,10 +5,9 @@ import request from 'supertest'
 import { createDeliveriesReadModel } from '../../src/enforcement/deliveries-read-model.js'
 import { createEventsReadModel } from '../../src/enforcement/events-read-model.js'
 import { historyRouter } from '../../src/enforcement/history-router.js'
-import { createApp } from '../../src/http/app.js'
 import { createClock, toTimestamp } from '../../src/kernel/clock.js'
-import { silentLogger } from '../../src/kernel/logger.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { appOf } from './enforcement-fixture.js'
 import {
   CREDENTIAL_CHANGE,
   dayText,
@@ -26,7 +25,7 @@ describe('history of deliveries and events', () => {
   let test: TestDatabase
   let gateway: SeedReceiver
   let broker: SeedReceiver
-  let app: ReturnType<typeof createApp>
+  let app: ReturnType<typeof appOf>
   const clock = createClock()
   const baseMs = Math.floor(clock.now() / 1000) * 1000 - 600_000
   const erasedDay = dayText(baseMs - 2 * 86_400_000)
@@ -48,17 +47,13 @@ describe('history of deliveries and events', () => {
     gateway = await seedReceiver(test.db, 'gateway')
     broker = await seedReceiver(test.db, 'broker')
     await ensureDays(test.db, clock.now() - 3 * 86_400_000, clock.now())
-    app = createApp({
-      logger: silentLogger,
-      mount: (express) =>
-        void express.use(
-          historyRouter({
-            deliveries: createDeliveriesReadModel(test.db),
-            events: createEventsReadModel(test.db, keys),
-            operator,
-          }),
-        ),
-    })
+    app = appOf(
+      historyRouter({
+        deliveries: createDeliveriesReadModel(test.db),
+        events: createEventsReadModel(test.db, keys),
+        operator,
+      }),
+    )
   })
   after(() => test.close())
 

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { createLatencyFolder } from '../../src/enforcement/latency-folder.js'
 import { createLatencyHistogramRepository } from '../../src/enforcement/latency-histogram-repository.js'
 import { HOUR_MS, hourOf } from '../../src/enforcement/latency-hours.js'
-import { DEFAULT_STAGE_DEADLINES, STAGES, type Stage } from '../../src/enforcement/stages.js'
+import { STAGES, type Stage } from '../../src/enforcement/stages.js'
 import {
   createTimeToRevokeReadModel,
   type Grouping,
@@ -12,6 +12,7 @@ import {
 import { silentLogger } from '../../src/kernel/logger.js'
 import { type Database, sqlRows } from '../../src/storage/database.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { STAGE_DEADLINES } from './enforcement-fixture.js'
 import {
   CREDENTIAL_CHANGE,
   ensureDays,
@@ -46,7 +47,7 @@ describe('the latency folder', () => {
 
   const newFolder = (isLeader = () => true) =>
     createLatencyFolder({
-      repository: createLatencyHistogramRepository(test.db, DEFAULT_STAGE_DEADLINES),
+      repository: createLatencyHistogramRepository(test.db, STAGE_DEADLINES),
       isLeader,
       clock,
       logger: silentLogger,
@@ -62,7 +63,7 @@ describe('the latency folder', () => {
     const { fromMs = startMs - 72 * HOUR_MS, toMs = nowMs + 1, groupBy = [] } = query
     return model.query(
       { stage, groupBy, fromMs, toMs },
-      { nowMs, deadlineMs: DEFAULT_STAGE_DEADLINES[stage], limit: 100 },
+      { nowMs, deadlineMs: STAGE_DEADLINES[stage], limit: 100 },
     )
   }
   const gateway = (): SeedReceiver => points[0] as SeedReceiver

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { bucketUpperMs } from '../../src/enforcement/latency-buckets.js'
 import { closedUntil, HOUR_MS, uncoveredRanges } from '../../src/enforcement/latency-hours.js'
 import { parseTime } from '../../src/enforcement/query-time.js'
-import { DEFAULT_STAGE_DEADLINES } from '../../src/enforcement/stages.js'
+import { STAGE_DEADLINES } from './enforcement-fixture.js'
 
 describe('times of a query', () => {
   it('reads RFC 3339 with any offset', () => {
@@ -37,9 +37,9 @@ describe('hours of a window', () => {
   })
 
   it('closes an hour ten minutes after its end, or after the longest deadline', () => {
-    assert.equal(closedUntil(hour(5) + 599_999, DEFAULT_STAGE_DEADLINES), hour(4))
-    assert.equal(closedUntil(hour(5) + 600_000, DEFAULT_STAGE_DEADLINES), hour(5))
-    const slow = { ...DEFAULT_STAGE_DEADLINES, applied: 900_000 }
+    assert.equal(closedUntil(hour(5) + 599_999, STAGE_DEADLINES), hour(4))
+    assert.equal(closedUntil(hour(5) + 600_000, STAGE_DEADLINES), hour(5))
+    const slow = { ...STAGE_DEADLINES, applied: 900_000 }
     assert.equal(closedUntil(hour(5) + 600_000, slow), hour(4))
     assert.equal(closedUntil(hour(5) + 900_000, slow), hour(5))
   })

@@ -51,13 +51,17 @@ export async function seedReceiver(db: Database, name: string): Promise<SeedRece
   return { receiverId, streamId: await seedStream(db, receiverId) }
 }
 
-export async function seedStream(db: Database, receiverId: string): Promise<string> {
+export async function seedStream(
+  db: Database,
+  receiverId: string,
+  method: 'push' | 'poll' = 'poll',
+): Promise<string> {
   const streamId = randomUUID()
   await db('streams').insert({
     stream_id: streamId,
     receiver_id: receiverId,
     shard: 1,
-    delivery_method: 'poll',
+    delivery_method: method,
   })
   return streamId
 }

@@ -2,14 +2,12 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import type { RequestHandler } from 'express'
 import request from 'supertest'
-import { DEFAULT_STAGE_DEADLINES } from '../../src/enforcement/stages.js'
 import { createTimeToRevokeReadModel } from '../../src/enforcement/time-to-revoke-read-model.js'
 import { timeToRevokeRouter } from '../../src/enforcement/time-to-revoke-router.js'
-import { createApp } from '../../src/http/app.js'
 import { createClock, toTimestamp } from '../../src/kernel/clock.js'
-import { silentLogger } from '../../src/kernel/logger.js'
 import { HUB_SOURCE_ID } from '../../src/secevent/event.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { appOf, STAGE_DEADLINES } from './enforcement-fixture.js'
 import {
   CREDENTIAL_CHANGE,
   ensureDays,
@@ -33,7 +31,7 @@ interface Item {
 describe('GET /v1/time-to-revoke', () => {
   let test: TestDatabase
   let gateway: SeedReceiver
-  let app: ReturnType<typeof createApp>
+  let app: ReturnType<typeof appOf>
   const clock = createClock()
   const MINUTE = 60_000
 
@@ -47,19 +45,15 @@ describe('GET /v1/time-to-revoke', () => {
     test = await createTestDatabase()
     gateway = await seedReceiver(test.db, 'gateway')
     await ensureDays(test.db, clock.now() - 3 * 86_400_000, clock.now())
-    app = createApp({
-      logger: silentLogger,
-      mount: (express) =>
-        void express.use(
-          timeToRevokeRouter({
-            readModel: createTimeToRevokeReadModel(test.db),
-            caller,
-            receiverIdOf: (res) => res.locals.receiverId as string | undefined,
-            clock,
-            deadlines: DEFAULT_STAGE_DEADLINES,
-          }),
-        ),
-    })
+    app = appOf(
+      timeToRevokeRouter({
+        readModel: createTimeToRevokeReadModel(test.db),
+        caller,
+        receiverIdOf: (res) => res.locals.receiverId as string | undefined,
+        clock,
+        deadlines: STAGE_DEADLINES,
+      }),
+    )
   })
   afterEach(() => test.close())
 

@@ -94,7 +94,7 @@ describe('failover event log', () => {
       const startedMs = performance.now()
       await log.append([event])
       const tookMs = performance.now() - startedMs
-      assert.ok(tookMs < 4_000, `an append took ${tookMs} ms`)
+      assert.ok(tookMs < 20_000, `an append took ${tookMs} ms`)
     }
     return events
   }

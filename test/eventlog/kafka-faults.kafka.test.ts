@@ -148,7 +148,7 @@ describe('Kafka log, when Kafka misbehaves', () => {
     try {
       const startedMs = performance.now()
       await assert.rejects(log.append([makeEvent()]), { code: 'ERR_LOG_UNAVAILABLE' })
-      assert.ok(performance.now() - startedMs < 3_000)
+      assert.ok(performance.now() - startedMs < 20_000)
       assert.equal(log.health().ok, false)
     } finally {
       broker.resume()

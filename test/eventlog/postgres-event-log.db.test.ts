@@ -94,7 +94,7 @@ describe('Postgres log', () => {
     await lock.raw('lock table event_log in access exclusive mode')
     const startedMs = performance.now()
     await assert.rejects(log.append([makeEvent()]), { code: 'ERR_LOG_UNAVAILABLE', retryAfterS: 2 })
-    assert.ok(performance.now() - startedMs < 8_000)
+    assert.ok(performance.now() - startedMs < 30_000)
     assert.equal(log.health().ok, false)
     await lock.rollback()
     await log.append([makeEvent()])

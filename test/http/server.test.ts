@@ -125,7 +125,7 @@ describe('http: server', () => {
       arrive = resolve
     })
     const server = await start({
-      drainMs: 5_000,
+      drainMs: 50_000,
       app: (req, res) => {
         if (req.url !== '/held') return void res.end('idle')
         answer = () => void res.end('finished')
@@ -145,14 +145,14 @@ describe('http: server', () => {
     // With an idle keep-alive connection left open, this would take until the bound.
     const before = performance.now()
     await stopped
-    assert.ok(performance.now() - before < 1_000)
+    assert.ok(performance.now() - before < 20_000)
     agent.destroy()
   })
 
   it('closes a kept connection whose answer began before the stop and ended after it', async () => {
     let answer: (() => void) | undefined
     const server = await start({
-      drainMs: 5_000,
+      drainMs: 50_000,
       app: (_req, res) => {
         res.write('half ')
         answer = () => void res.end('whole')
@@ -168,7 +168,7 @@ describe('http: server', () => {
     assert.equal(text, 'half whole')
     const before = performance.now()
     await stopped
-    assert.ok(performance.now() - before < 1_000)
+    assert.ok(performance.now() - before < 20_000)
     agent.destroy()
   })
 
@@ -183,7 +183,7 @@ describe('http: server', () => {
     const before = performance.now()
     await server.stop()
     const tookMs = performance.now() - before
-    assert.ok(tookMs > 150 && tookMs < 2_000, String(tookMs))
+    assert.ok(tookMs > 150 && tookMs < 20_000, String(tookMs))
     assert.equal(await pending, '')
   })
 

@@ -32,13 +32,13 @@ describe('http: validation', () => {
     const message = messageOf({ at: 'noon', colour: 1, grants: { 'a/b': 0, c: 1 } })
     assert.equal(
       message,
-      'name is required; colour is not known here; at must match format "date-time"; grants.c is not known here; grants.a/b must be >= 1.',
+      'name is required; colour is not known here; at must be a time like 2026-01-31T12:00:00Z; grants.c is not known here; grants.a/b must be 1 or more.',
     )
   })
 
   it('refuses an absent body and one of another type', () => {
     assert.match(messageOf(undefined), /no body/)
-    assert.match(messageOf([]), /the body must be object/)
+    assert.match(messageOf([]), /the body must be a JSON object/)
   })
 
   it('does not send a huge member name back', () => {
@@ -47,14 +47,35 @@ describe('http: validation', () => {
 
   it('does not change the body, and does not read numbers out of text in it', () => {
     const schema = { type: 'object', properties: { n: { type: 'integer', default: 5 } } }
-    assert.throws(() => parseBody(schema, { n: '5' }), /n must be integer/)
+    assert.throws(() => parseBody(schema, { n: '5' }), /n must be a whole number/)
     assert.deepEqual(parseBody(schema, {}), {})
   })
+
+  const PLAIN: [schema: object, body: unknown, text: string][] = [
+    [{ type: 'object', minProperties: 1 }, {}, 'the body must have at least 1 member.'],
+    [{ type: 'object', maxProperties: 1 }, { a: 1, b: 2 }, 'the body must have at most 1 member.'],
+    [{ type: ['array', 'null'] }, 'x', 'the body must be a JSON array or null.'],
+    [{ type: 'array', minItems: 2 }, [], 'the body must have at least 2 entries.'],
+    [{ type: 'array', maxItems: 1 }, [1, 2], 'the body must have at most 1 entry.'],
+    [{ type: 'array', uniqueItems: true }, [1, 1], 'the body must name nothing twice.'],
+    [{ type: 'string', minLength: 1 }, '', 'the body must have at least 1 character.'],
+    [{ type: 'string', maxLength: 3 }, 'four', 'the body must have at most 3 characters.'],
+    [{ type: 'string', format: 'uri' }, 'x', 'the body must be an absolute URI.'],
+    [{ type: 'string', format: 'ipv4' }, 'x', 'the body must be of the format ipv4.'],
+    [{ type: 'number', maximum: 3 }, 4, 'the body must be 3 or less.'],
+    [{ type: 'string' }, 4, 'the body must be text.'],
+    [{ type: 'boolean' }, 4, 'the body must be true or false.'],
+  ]
+  for (const [schema, body, text] of PLAIN) {
+    it(`says "${text}"`, () => {
+      assert.throws(() => parseBody(schema, body), { code: 'ERR_INVALID_REQUEST', message: text })
+    })
+  }
 
   it('reads numbers and booleans out of a query', () => {
     const schema = { type: 'object', properties: { n: { type: 'integer' }, on: { type: 'boolean' } } }
     assert.deepEqual(parseQuery(schema, { n: '5', on: 'true' }), { n: 5, on: true })
-    assert.throws(() => parseQuery(schema, { n: ['1', '2'] }), /n must be integer/)
+    assert.throws(() => parseQuery(schema, { n: ['1', '2'] }), /n must be a whole number/)
   })
 })
 

@@ -83,6 +83,17 @@ describe('ingest: events that operators state', () => {
     assert.equal(rows.length, 0)
   })
 
+  it('wakes the log when the event and its audit row are committed, and not for one that failed', async () => {
+    rig.woken.length = 0
+    assert.equal((await rig.call('POST', '/v1/events', event())).status, 202)
+    const [wake] = rig.woken
+    assert.deepEqual(wake?.lanes, ['urgent'])
+    assert.equal((await wake?.auditRows)?.length, 1)
+    rig.log.failWith = new LogUnavailable('The log is away.')
+    assert.equal((await rig.call('POST', '/v1/events', event())).status, 503)
+    assert.equal(rig.woken.length, 1)
+  })
+
   it('asks for the permission to emit', async () => {
     rig.permit(['read'])
     assert.equal((await rig.call('POST', '/v1/events', event())).status, 403)

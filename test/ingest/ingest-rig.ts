@@ -1,5 +1,6 @@
 import { createAuditLog } from '../../src/audit/audit-log.js'
 import { Forbidden } from '../../src/auth/bearer.js'
+import type { TransactionalLog } from '../../src/eventlog/event-log.js'
 import { createApp } from '../../src/http/app.js'
 import { createHttpServer } from '../../src/http/server.js'
 import { eventRouter } from '../../src/ingest/event-router.js'
@@ -17,6 +18,7 @@ import { createEventIds } from '../../src/kernel/ids.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { createOutgoing } from '../../src/outgoing/outgoing.js'
+import type { Lane } from '../../src/secevent/event.js'
 import type { Database } from '../../src/storage/database.js'
 import { listLog } from './ingest-fixture.js'
 
@@ -48,7 +50,19 @@ export async function startIngestRig(db: Database) {
   const keys = createIssuerKeys({ outgoing, clock, logger: silentLogger, metrics })
   const ingest = createSetIngest({ clock, keys, budgets: createSourceBudgets(clock), log, nextEventId })
   const transmitters = createTransmitterService({ db, outgoing, audit, changed: () => registry.refresh() })
-  const events = createEventService({ db, audit, log, nextEventId, issuer: 'https://hub.example' })
+  const woken: { lanes: readonly Lane[]; auditRows: Promise<unknown[]> }[] = []
+  const transactional: TransactionalLog = {
+    appendIn: (_trx, added) => log.append(added),
+    // Of another connection: it sees what was committed before.
+    wake: (lanes) => void woken.push({ lanes, auditRows: auditRows(db, log.events.at(-1)?.eventId) }),
+  }
+  const events = createEventService({
+    db,
+    audit,
+    log: transactional,
+    nextEventId,
+    issuer: 'https://hub.example',
+  })
   const server = createHttpServer({
     host: '127.0.0.1',
     port: 0,
@@ -72,6 +86,8 @@ export async function startIngestRig(db: Database) {
 
   return {
     log,
+    /** Each wake of the log, and the audit rows of the last event that stood committed then. */
+    woken,
     registry,
     /** Undefined: everything. */
     permit(permissions: readonly string[] | undefined) {
@@ -89,13 +105,21 @@ export async function startIngestRig(db: Database) {
     },
     push: (id: unknown, set: string, headers: Record<string, string> = {}) =>
       fetch(`${url}/ingest/${id}`, { method: 'POST', headers, body: set }),
-    async auditOf(target: unknown): Promise<{ actor: string; action: string; detail: Body }[]> {
-      return await db('audit_log').where({ target }).orderBy('at').select('actor', 'action', 'detail')
-    },
+    auditOf: (target: unknown) => auditRows(db, target),
     async stop() {
       await registry.stop()
       await server.stop()
       await outgoing.close()
     },
   }
+}
+
+async function auditRows(
+  db: Database,
+  target: unknown,
+): Promise<{ actor: string; action: string; detail: Body }[]> {
+  return await db('audit_log')
+    .where({ target: String(target) })
+    .orderBy('at')
+    .select('actor', 'action', 'detail')
 }

@@ -79,6 +79,6 @@ describe('scanJson', () => {
     const text = `{${Array.from({ length: 200_000 }, (_, index) => `"k${index}":${index}`).join(',')}}`
     const started = performance.now()
     assert.equal(scanJson(text), undefined)
-    assert.ok(performance.now() - started < 5000)
+    assert.ok(performance.now() - started < 20_000)
   })
 })

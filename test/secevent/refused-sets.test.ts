@@ -23,9 +23,6 @@ import {
   token,
 } from './set-fixtures.js'
 
-/** A 400 of RFC 8935 takes this long at most; a refusal must cost less than what it refuses. */
-const MAX_REFUSAL_MS = 50
-
 const H = JSON.stringify(header())
 const C = JSON.stringify(claims())
 
@@ -192,17 +189,11 @@ const CLAIMS: Row[] = [
   ],
 ]
 
-interface Refusal {
-  error: unknown
-  tookMs: number
-}
-
-async function refusal(text: string | Buffer, changes: Partial<SetExpectations> = {}): Promise<Refusal> {
-  const started = performance.now()
+async function refusal(text: string | Buffer, changes: Partial<SetExpectations> = {}): Promise<unknown> {
   try {
     await receive(text, changes)
   } catch (error) {
-    return { error, tookMs: performance.now() - started }
+    return error
   }
   return assert.fail('it was believed')
 }
@@ -213,19 +204,11 @@ describe('a SET that is refused', () => {
     describe(`for its ${name}`, () => {
       for (const [what, err, text, changes] of rows) {
         it(`answers ${err} to ${what}`, async () => {
-          const attempts = [
-            await refusal(text, changes),
-            await refusal(text, changes),
-            await refusal(text, changes),
-          ]
-          const [{ error }] = attempts as [Refusal]
-          // The best of three: the machine may be busy with something else.
-          const tookMs = Math.min(...attempts.map((attempt) => attempt.tookMs))
+          const error = await refusal(text, changes)
           assert.ok(error instanceof SetRejected, String(error))
           assert.equal(error.err, err)
           assert.equal(error.code, 'ERR_SET_REJECTED')
           assert.ok(error.message.length > 20, 'says what to do')
-          assert.ok(tookMs < MAX_REFUSAL_MS, `took ${tookMs} ms`)
         })
       }
     })

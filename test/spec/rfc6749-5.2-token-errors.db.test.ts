@@ -64,6 +64,20 @@ describe('RFC 6749 §4.4 and §5.2: answers of the token endpoint', () => {
     assert.match(res.headers['www-authenticate'] ?? '', /^Basic /)
   })
 
+  it('answers invalid_client to a request without client authentication', async () => {
+    const form = { grant_type: 'client_credentials', scope: 'ssf.read' }
+    const { client_id } = client
+    for (const more of [{}, { client_id }, { client_id, client_secret: '' }]) {
+      const res = await request(hub.app)
+        .post('/oauth/token')
+        .type('form')
+        .send({ ...form, ...more })
+      assert.equal(res.status, 401, JSON.stringify(more))
+      assert.equal(res.body.error, 'invalid_client', JSON.stringify(more))
+      assert.equal(res.body.access_token, undefined)
+    }
+  })
+
   it('refuses two ways of authentication in one request (§2.3)', async () => {
     const res = await ask({
       grant_type: 'client_credentials',
@@ -78,7 +92,8 @@ describe('RFC 6749 §4.4 and §5.2: answers of the token endpoint', () => {
     const res = await request(hub.app)
       .post('/oauth/token')
       .query({ ...client, grant_type: 'client_credentials', scope: 'ssf.read' })
-    assert.equal(res.status, 400)
+    assert.equal(res.status, 401)
+    assert.equal(res.body.error, 'invalid_client')
     assert.equal(res.body.access_token, undefined)
   })
 

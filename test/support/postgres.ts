@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdtemp } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { type Database, openPool } from '../../src/storage/database.js'
 import { migrate } from '../../src/storage/migrator.js'
@@ -14,7 +16,6 @@ import {
   initCluster,
   launchPostgres,
   pickFreePort,
-  waitForPort,
 } from '../../src/storage/postgres-server.js'
 
 export interface TestDatabase {
@@ -155,5 +156,26 @@ if (typeof after === 'function') {
     const started = server
     server = undefined
     if (started) await (await started).stop()
+  })
+}
+
+/** Waits until something accepts connections on the port; false when `gaveUp` says so or the time is over. */
+async function waitForPort(port: number, timeoutMs: number, gaveUp: () => boolean): Promise<boolean> {
+  const end = performance.now() + timeoutMs
+  while (performance.now() < end && !gaveUp()) {
+    if (await accepts(port)) return true
+    await delay(20)
+  }
+  return false
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1' })
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
   })
 }

@@ -1,0 +1,112 @@
+import type { Clock } from '../kernel/clock.js'
+import type { OpenDelivery } from './open-delivery.js'
+import type { PendingQueue } from './pending-queue.js'
+import type { SendItem } from './stream-sender.js'
+
+/** Due rows of one lane that are not in hand, in hub order; apart from them those that must not go out any more. */
+export interface Claim {
+  readonly due: readonly SendItem[]
+  /** Overtaken by a newer tightening event of their subject. */
+  readonly stale: readonly OpenDelivery[]
+  /** The receiver is no longer granted these. */
+  readonly ungranted: readonly OpenDelivery[]
+}
+
+export interface LaneIntakeDeps {
+  readonly clock: Clock
+  readonly queue: PendingQueue<SendItem>
+  claim(limit: number, inHand: readonly string[]): Promise<Claim>
+  /** When the lane's earliest row that may be sent is due, ms since the epoch. */
+  nextDueMs(): Promise<number | undefined>
+  accept(items: readonly SendItem[]): void
+  finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded'): void
+  wakeAt(atMs: number): void
+  /** A claim has ended. */
+  onClaimed(): void
+}
+
+export interface LaneIntake {
+  /** A row that fan-out has just queued; without room it stays in the table. */
+  offer(item: SendItem, hasRoom: boolean): void
+  /** Rows of this lane are in the table and not in hand: a claim fetches them before any newer one goes out. */
+  spill(): void
+  /** Fetches a page, if there is reason to. */
+  claim(): void
+  needsClaim(): boolean
+  isClaiming(): boolean
+  /** Rows that wait for the claim under way. */
+  buffered(): number
+}
+
+export const CLAIM_LIMIT = 200
+/** Between two tries of a query that failed. */
+const AFTER_FAULT_MS = 500
+const SOON_MS = 20
+
+/**
+ * Where the SETs of one lane of a stream come from: in memory from fan-out, or, once the lane has spilled, from the
+ * table until that is drained. What arrives while a claim reads the table joins when the claim shows it drained, else
+ * a stream under steady load would claim for ever.
+ */
+export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
+  const { clock, queue } = deps
+  // At first nobody knows what the table holds.
+  let spilled = true
+  let spilledDuringClaim = false
+  let arrivals: SendItem[] = []
+  let claiming = false
+  let noClaimUntilMs = 0
+
+  function spill(): void {
+    spilled = true
+    spilledDuringClaim = true
+  }
+
+  async function fetchPage(): Promise<void> {
+    const { due, stale, ungranted } = await deps.claim(CLAIM_LIMIT, queue.known())
+    for (const item of stale) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'superseded')
+    for (const item of ungranted) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'discarded')
+    deps.accept(due.filter((item) => !queue.has(item.eventId)))
+    if (due.length + stale.length + ungranted.length >= CLAIM_LIMIT || spilledDuringClaim) return
+    // A short page: the table holds nothing more that is due but what came during the claim.
+    spilled = false
+    deps.accept(arrivals.filter((item) => !queue.has(item.eventId)))
+    arrivals = []
+    const dueMs = await deps.nextDueMs()
+    if (dueMs !== undefined) deps.wakeAt(Math.max(dueMs, clock.now() + SOON_MS))
+  }
+
+  return {
+    offer(item, hasRoom) {
+      // A loosening row always comes through the table, where a newer tightening event is seen (a fan-out of
+      // another lane may have committed in between).
+      if (!hasRoom || item.effect === 'loosens') spill()
+      else if (!spilled) deps.accept([item])
+      else if (claiming) arrivals.push(item)
+    },
+    spill,
+    claim() {
+      if (claiming || !spilled || clock.now() < noClaimUntilMs) return
+      claiming = true
+      spilledDuringClaim = false
+      // What is sent and settled meanwhile must be remembered: the claim's snapshot may be older.
+      queue.hold()
+      fetchPage()
+        .catch(() => {
+          spill()
+          noClaimUntilMs = clock.now() + AFTER_FAULT_MS
+          deps.wakeAt(noClaimUntilMs)
+        })
+        .finally(() => {
+          claiming = false
+          arrivals = []
+          queue.release()
+          deps.onClaimed()
+        })
+        .catch(() => {})
+    },
+    needsClaim: () => spilled,
+    isClaiming: () => claiming,
+    buffered: () => arrivals.length,
+  }
+}

@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict'
+import { createStreamSender, type SendItem, type StreamSenderDeps } from '../../src/delivery/stream-sender.js'
+import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
+import { createClock } from '../../src/kernel/clock.js'
+import { until } from './delivery-harness.js'
+
+const targetOf = (endpointUrl: string, version: number): StreamTarget => ({
+  streamId: 's',
+  receiverId: 'r',
+  shard: 0,
+  version,
+  method: 'push',
+  endpointUrl,
+  authorization: undefined,
+  audience: 'a',
+  alg: 'RS256',
+  sending: true,
+  noticesOnly: false,
+})
+
+const item = (eventId: string): SendItem => ({
+  streamId: 's',
+  eventId,
+  receiverId: 'r',
+  shard: 0,
+  lane: 'urgent',
+  jti: eventId,
+  type: 't',
+  effect: 'tightens',
+  txn: eventId,
+  orderKey: eventId,
+  acceptedAtMs: 0,
+  rendering: 1,
+  attempts: 0,
+  queuedAtMs: 0,
+  content: { subject: { format: 'opaque', id: eventId }, claims: {} },
+})
+
+function rig(overrides: Partial<StreamSenderDeps>) {
+  const sentTo: string[] = []
+  const sender = createStreamSender({
+    clock: createClock(),
+    lease: () => ({ unit: 0, epoch: 1, endsAtMonotonicMs: Number.POSITIVE_INFINITY }),
+    loadTarget: async () => targetOf('https://new.example.com', 2),
+    claim: async () => ({ due: [], stale: [], ungranted: [] }),
+    nextDueMs: async () => undefined,
+    attempt: async (_item, target) => {
+      sentTo.push(target.endpointUrl ?? '')
+      return { class: 'received' }
+    },
+    writeResult: async () => {},
+    mayStart: () => true,
+    started() {},
+    ended() {},
+    wakeAt() {},
+    attemptTimeoutMs: 1_000,
+    limits: { control: 1, urgent: 4, routine: 1 },
+    onFailing() {},
+    onRecovered() {},
+    ...overrides,
+  })
+  return { sender, sentTo }
+}
+
+describe('stream sender', () => {
+  it('forgets a load of the stream that a reload has overtaken', async () => {
+    let loads = 0
+    let finishFirst: (target: StreamTarget) => void = () => {}
+    const { sender, sentTo } = rig({
+      loadTarget: () => {
+        loads += 1
+        if (loads > 1) return Promise.resolve(targetOf('https://new.example.com', 2))
+        return new Promise((resolve) => {
+          finishFirst = resolve
+        })
+      },
+    })
+    sender.wake()
+    const reloaded = sender.reload()
+    finishFirst(targetOf('https://old.example.com', 1))
+    await reloaded
+    await until('the stream to be read again', () => loads === 2 && sender.idle())
+    sender.offer([item('1')])
+    await until('the SET', () => sentTo.length === 1)
+    assert.deepEqual(sentTo, ['https://new.example.com'])
+  })
+
+  it('reads the stream again when a claim saw another version of it', async () => {
+    let version = 1
+    let loads = 0
+    const { sender } = rig({
+      loadTarget: async () => {
+        loads += 1
+        return targetOf('https://x.example.com', version)
+      },
+      claim: async (lane) => {
+        const isNew = lane === 'urgent' && version === 2 && loads === 1
+        return { due: isNew ? [item('1')] : [], stale: [], ungranted: [], version }
+      },
+    })
+    sender.wake()
+    await until('the first load', () => loads === 1 && sender.idle())
+    version = 2
+    sender.wake()
+    await until('the second load', () => loads === 2)
+  })
+
+  it('takes new work in memory again once a claim has drained the table, however steadily it comes', async () => {
+    let claims = 0
+    const rows = Array.from({ length: 40 }, (_, index) => item(String(index).padStart(3, '0')))
+    const { sender, sentTo } = rig({
+      claim: async () => {
+        claims += 1
+        const row = rows.shift()
+        // Work arrives during each claim, as under steady load.
+        if (row) sender.offer([row])
+        await new Promise((resolve) => setImmediate(resolve))
+        return { due: [], stale: [], ungranted: [] }
+      },
+    })
+    sender.wake()
+    await until('the claims to end', () => sender.idle() && sentTo.length > 0)
+    const before = claims
+    for (const row of rows.splice(0)) sender.offer([row])
+    await until('the rest', () => sentTo.length >= 36)
+    assert.equal(claims, before)
+  })
+})
