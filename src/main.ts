@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createAuditLog } from './audit/audit-log.js'
 import { resetAdmin } from './auth/first-admin.js'
 import { WrongUse } from './cli/cli-errors.js'
@@ -70,9 +70,7 @@ async function serve(config: Config): Promise<void> {
   if (hub.url) say(`Firebreak listens on ${hub.url} (management: ${hub.managementUrl}).`)
   else say(`Firebreak runs ${config.roles.join(', ')} (management: ${hub.managementUrl}).`)
   say(`Data: ${hub.dataDescribed}.`)
-  say('\nNext:\n  firebreak demo                    watch a session being revoked at three points')
-  say('  firebreak transmitter add --help  let an identity provider push SETs')
-  say('  firebreak receiver add --help     let a gateway subscribe\n')
+  if (hub.url && config.roles.includes('api')) say(nextSteps())
   const why = await Promise.race([signal, lost])
   if (typeof why === 'string') logger.info('hub.stopping', { signal: why })
   setTimeout(() => {
@@ -81,6 +79,18 @@ async function serve(config: Config): Promise<void> {
   }, STOP_WITHIN_MS).unref()
   await hub.stop()
   if (why instanceof Error) throw why
+}
+
+/** In a clone the command is on nobody's path. */
+function nextSteps(): string {
+  const isClone = existsSync(new URL('../../tsconfig.json', import.meta.url))
+  const command = isClone ? 'npx firebreak' : 'firebreak'
+  return [
+    '\nNext:',
+    `  ${command} demo                    watch a session being revoked at three points`,
+    `  ${command} transmitter add --help  let an identity provider push SETs`,
+    `  ${command} receiver add --help     let a gateway subscribe\n`,
+  ].join('\n')
 }
 
 /** Runs something that needs the database alone, and leaves it as it was. */
