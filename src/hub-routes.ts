@@ -4,6 +4,7 @@ import type { AuditLog } from './audit/audit-log.js'
 import { auditRouter } from './audit/audit-router.js'
 import type { AttemptLimiter } from './auth/attempt-limiter.js'
 import { createAuthorizationServer } from './auth/authorization-server.js'
+import { bearerToken, InvalidToken } from './auth/bearer.js'
 import { receiverOf, requireCaller, requireOperator, requireReceiver } from './auth/callers.js'
 import { operatorRouter } from './auth/operator-router.js'
 import { createOperatorService } from './auth/operator-service.js'
@@ -134,7 +135,13 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
       )
       express.use(
         `${issuerPath(issuer)}/ssf/poll`,
-        pollRouter({ polls: delivery.polls, authorize: requireReceiver(receiverAuth, 'ssf.read') }),
+        pollRouter({
+          polls: delivery.polls,
+          authorize: requireReceiver(receiverAuth, 'ssf.read'),
+          async checkAccess(req) {
+            if (!(await receiverAuth.authenticate(bearerToken(req)))) throw new InvalidToken()
+          },
+        }),
       )
       express.use('/v1/transmitters', ingestParts.transmitterRouter({ operator: authorize }))
       express.use('/v1/receivers', receiverRouter(receivers, operators))

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { BatchHandler } from '../eventlog/event-log.js'
+import { isUuid } from '../http/params.js'
 import { type Clock, dayOf } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
@@ -11,7 +12,7 @@ import { SSF } from '../secevent/event-types.js'
 import { mintJti } from '../secevent/mint.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
-import { shardOf } from '../streams/stream.js'
+import { SHARD_COUNT, shardOf } from '../streams/stream.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
 import { createFanOut, fanOutCounters, type QueuedDelivery } from './fan-out.js'
 import { createMinter } from './minter.js'
@@ -73,6 +74,8 @@ const CHANGED_CHANNEL = 'stream_changed'
 const CONFIRMED_CHANNEL = 'stream_confirmed'
 /** Design: pausing answers within a second, confirmed or not. */
 const CONFIRM_TIMEOUT_MS = 1_000
+const ALL_SHARDS = Array.from({ length: SHARD_COUNT }, (_, shard) => shard)
+const isShard = (value: number) => Number.isInteger(value) && value >= 0 && value < SHARD_COUNT
 
 /** Wires the room: fan-out hands rows over in memory or by a hint; push and poll take them from there. */
 export function createDelivery(options: DeliveryOptions): Delivery {
@@ -156,7 +159,8 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   hints.on(SHARDS_CHANNEL, (payload) => {
     const [mark, list = ''] = payload.split(':')
     if (mark === processMark) return
-    const shards = list.split(',').map(Number)
+    // Without a payload something may have been missed: look at all.
+    const shards = payload === '' ? ALL_SHARDS : list.split(',').map(Number).filter(isShard)
     polls.wakeShards(new Set(shards))
     sender.wakeShards(shards)
   })
@@ -164,13 +168,19 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   hints.on(CHANGED_CHANNEL, (payload) => {
     const [mark, requestId = '', streamId = ''] = payload.split(':')
     if (mark === processMark) return
+    const noteTrouble = (error: unknown) =>
+      logger.warn('stream.reload_failed', { stream_id: streamId, reason: describeError(error) })
+    if (payload === '') {
+      sender.reloadAll().catch(noteTrouble)
+      return
+    }
+    // Whoever may NOTIFY may write anything.
+    if (!isUuid(streamId)) return
     polls.wake(streamId)
     sender
       .reload(streamId, shardOf(streamId))
       .then((owned) => owned && hints.notify(CONFIRMED_CHANNEL, requestId))
-      .catch((error: unknown) =>
-        logger.warn('stream.reload_failed', { stream_id: streamId, reason: describeError(error) }),
-      )
+      .catch(noteTrouble)
   })
 
   async function confirmedElsewhere(streamId: string, requestId: string): Promise<boolean> {

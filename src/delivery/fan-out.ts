@@ -1,4 +1,4 @@
-import { type BatchHandler, BatchTaken, type LogBatch, type LogItem } from '../eventlog/event-log.js'
+import type { BatchHandler, LogBatch, LogItem } from '../eventlog/event-log.js'
 import { dayOf } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
@@ -10,6 +10,7 @@ import { fanOutRepository, type PreparedEvent } from './fan-out-repository.js'
 import { type EventContent, EXPECTS, RENDERING } from './open-delivery.js'
 import { parkedRepository } from './parked-repository.js'
 import { type NewDelivery, queueRepository } from './queue-repository.js'
+import { isTransient } from './storage-errors.js'
 
 export interface QueuedDelivery {
   readonly delivery: NewDelivery
@@ -37,14 +38,6 @@ export interface FanOutOptions {
 }
 
 const DAY_MS = 86_400_000
-
-/** SQLSTATE classes that only another try can settle: serialization, deadlock, unique races, connections. */
-function isTransient(error: unknown): boolean {
-  if (error instanceof BatchTaken) return true
-  const code = (error as { code?: unknown }).code
-  if (typeof code !== 'string') return true
-  return !/^(22|23502|23514|42804|54)/.test(code)
-}
 
 interface Tally {
   stored: number

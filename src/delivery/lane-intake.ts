@@ -30,6 +30,8 @@ export interface LaneIntake {
   offer(item: SendItem, hasRoom: boolean): void
   /** Rows of this lane are in the table and not in hand: a claim fetches them before any newer one goes out. */
   spill(): void
+  /** Spills, and lets the table rest: a fault of the database must not become a loop of sending. */
+  rest(): void
   /** Fetches a page, if there is reason to. */
   claim(): void
   needsClaim(): boolean
@@ -62,6 +64,12 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
     spilledDuringClaim = true
   }
 
+  function rest(): void {
+    spill()
+    noClaimUntilMs = clock.now() + AFTER_FAULT_MS
+    deps.wakeAt(noClaimUntilMs)
+  }
+
   async function fetchPage(): Promise<void> {
     const { due, stale, ungranted } = await deps.claim(CLAIM_LIMIT, queue.known())
     for (const item of stale) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'superseded')
@@ -85,6 +93,7 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
       else if (claiming) arrivals.push(item)
     },
     spill,
+    rest,
     claim() {
       if (claiming || !spilled || clock.now() < noClaimUntilMs) return
       claiming = true
@@ -92,11 +101,7 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
       // What is sent and settled meanwhile must be remembered: the claim's snapshot may be older.
       queue.hold()
       fetchPage()
-        .catch(() => {
-          spill()
-          noClaimUntilMs = clock.now() + AFTER_FAULT_MS
-          deps.wakeAt(noClaimUntilMs)
-        })
+        .catch(rest)
         .finally(() => {
           claiming = false
           arrivals = []

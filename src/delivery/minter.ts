@@ -13,8 +13,8 @@ export interface Minter {
   mint(delivery: OpenDelivery, content: EventContent, receiver: MintFor): Promise<string>
 }
 
-/** Signatures are the ceiling of the hub, so streams of one receiver and repeated polls share them. */
-const CACHED_SETS = 4_096
+/** Signatures are the ceiling of the hub, so streams of one receiver and repeated polls share them. At 64 KiB a SET at most. */
+const CACHED_SETS = 1_024
 
 export function createMinter(options: { issuer: string; signer(alg: 'RS256' | 'ES256'): SetSigner }): Minter {
   const cache = new LRUCache<string, Promise<string>>({ max: CACHED_SETS })

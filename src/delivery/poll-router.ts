@@ -1,4 +1,4 @@
-import { type RequestHandler, Router } from 'express'
+import { type Request, type RequestHandler, Router } from 'express'
 import { receiverOf } from '../auth/callers.js'
 import { jsonBody } from '../http/body.js'
 import { uuidParam } from '../http/params.js'
@@ -27,18 +27,21 @@ const POLL_SCHEMA = {
 }
 
 /** RFC 8936 §2.4, `POST /ssf/poll/{stream_id}`. Unknown members are ignored: later versions may add some. */
-export function pollRouter(options: { polls: Pick<PollService, 'poll'>; authorize: RequestHandler }): Router {
+export function pollRouter(options: {
+  polls: Pick<PollService, 'poll'>
+  authorize: RequestHandler
+  /** Asks again who calls; throws InvalidToken when the token has ended. */
+  checkAccess(req: Request): Promise<void>
+}): Router {
   return Router().post('/:streamId', options.authorize, jsonBody('1mb'), async (req, res) => {
     const request = parseBody<PollRequest>(POLL_SCHEMA, req.body ?? {})
     const streamId = uuidParam(req, 'streamId', 'poll stream')
     const aborted = new AbortController()
     res.once('close', () => aborted.abort())
-    const { sets, moreAvailable } = await options.polls.poll(
-      receiverOf(res).receiverId,
-      streamId,
-      request,
-      aborted.signal,
-    )
+    const { sets, moreAvailable } = await options.polls.poll(receiverOf(res).receiverId, streamId, request, {
+      aborted: aborted.signal,
+      checkAccess: () => options.checkAccess(req),
+    })
     res.set('Cache-Control', 'no-store').json({ sets, ...(moreAvailable ? { moreAvailable } : {}) })
   })
 }

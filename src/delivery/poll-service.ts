@@ -40,9 +40,16 @@ export interface PollServiceOptions {
   received(delivery: ReceivedDelivery): void
 }
 
+export interface PollCall {
+  /** The receiver has gone. */
+  readonly aborted: AbortSignal
+  /** Throws when the token has ended since: a held poll must not outlive it. */
+  checkAccess(): Promise<void>
+}
+
 export interface PollService {
   /** RFC 8936 §2.4: acknowledges first, then selects. Throws NotFound for a stream that is not the receiver's. */
-  poll(receiverId: string, streamId: string, request: PollRequest, aborted: AbortSignal): Promise<PollAnswer>
+  poll(receiverId: string, streamId: string, request: PollRequest, call: PollCall): Promise<PollAnswer>
   /** There is new work, or a changed status, on this stream. */
   wake(streamId: string): void
   /** There may be new work on any stream of these shards. */
@@ -54,34 +61,53 @@ export interface PollService {
 const DEFAULT_SETS = 100
 /** SETs of about 1 KB: an answer stays below a megabyte. */
 const MAX_SETS = 500
-/** Held polls in one process. */
-const MAX_HELD = 10_000
+/** Held polls in one process: well below the connections that the server takes. */
+const MAX_HELD = 2_000
+/** A receiver needs one; more of them than this only hold connections. */
+const MAX_HELD_PER_STREAM = 4
+/** Of sealed content in one answer. */
+const MAX_ANSWER_BYTES = 1_048_576
 /** Behind the wake-ups: a row that nobody announced is found within this time, ms. */
 const RECHECK_MS = 2_000
 const TOUCH_EVERY_MS = 60_000
+const NOTHING: PollAnswer = { sets: {}, moreAvailable: false }
+
+interface HeldPoll {
+  readonly wake: Wake
+  dismissed: boolean
+}
 
 /** RFC 8936 poll delivery. Any process may serve any stream: what is owed stands in the table until acknowledged. */
 export function createPollService(options: PollServiceOptions): PollService {
   const { db, clock } = options
-  const waiting = new Map<string, Set<Wake>>()
+  const waiting = new Map<string, Set<HeldPoll>>()
   const instruments = pollMetrics(options.metrics)
   const touched = new LRUCache<string, number>({ max: 50_000 })
   let held = 0
   let draining = false
 
-  function register(streamId: string): { wake: Wake; leave(): void } {
-    const wake = createWake()
-    const wakes = waiting.get(streamId) ?? new Set()
-    waiting.set(streamId, wakes.add(wake))
+  /** The newest polls of a stream are held; the oldest is answered instead when there are too many. */
+  function register(streamId: string): { poll: HeldPoll; leave(): void } {
+    const poll: HeldPoll = { wake: createWake(), dismissed: false }
+    const polls = waiting.get(streamId) ?? new Set()
+    const [oldest] = polls
+    if (oldest && polls.size >= MAX_HELD_PER_STREAM) dismiss(oldest, polls)
+    waiting.set(streamId, polls.add(poll))
     held += 1
     return {
-      wake,
+      poll,
       leave() {
         held -= 1
-        wakes.delete(wake)
-        if (wakes.size === 0) waiting.delete(streamId)
+        polls.delete(poll)
+        if (polls.size === 0) waiting.delete(streamId)
       },
     }
+  }
+
+  function dismiss(poll: HeldPoll, polls: Set<HeldPoll>): void {
+    poll.dismissed = true
+    polls.delete(poll)
+    poll.wake.ring()
   }
 
   async function findOwn(receiverId: string, streamId: string): Promise<StreamTarget> {
@@ -130,8 +156,8 @@ export function createPollService(options: PollServiceOptions): PollService {
     // A page of nothing but unfit rows hides what is behind it.
     if (unfit.length === rows.length && rows.length > limit) return select(target, limit)
     const fit = withoutOpposites(rows.filter((row) => !row.superseded && row.granted))
-    const chosen = fit.slice(0, limit)
-    if (chosen.length === 0) return { sets: {}, moreAvailable: false }
+    const chosen = withinBytes(fit.slice(0, limit))
+    if (chosen.length === 0) return NOTHING
     const tokens = await Promise.all(chosen.map(async (row) => mint(row, target)))
     const newly = chosen.filter(({ delivery }) => delivery.attempts === 0)
     await queueRepository.markDelivered(
@@ -144,7 +170,7 @@ export function createPollService(options: PollServiceOptions): PollService {
     const sets = Object.fromEntries(
       chosen.map(({ delivery }, index) => [delivery.jti, tokens[index] as string]),
     )
-    return { sets, moreAvailable: rows.length > limit }
+    return { sets, moreAvailable: rows.length > limit || chosen.length < Math.min(fit.length, limit) }
   }
 
   async function endUnfit(streamId: string, rows: readonly ClaimedDelivery[]): Promise<void> {
@@ -162,24 +188,26 @@ export function createPollService(options: PollServiceOptions): PollService {
   }
 
   return {
-    async poll(receiverId, streamId, request, aborted) {
+    async poll(receiverId, streamId, request, { aborted, checkAccess }) {
       const began = clock.monotonicMs()
       let target = await findOwn(receiverId, streamId)
       await settle(streamId, request)
       await touch(streamId)
-      if (request.maxEvents === 0) return { sets: {}, moreAvailable: false }
+      if (request.maxEvents === 0) return NOTHING
       const limit = Math.min(request.maxEvents ?? DEFAULT_SETS, MAX_SETS)
       const holdMs = request.returnImmediately || held >= MAX_HELD ? 0 : options.holdMs
-      const { wake, leave } = register(streamId)
-      const onAbort = () => wake.ring()
+      const { poll, leave } = register(streamId)
+      const onAbort = () => poll.wake.ring()
       aborted.addEventListener('abort', onAbort)
       try {
         for (;;) {
           const mayAnswer = target.sending || target.noticesOnly
-          const answer = mayAnswer ? await select(target, limit) : { sets: {}, moreAvailable: false }
+          const answer = mayAnswer ? await select(target, limit) : NOTHING
           const leftMs = holdMs - (clock.monotonicMs() - began)
-          if (Object.keys(answer.sets).length > 0 || leftMs <= 0 || draining || aborted.aborted) return answer
-          await wake.wait(Math.min(leftMs, RECHECK_MS))
+          const isOver = leftMs <= 0 || draining || aborted.aborted || poll.dismissed
+          if (Object.keys(answer.sets).length > 0 || isOver) return answer
+          await poll.wake.wait(Math.min(leftMs, RECHECK_MS))
+          await checkAccess()
           target = await findOwn(receiverId, streamId)
         }
       } finally {
@@ -188,16 +216,16 @@ export function createPollService(options: PollServiceOptions): PollService {
       }
     },
     wake(streamId) {
-      for (const wake of waiting.get(streamId) ?? []) wake.ring()
+      for (const { wake } of waiting.get(streamId) ?? []) wake.ring()
     },
     wakeShards(shards) {
-      for (const [streamId, wakes] of waiting) {
-        if (shards.has(shardOf(streamId))) for (const wake of wakes) wake.ring()
+      for (const [streamId, polls] of waiting) {
+        if (shards.has(shardOf(streamId))) for (const { wake } of polls) wake.ring()
       }
     },
     drain() {
       draining = true
-      for (const wakes of waiting.values()) for (const wake of wakes) wake.ring()
+      for (const polls of waiting.values()) for (const { wake } of polls) wake.ring()
     },
   }
 }
@@ -211,6 +239,15 @@ function withoutOpposites(rows: readonly ClaimedDelivery[]): ClaimedDelivery[] {
     rows.filter(({ delivery }) => delivery.effect === 'tightens').map(({ delivery }) => delivery.orderKey),
   )
   return rows.filter(({ delivery }) => delivery.effect !== 'loosens' || !tightened.has(delivery.orderKey))
+}
+
+/** As many as fit into one answer, at least one. */
+function withinBytes(rows: readonly ClaimedDelivery[]): ClaimedDelivery[] {
+  let bytes = 0
+  return rows.filter((row, index) => {
+    bytes += row.sealedContent?.length ?? 0
+    return index === 0 || bytes <= MAX_ANSWER_BYTES
+  })
 }
 
 function pollMetrics(metrics: Metrics): { sets: CounterMetric } {

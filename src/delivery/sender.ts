@@ -1,13 +1,12 @@
 import { describeError } from '../kernel/errors.js'
-import { createGroupCommit } from '../kernel/group-commit.js'
 import type { Health, Worker } from '../kernel/worker.js'
-import { LANES, type Lane } from '../secevent/event.js'
+import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
-import { type ClaimedDelivery, type DeliveryResult, queueRepository } from './queue-repository.js'
-import { resultRepository } from './result-repository.js'
+import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
+import { createResultWriters } from './result-writers.js'
 import { createStreamSender, type SendItem, type StreamSender } from './stream-sender.js'
 import type { StreamTargets } from './stream-target-repository.js'
 
@@ -28,11 +27,12 @@ export interface Sender extends Worker {
   wakeShards(shards: readonly number[]): void
   /** Reads the stream again; resolves when nothing of the old state is under way. False: not the owner. */
   reload(streamId: string, shard: number): Promise<boolean>
+  /** Reads every stream in hand again: a change may have been announced while nobody listened. */
+  reloadAll(): Promise<void>
 }
 
 /** Requests in flight in the whole process, per lane: a flood in one never takes the room of another. */
 const PROCESS_BUDGET: Readonly<Record<Lane, number>> = { control: 64, urgent: 256, routine: 128 }
-const RESULT_BATCH = 1_000
 const SWEEP_MS = 5_000
 /** Three sweeps see each row that falls due. */
 const SWEEP_BACK_S = 15
@@ -51,7 +51,7 @@ export function createSender(options: SenderOptions): Sender {
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
   const starving: Record<Lane, Set<string>> = { control: new Set(), urgent: new Set(), routine: new Set() }
   const attempt = createPushAttempt(options)
-  const writers = resultWriters(options)
+  const writers = createResultWriters(options)
   const hinted = new Set<number>()
   let followingHints = false
   let stopping = false
@@ -224,26 +224,13 @@ export function createSender(options: SenderOptions): Sender {
       for (const shard of shards) if (leases.get(shard)) hinted.add(shard)
       if (!stopping) void followHints()
     },
+    async reloadAll() {
+      await Promise.all([...entries.values()].map(({ sender }) => sender.reload()))
+    },
     async reload(streamId, shard) {
       if (!leases.get(shard)) return false
       await entryOf(streamId, shard).sender.reload()
       return true
     },
   }
-}
-
-/** Results gather while the previous flush is under way: one statement for hundreds of attempts. */
-function resultWriters(options: SenderOptions): Record<Lane, (result: DeliveryResult) => Promise<void>> {
-  const writers = {} as Record<Lane, (result: DeliveryResult) => Promise<void>>
-  for (const lane of LANES) {
-    const commit = createGroupCommit<DeliveryResult, void>({
-      maxBatch: RESULT_BATCH,
-      async flush(results) {
-        await resultRepository.write(options.pools[lane], results)
-        return results.map(() => undefined)
-      },
-    })
-    writers[lane] = (result) => commit.add(result)
-  }
-  return writers
 }

@@ -148,7 +148,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       .writeResult(item.lane, result)
       .catch(() => {
         // The row is still in the table: whoever holds the shard sends it again, under the same jti.
-        intakes[item.lane].spill()
+        intakes[item.lane].rest()
       })
       .finally(() => {
         writing -= 1

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type express from 'express'
 import request from 'supertest'
+import { InvalidToken } from '../../src/auth/bearer.js'
 import { pollRouter } from '../../src/delivery/poll-router.js'
 import { createApp } from '../../src/http/app.js'
 import { silentLogger } from '../../src/kernel/logger.js'
@@ -23,8 +24,10 @@ describe('poll delivery (RFC 8936)', () => {
   let receiverId: string
   let streamId: string
   let app: express.Express
+  let checkAccess: () => void
 
   beforeEach(async () => {
+    checkAccess = () => {}
     hub = await startDelivery()
     receiverId = await hub.addReceiver()
     streamId = await hub.addStream({ receiverId })
@@ -34,7 +37,11 @@ describe('poll delivery (RFC 8936)', () => {
     }
     app = createApp({
       logger: silentLogger,
-      mount: (shell) => void shell.use('/ssf/poll', pollRouter({ polls: hub.delivery.polls, authorize })),
+      mount: (shell) =>
+        void shell.use(
+          '/ssf/poll',
+          pollRouter({ polls: hub.delivery.polls, authorize, checkAccess: async () => checkAccess() }),
+        ),
     })
   })
   afterEach(() => hub.close())
@@ -94,6 +101,23 @@ describe('poll delivery (RFC 8936)', () => {
       Object.values(sets).map((token) => claimsOf(token).txn),
       [event.txn],
     )
+  })
+
+  it('ends a held poll whose token has ended, before it hands anything out', async () => {
+    checkAccess = () => {
+      throw new InvalidToken()
+    }
+    const held = request(app).post(`/ssf/poll/${streamId}`).send({})
+    // The next look of the held poll, at the latest after two seconds, asks who calls before anything else.
+    const { status } = await held
+    assert.equal(status, 401)
+  })
+
+  it('answers the oldest poll of a stream when too many are held', async () => {
+    const polls = Array.from({ length: 5 }, () => poll({}))
+    assert.deepEqual(await Promise.race(polls), { sets: {} })
+    hub.delivery.polls.drain()
+    await Promise.all(polls)
   })
 
   it('answers held polls at once when the hub drains', async () => {

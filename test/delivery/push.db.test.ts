@@ -95,6 +95,19 @@ describe('push delivery', () => {
     assert.equal(await openRows(), 0)
   })
 
+  it('lets no word of one receiver keep the results of another from being written', async () => {
+    const evil = await startSink()
+    evil.answer = (_request, res) =>
+      void res.writeHead(400).end('{"err":"invalid_request","description":"a\\u0000b\\ud800"}')
+    await hub.addStream({ receiverId: await hub.addReceiver(), endpointUrl: evil.url })
+    await hub.fanOut(Array.from({ length: 30 }, () => hub.event()))
+    await until('the good results', async () => (await outcomes()).length === 30)
+    await until('the parked rows', async () => (await hub.rows('select 1 from parked')).length === 30)
+    assert.equal(sink.received.length, 30)
+    assert.equal(evil.received.length, 30)
+    await evil.close()
+  })
+
   it('finds waiting rows again after a restart', async () => {
     sink.answer = (_request, res) => void res.writeHead(503).end()
     await hub.fanOut([hub.event(), hub.event()])
