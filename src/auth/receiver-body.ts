@@ -39,7 +39,7 @@ const PROPERTIES = {
   name: { type: 'string', minLength: 1, maxLength: 100 },
   grants: GRANTS,
   default_subjects: { enum: ['ALL', 'NONE'] },
-  reports: { type: 'array', uniqueItems: true, items: { enum: ['applied'] } },
+  reports: { type: 'array', maxItems: 10, uniqueItems: true, items: { enum: ['applied'] } },
   profile: { type: ['string', 'null'], minLength: 1, maxLength: 100 },
   compatibility: {
     type: 'object',
@@ -62,7 +62,13 @@ const UPDATE = { type: 'object', properties: PROPERTIES, minProperties: 1, addit
 const TOKEN = {
   type: 'object',
   properties: {
-    scopes: { type: 'array', minItems: 1, uniqueItems: true, items: { enum: ['ssf.read', 'ssf.manage'] } },
+    scopes: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 10,
+      uniqueItems: true,
+      items: { enum: ['ssf.read', 'ssf.manage'] },
+    },
     expires_at: { type: ['string', 'null'], format: 'date-time' },
   },
   required: ['scopes'],

@@ -41,6 +41,25 @@ describe('http: validation', () => {
     assert.match(messageOf([]), /the body must be a JSON object/)
   })
 
+  it('names only the first error of a body too large to look at whole', () => {
+    const schema = {
+      type: 'object',
+      properties: { acks: { type: 'array', items: { type: 'object', required: ['jti', 'status'] } } },
+    }
+    const refusal = (length: number) => {
+      try {
+        parseBody(schema, { acks: Array.from({ length }, () => ({})) })
+      } catch (error) {
+        return (error as Error).message
+      }
+      return ''
+    }
+    assert.equal(refusal(3).split('; ').length, 6)
+    assert.equal(refusal(1_000_000), 'acks.0.jti is required.')
+    const wide = Object.fromEntries(Array.from({ length: 50_000 }, (_, index) => [`m${index}`, 1]))
+    assert.match(messageOf({ name: 'a', ...wide }), /^m\d+ is not known here\.$/)
+  })
+
   it('does not send a huge member name back', () => {
     assert.ok(messageOf({ name: 'a', ['x'.repeat(10_000)]: 1 }).length < 200)
   })
