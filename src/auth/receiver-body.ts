@@ -1,4 +1,4 @@
-import { parseBody } from '../http/validate.js'
+import { parseBody, parseTime } from '../http/validate.js'
 import type { Scope } from './callers.js'
 import {
   CLIENT_AUTH_METHODS,
@@ -112,7 +112,7 @@ export function parseReceiverChange(body: unknown): Partial<ReceiverSettings> {
 
 export function parseTokenRequest(body: unknown): { scopes: Scope[]; expiresAt: Date | null } {
   const { scopes, expires_at } = parseBody<{ scopes: Scope[]; expires_at?: string | null }>(TOKEN, body)
-  return { scopes, expiresAt: expires_at ? new Date(expires_at) : null }
+  return { scopes, expiresAt: expires_at ? parseTime('expires_at', expires_at) : null }
 }
 
 function toSettings(input: Partial<ReceiverBody>): Partial<ReceiverSettings> {

@@ -1,6 +1,7 @@
 import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
 import addFormats from 'ajv-formats'
 import { InvalidRequest } from '../kernel/errors.js'
+import { UNSTORABLE } from './body.js'
 
 /** Larger values are told their first error only: collecting all of a million entries would hold the process. */
 const MAX_NODES_FOR_ALL_ERRORS = 2_000
@@ -41,7 +42,24 @@ export function parseBody<T>(schema: object, body: unknown): T {
 
 /** Checks `req.query`; numbers and booleans of the schema are read from text. @throws InvalidRequest */
 export function parseQuery<T>(schema: object, query: unknown): T {
+  for (const [name, value] of Object.entries(query as object)) {
+    if ([value].flat().some((text) => typeof text === 'string' && UNSTORABLE.test(text))) {
+      throw new InvalidRequest(`${clip(name)} holds U+0000 or half of a surrogate pair; remove it.`)
+    }
+  }
   return check<T>(queries, schema, { ...(query as object) })
+}
+
+/**
+ * Reads a time that the schema's `date-time` let pass: that format knows leap seconds, a Date does not.
+ * @throws InvalidRequest that names the member
+ */
+export function parseTime(name: string, text: string): Date {
+  const time = new Date(text)
+  if (Number.isNaN(time.getTime())) {
+    throw new InvalidRequest(`${name} is no time that can be stored; leap seconds are not accepted.`)
+  }
+  return time
 }
 
 function check<T>(checker: Checker, schema: object, value: unknown): T {
