@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto'
-import type { Express, RequestHandler } from 'express'
+import type { Express, Request, RequestHandler } from 'express'
 import type { Client, Configuration, KoaContextWithOIDC, Provider } from 'oidc-provider'
 import { asUnavailable } from '../http/outages.js'
 import type { Clock } from '../kernel/clock.js'
@@ -43,6 +43,8 @@ export async function createAuthorizationServer(
     'scope',
   ])
   useHashedSecrets(provider, Provider)
+  // Before what turns a status into 401, so that it sees the final one.
+  limitFailures(provider, options.attempts)
   nameMissingClient(provider)
   provider.on('server_error', (ctx, error) => {
     const known = asUnavailable(error)
@@ -73,7 +75,7 @@ export async function createAuthorizationServer(
       res.set('Cache-Control', 'public, max-age=300').json(metadata)
     })
     // Only these: the library would serve an authorization endpoint and more under the same prefix.
-    app.post(Object.values(OAUTH_PATHS), limitFailures(options.attempts), endpoint)
+    app.post(Object.values(OAUTH_PATHS), endpoint)
   }
 }
 
@@ -177,19 +179,20 @@ function currentClient(ProviderClass: typeof Provider): Client | undefined {
   return (ProviderClass.ctx as KoaContextWithOIDC | undefined)?.oidc.client
 }
 
-/** Counts refused client authentication by address; an Authorization header that was good passes anyway. */
-function limitFailures(attempts: AttemptLimiter | undefined): RequestHandler {
-  return (req, res, next) => {
-    if (!attempts) return next()
-    const address = req.ip ?? 'unknown'
-    const credentials = hashSecret(req.headers.authorization ?? '').toString('base64')
-    attempts.check(address, credentials)
-    res.once('finish', () => {
-      if (res.statusCode === 401) attempts.failed(address)
-      else if (res.statusCode === 200 && req.headers.authorization) attempts.succeeded(credentials)
-    })
-    next()
-  }
+/** Counts refused client authentication by address, and answers 429 in place of 401 above the limit. */
+function limitFailures(provider: Provider, attempts: AttemptLimiter | undefined): void {
+  if (!attempts) return
+  provider.use(async (ctx, next) => {
+    await next()
+    if (ctx.status !== 401) return
+    // The request is express's own, which knows the proxies to believe.
+    const refusal = attempts.failed((ctx.req as Request).ip ?? 'unknown')
+    if (!refusal) return
+    ctx.status = refusal.status
+    ctx.remove('WWW-Authenticate')
+    ctx.set('Retry-After', String(Math.ceil(refusal.retryAfterS ?? 1)))
+    ctx.body = { code: refusal.code, message: refusal.message }
+  })
 }
 
 /** The library warns on standard error about runtimes it does not test; which we run on is our own decision. */

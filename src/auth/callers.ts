@@ -2,7 +2,6 @@ import type { Request, RequestHandler, Response } from 'express'
 import type { AttemptLimiter } from './attempt-limiter.js'
 import { bearerToken, Forbidden, InvalidToken } from './bearer.js'
 import { isAllowed, type Permission, type Role, rolesAllowed } from './roles.js'
-import { hashSecret } from './secrets.js'
 
 /** A person or a program that runs the hub. */
 export interface Operator {
@@ -120,15 +119,8 @@ async function authenticated<T>(
   authenticate: (token: string) => Promise<T | undefined>,
 ): Promise<T> {
   const token = bearerToken(req)
-  const address = req.ip ?? 'unknown'
-  const hash = hashSecret(token).toString('base64')
-  attempts?.check(address, hash)
   const found = await authenticate(token)
-  if (found === undefined) {
-    attempts?.failed(address)
-    throw new InvalidToken()
-  }
-  attempts?.succeeded(hash)
+  if (found === undefined) throw attempts?.failed(req.ip ?? 'unknown') ?? new InvalidToken()
   return found
 }
 

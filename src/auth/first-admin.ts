@@ -55,7 +55,11 @@ export async function ensureFirstAdmin(options: FirstAdminOptions): Promise<stri
  */
 export async function resetAdmin(options: { db: Database; audit: AuditTrail }): Promise<string> {
   const token = newSecret(PREFIX)
+  const operators = createOperatorRepository()
   await options.db.transaction(async (trx) => {
+    // Not when a setting changes the token: that may be set back.
+    const before = await operators.find(trx, { name: NAME }, true)
+    if (before) await operators.retireToken(trx, before.id)
     const id = await putAdmin(trx, hashSecret(token))
     await options.audit.record(trx, {
       actor: 'database access',
@@ -91,6 +95,10 @@ async function useGivenToken(options: FirstAdminOptions, given: string): Promise
       )
     }
     if (holder) return
+    if (await operators.isRetired(trx, hash)) {
+      options.logger.warn('operator.given_token_retired', { name: NAME, setting: 'FIREBREAK_ADMIN_TOKEN' })
+      return
+    }
     const id = await putAdmin(trx, hash)
     await options.audit.record(trx, {
       actor: 'hub',

@@ -29,7 +29,7 @@ export interface OperatorChange {
 
 const COLUMNS = ['id', 'name', 'role', 'created_at', 'expires_at', 'revoked_at'] as const
 
-/** Sole writer of `operators`. A missing row is `undefined`; the service decides if that is an error. */
+/** Sole writer of `operators` and `retired_tokens`. A missing row is `undefined`; the service decides if that is an error. */
 export function createOperatorRepository() {
   return {
     async insert(
@@ -49,6 +49,19 @@ export function createOperatorRepository() {
 
     async update(db: Database, id: string, change: OperatorChange): Promise<void> {
       await db<OperatorRow>('operators').where({ id }).update(toRow(change))
+    },
+
+    /** Remembers the operator's present token as given up; call before it is replaced or revoked. */
+    async retireToken(db: Database, id: string): Promise<void> {
+      await db.raw(
+        `insert into retired_tokens (token_hash) select token_hash from operators where id = ?
+         on conflict do nothing`,
+        [id],
+      )
+    },
+
+    async isRetired(db: Database, tokenHash: Buffer): Promise<boolean> {
+      return (await db('retired_tokens').where({ token_hash: tokenHash }).first('retired_at')) !== undefined
     },
 
     async find(db: Database, by: { id: string } | { name: string } | { token_hash: Buffer }, lock = false) {

@@ -2,7 +2,7 @@ import { Router } from 'express'
 import { jsonBody } from '../http/body.js'
 import { parsePage, toPage } from '../http/page.js'
 import { uuidParam } from '../http/params.js'
-import { parseBody } from '../http/validate.js'
+import { parseBody, parseTime } from '../http/validate.js'
 import { actorOf, requireOperator } from './callers.js'
 import type { OperatorRecord } from './operator-repository.js'
 import type { OperatorService } from './operator-service.js'
@@ -69,7 +69,7 @@ export function operatorRouter(operators: OperatorService): Router {
 }
 
 function toDate(text: string | null | undefined): Date | null | undefined {
-  return typeof text === 'string' ? new Date(text) : text
+  return typeof text === 'string' ? parseTime('expires_at', text) : text
 }
 
 function toBody(operator: OperatorRecord) {

@@ -115,6 +115,7 @@ export function createOperatorService(options: OperatorServiceOptions): Operator
       return await db.transaction(async (trx) => {
         const { revokedAt, name } = await locked(trx, id)
         if (revokedAt) throw new Conflict('This operator is revoked; make a new one.')
+        await operators.retireToken(trx, id)
         await operators.update(trx, id, { tokenHash: hashSecret(token) })
         await audit.record(trx, { actor, action: 'operator.rotated', target: id, detail: { name } })
         return { operator: await locked(trx, id), token }
@@ -126,6 +127,7 @@ export function createOperatorService(options: OperatorServiceOptions): Operator
         await keepAdminIfOne(trx, id)
         const { revokedAt, name } = await locked(trx, id)
         if (revokedAt) return
+        await operators.retireToken(trx, id)
         await operators.update(trx, id, { revokedAt: new Date(clock.now()) })
         await audit.record(trx, { actor, action: 'operator.revoked', target: id, detail: { name } })
       })

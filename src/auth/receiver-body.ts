@@ -1,4 +1,4 @@
-import { parseBody } from '../http/validate.js'
+import { parseBody, parseTime } from '../http/validate.js'
 import type { Scope } from './callers.js'
 import {
   CLIENT_AUTH_METHODS,
@@ -39,7 +39,7 @@ const PROPERTIES = {
   name: { type: 'string', minLength: 1, maxLength: 100 },
   grants: GRANTS,
   default_subjects: { enum: ['ALL', 'NONE'] },
-  reports: { type: 'array', uniqueItems: true, items: { enum: ['applied'] } },
+  reports: { type: 'array', maxItems: 10, uniqueItems: true, items: { enum: ['applied'] } },
   profile: { type: ['string', 'null'], minLength: 1, maxLength: 100 },
   compatibility: {
     type: 'object',
@@ -62,7 +62,13 @@ const UPDATE = { type: 'object', properties: PROPERTIES, minProperties: 1, addit
 const TOKEN = {
   type: 'object',
   properties: {
-    scopes: { type: 'array', minItems: 1, uniqueItems: true, items: { enum: ['ssf.read', 'ssf.manage'] } },
+    scopes: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 10,
+      uniqueItems: true,
+      items: { enum: ['ssf.read', 'ssf.manage'] },
+    },
     expires_at: { type: ['string', 'null'], format: 'date-time' },
   },
   required: ['scopes'],
@@ -106,7 +112,7 @@ export function parseReceiverChange(body: unknown): Partial<ReceiverSettings> {
 
 export function parseTokenRequest(body: unknown): { scopes: Scope[]; expiresAt: Date | null } {
   const { scopes, expires_at } = parseBody<{ scopes: Scope[]; expires_at?: string | null }>(TOKEN, body)
-  return { scopes, expiresAt: expires_at ? new Date(expires_at) : null }
+  return { scopes, expiresAt: expires_at ? parseTime('expires_at', expires_at) : null }
 }
 
 function toSettings(input: Partial<ReceiverBody>): Partial<ReceiverSettings> {

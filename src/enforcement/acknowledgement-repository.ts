@@ -31,6 +31,9 @@ export interface AcknowledgedDelivery {
   inserted: boolean
 }
 
+/** Names of replicas that one delivery keeps reports of. */
+const MAX_REPLICAS = 256
+
 interface Row {
   ord: number
   stream_id: string
@@ -106,7 +109,7 @@ function recordStatement(entries: readonly Acknowledgement[]) {
             and delivery ->> 'delivered_at' is not null
       ) d
       where d.receiver_id = a.receiver_id and d.day = a.day
-    ), found as materialized (
+    ), matched as materialized (
       select * from (
         select *, bool_or(handed) over per_entry as any_handed, count(*) over per_entry as streams
         from held window per_entry as (partition by ord)
@@ -116,6 +119,24 @@ function recordStatement(entries: readonly Acknowledgement[]) {
           or streams = 1
           or ((wanted_stream_id is not null or not any_handed) and exists (
             select from streams s where s.stream_id = h.stream_id and s.delivery_method = 'push')))
+    ), found as materialized (
+      -- A replica's name is free text: without a bound one receiver fills the table with reports of one delivery.
+      select m.* from matched m join (
+        select d.*, h.replicas + row_number() over (
+          partition by d.stream_id, d.event_id, d.known order by d.replica) as place
+        from (
+          select distinct stream_id, event_id, replica, exists (
+            select from acknowledgements k where k.day = any(${days}::date[]) and k.day = m.day
+              and k.stream_id = m.stream_id and k.event_id = m.event_id and k.replica = m.replica) as known
+          from matched m
+        ) d join (
+          select o.stream_id, o.event_id, count(distinct k.replica) as replicas
+          from (select distinct stream_id, event_id, day from matched) o left join acknowledgements k
+            on k.day = any(${days}::date[]) and k.day = o.day and k.stream_id = o.stream_id and k.event_id = o.event_id
+          group by o.stream_id, o.event_id
+        ) h using (stream_id, event_id)
+      ) r using (stream_id, event_id, replica)
+      where r.known or r.place <= ${MAX_REPLICAS}::int
     ), fresh as (
       -- In key order: two processes that record the same entries must not wait for each other in a ring.
       insert into acknowledgements

@@ -21,6 +21,9 @@ export type DeliveryState = (typeof DELIVERY_STATES)[number]
 /** Sort keys of a cursor: accept time in µs, event id, stream id. */
 export const DELIVERY_CURSOR_KEYS = 3
 
+/** Reports shown of one delivery, the newest. */
+const MAX_REPORTS = 50
+
 interface Row {
   stream_id: string
   event_id: string
@@ -140,7 +143,7 @@ function conditionsOf(filter: HistoryFilter<DeliveryState>, column: (name: strin
   return conditions
 }
 
-/** What the points said about these deliveries. */
+/** What the points said last about these deliveries. */
 async function reportsOf(db: Database, rows: readonly Row[]): Promise<Map<string, ReportRow[]>> {
   const reports = new Map<string, ReportRow[]>()
   if (rows.length === 0) return reports
@@ -148,10 +151,14 @@ async function reportsOf(db: Database, rows: readonly Row[]): Promise<Map<string
     db,
     sql`select a.stream_id, a.event_id, a.stage, a.status, a.replica, a.reason, a.streams_cut,
         extract(epoch from a.reported_at)::float8 * 1000 as reported_ms
-      from acknowledgements a join unnest(${rows.map((row) => row.stream_id)}::uuid[],
+      from unnest(${rows.map((row) => row.stream_id)}::uuid[],
         ${rows.map((row) => row.event_id)}::uuid[], ${rows.map((row) => row.day)}::date[]) as k(stream_id, event_id, day)
-        using (stream_id, event_id, day)
-      where a.day = any(${[...new Set(rows.map((row) => row.day))]}::date[])
+      cross join lateral (
+        select * from acknowledgements
+        where stream_id = k.stream_id and event_id = k.event_id and day = k.day
+          and day = any(${[...new Set(rows.map((row) => row.day))]}::date[])
+        order by reported_at desc limit ${MAX_REPORTS}::int
+      ) a
       order by a.reported_at`,
   )
   for (const report of found) {

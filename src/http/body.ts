@@ -5,7 +5,7 @@ const MAX_DEPTH = 32
 
 /** What Postgres can hold neither as text nor as jsonb: U+0000 and halves of surrogate pairs. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: U+0000 is exactly what is looked for
-const UNSTORABLE = /[\u0000\p{Surrogate}]/u
+export const UNSTORABLE = /[\u0000\p{Surrogate}]/u
 
 /**
  * Parses the body as JSON whatever its Content-Type says, for the specification's own examples have none.

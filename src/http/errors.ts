@@ -73,6 +73,12 @@ function toHubError(thrown: unknown): HubError | undefined {
 /** What express and its body parsers throw: a plain error with `status`, sometimes `type`. */
 function fromHttpError(error: unknown): HubError | undefined {
   if (!(error instanceof Error)) return undefined
+  if (isDataException(error)) {
+    return new InvalidRequest('A value in the request cannot be stored or compared; check times and texts.', {
+      detail: error.message,
+      cause: error,
+    })
+  }
   const { status, type } = error as Error & { status?: unknown; type?: unknown }
   if (typeof status !== 'number' || status < 400 || status >= 500) return undefined
   const detail = error.message
@@ -85,6 +91,12 @@ function fromHttpError(error: unknown): HubError | undefined {
   }
   if (type === 'charset.unsupported') return new InvalidRequest('Send the body as UTF-8.', { detail })
   return new InvalidRequest('The request cannot be read; check its path, headers and length.', { detail })
+}
+
+/** SQLSTATE class 22: a value that the schemas let pass and Postgres does not, such as a time before year 1. */
+function isDataException(error: Error): boolean {
+  const { code } = error as Error & { code?: unknown }
+  return typeof code === 'string' && /^22[0-9A-Z]{3}$/.test(code)
 }
 
 function hasHeaders(error: HubError): error is HubError & ErrorWithHeaders {

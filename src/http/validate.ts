@@ -1,21 +1,39 @@
-import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
+import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
 import addFormats from 'ajv-formats'
 import { InvalidRequest } from '../kernel/errors.js'
+import { UNSTORABLE } from './body.js'
 
-const bodies = new Ajv({ allErrors: true, allowUnionTypes: true })
+/** Larger values are told their first error only: collecting all of a million entries would hold the process. */
+const MAX_NODES_FOR_ALL_ERRORS = 2_000
+
+interface Checker {
+  compile(schema: object): { first: ValidateFunction; all: ValidateFunction }
+}
+
+const bodies = createChecker({ allowUnionTypes: true })
 // Query strings are text: numbers and booleans are read out of it.
-const queries = new Ajv({ allErrors: true, allowUnionTypes: true, coerceTypes: true })
-addFormats.default(bodies)
-addFormats.default(queries)
+const queries = createChecker({ allowUnionTypes: true, coerceTypes: true })
 
-const compiled = new Map<Ajv, WeakMap<object, ValidateFunction>>([
-  [bodies, new WeakMap()],
-  [queries, new WeakMap()],
-])
+function createChecker(options: Options): Checker {
+  const first = new Ajv(options)
+  const all = new Ajv({ ...options, allErrors: true })
+  addFormats.default(first)
+  addFormats.default(all)
+  const compiled = new WeakMap<object, { first: ValidateFunction; all: ValidateFunction }>()
+  return {
+    compile(schema) {
+      const known = compiled.get(schema)
+      if (known) return known
+      const made = { first: first.compile(schema), all: all.compile(schema) }
+      compiled.set(schema, made)
+      return made
+    },
+  }
+}
 
 /**
  * Checks a parsed JSON body against a JSON Schema (draft 7). The schema is compiled once, so pass a constant.
- * @throws InvalidRequest that names everything that is wrong, not only the first
+ * @throws InvalidRequest that names everything that is wrong; in a body of thousands of values only the first
  */
 export function parseBody<T>(schema: object, body: unknown): T {
   if (body === undefined) throw new InvalidRequest('The request has no body; send one JSON object.')
@@ -24,18 +42,49 @@ export function parseBody<T>(schema: object, body: unknown): T {
 
 /** Checks `req.query`; numbers and booleans of the schema are read from text. @throws InvalidRequest */
 export function parseQuery<T>(schema: object, query: unknown): T {
+  for (const [name, value] of Object.entries(query as object)) {
+    if ([value].flat().some((text) => typeof text === 'string' && UNSTORABLE.test(text))) {
+      throw new InvalidRequest(`${clip(name)} holds U+0000 or half of a surrogate pair; remove it.`)
+    }
+  }
   return check<T>(queries, schema, { ...(query as object) })
 }
 
-function check<T>(ajv: Ajv, schema: object, value: unknown): T {
-  const cache = compiled.get(ajv) as WeakMap<object, ValidateFunction>
-  let validate = cache.get(schema)
-  if (!validate) {
-    validate = ajv.compile(schema)
-    cache.set(schema, validate)
+/**
+ * Reads a time that the schema's `date-time` let pass: that format knows leap seconds, a Date does not.
+ * @throws InvalidRequest that names the member
+ */
+export function parseTime(name: string, text: string): Date {
+  const time = new Date(text)
+  if (Number.isNaN(time.getTime())) {
+    throw new InvalidRequest(`${name} is no time that can be stored; leap seconds are not accepted.`)
   }
-  if (!validate(value)) throw new InvalidRequest(describeErrors(validate.errors ?? []))
-  return value as T
+  return time
+}
+
+function check<T>(checker: Checker, schema: object, value: unknown): T {
+  const { first, all } = checker.compile(schema)
+  if (first(value)) return value as T
+  if (hasAtMost(MAX_NODES_FOR_ALL_ERRORS, value) && !all(value)) {
+    throw new InvalidRequest(describeErrors(all.errors ?? []))
+  }
+  throw new InvalidRequest(describeErrors(first.errors ?? []))
+}
+
+/** If a value holds no more than so many values; stops counting as soon as that is known. */
+function hasAtMost(limit: number, value: unknown): boolean {
+  const open = [value]
+  let seen = 0
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    seen += 1
+    if (typeof next !== 'object' || next === null) continue
+    if (Array.isArray(next) && next.length > limit) return false
+    for (const key in next) {
+      open.push((next as Record<string, unknown>)[key] ?? null)
+      if (seen + open.length > limit) return false
+    }
+  }
+  return true
 }
 
 /** One sentence for all errors, each naming the member: `name is required; grants.colour is not known here`. */

@@ -41,7 +41,13 @@ const CHANGEABLE = {
   audience: {
     anyOf: [SHORT_TEXT, { type: 'array', minItems: 1, maxItems: 20, uniqueItems: true, items: SHORT_TEXT }],
   },
-  algorithms: { type: 'array', minItems: 1, uniqueItems: true, items: { enum: SET_ALGORITHMS } },
+  algorithms: {
+    type: 'array',
+    minItems: 1,
+    maxItems: 10,
+    uniqueItems: true,
+    items: { enum: SET_ALGORITHMS },
+  },
   authorization_header: {
     type: ['string', 'null'],
     minLength: 1,

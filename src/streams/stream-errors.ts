@@ -28,8 +28,10 @@ export class SubjectLimitReached extends HubError {
   readonly status = 429
   override readonly failureClass = 'retry' as const
 
-  constructor(limit: number) {
-    super(`This stream holds as many subjects as it may (${limit}). Undo some before you send more.`, {
+  /** @param which narrows the limit, e.g. `that share one member` */
+  constructor(limit: number, which = '') {
+    const subjects = `subjects${which && ` ${which}`}`
+    super(`This stream holds as many ${subjects} as it may (${limit}). Undo some before you send more.`, {
       retryAfterS: 60,
     })
   }

@@ -44,6 +44,23 @@ export function createSubjectRepository(db: Database) {
       return rows.filter((row) => row.inserted).length
     },
 
+    /**
+     * The most rows that one of these keys has in the stream, counted no further than `limit` + 1. Matching an event
+     * looks at each of them, so many complex subjects that share one member cost every lane.
+     */
+    async mostPerKey(streamId: string, index: SubjectIndex, limit: number): Promise<number> {
+      const rows = await sqlRows<{ most: number | null }>(
+        db,
+        `select max(held.subjects)::int as most from unnest(?::bytea[]) as k (hash) cross join lateral (
+           select count(*) as subjects from (
+             select 1 from stream_subjects where match_hash = k.hash and stream_id = ? limit ?
+           ) counted
+         ) held`,
+        [index.rows.map((row) => row.hash), streamId, limit + 1],
+      )
+      return rows[0]?.most ?? 0
+    },
+
     async delete(streamId: string, index: SubjectIndex): Promise<number> {
       const rows = await sqlRows(
         db,

@@ -8,7 +8,7 @@ import type { StreamKeys } from './stream-collaborators.js'
 import { StreamNotFound, SubjectLimitReached } from './stream-errors.js'
 import { createStreamRepository } from './stream-repository.js'
 import { subjectIndexRows } from './subject-index.js'
-import { createSubjectRepository, subjectContext } from './subject-repository.js'
+import { createSubjectRepository, type SubjectEntry, subjectContext } from './subject-repository.js'
 
 export interface SubjectServiceOptions {
   db: Database
@@ -27,14 +27,27 @@ export interface SubjectService {
   remove(receiverId: string, streamId: string, subject: Subject): Promise<void>
 }
 
+/** Complex subjects of one stream that may share one member, such as a tenant. */
+const MAX_SUBJECTS_PER_MEMBER = 1_000
+
 type Change = (trx: Transaction, stream: Stream, defaultSubjects: 'ALL' | 'NONE') => Promise<number>
 
 export function createSubjectService(options: SubjectServiceOptions): SubjectService {
   const { db, keys } = options
   const { maxSubjectsPerStream, subjectRemovalGraceS } = options.settings
+  const limit = MAX_SUBJECTS_PER_MEMBER
   const indexOf = (subject: Subject) => subjectIndexRows(subject, (text) => keys.hmac('subject', text))
   const seal = (streamId: string, subject: Subject) =>
     keys.seal(canonicalSubject(subject), subjectContext(streamId))
+
+  /** Saves, and refuses what would make events with one of its members too dear to match. */
+  async function save(trx: Transaction, streamId: string, entry: SubjectEntry): Promise<number> {
+    const subjects = createSubjectRepository(trx)
+    const added = await subjects.save(streamId, entry)
+    if (added === 0) return added
+    if ((await subjects.mostPerKey(streamId, entry.index, limit)) <= limit) return added
+    throw new SubjectLimitReached(limit, 'that share one member')
+  }
 
   async function change(receiverId: string, streamId: string, apply: Change): Promise<void> {
     await db.transaction(async (trx) => {
@@ -61,9 +74,8 @@ export function createSubjectService(options: SubjectServiceOptions): SubjectSer
     add(receiverId, streamId, subject, verified) {
       const index = indexOf(subject)
       return change(receiverId, streamId, (trx, _stream, defaultSubjects) => {
-        const subjects = createSubjectRepository(trx)
-        if (defaultSubjects === 'ALL') return subjects.delete(streamId, index)
-        return subjects.save(streamId, { index, mode: 'added', sealed: seal(streamId, subject), verified })
+        if (defaultSubjects === 'ALL') return createSubjectRepository(trx).delete(streamId, index)
+        return save(trx, streamId, { index, mode: 'added', sealed: seal(streamId, subject), verified })
       })
     },
 
@@ -76,7 +88,7 @@ export function createSubjectService(options: SubjectServiceOptions): SubjectSer
         const subjects = createSubjectRepository(trx)
         if (defaultSubjects === 'ALL') {
           const sealed = seal(streamId, subject)
-          return subjects.save(streamId, { index, mode: 'removed', sealed, verified: true })
+          return save(trx, streamId, { index, mode: 'removed', sealed, verified: true })
         }
         if (subjectRemovalGraceS > 0) return subjects.retire(streamId, index)
         return subjects.delete(streamId, index)

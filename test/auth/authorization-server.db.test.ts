@@ -237,6 +237,31 @@ describe('auth: authorization server', () => {
   })
 })
 
+describe('auth: authorization server under guesses', () => {
+  it('answers 429 to bad secrets above the limit, and a token to a good one', async () => {
+    const hub = await createAuthApp({ failures: 2 })
+    const made = await request(hub.app)
+      .post('/v1/receivers')
+      .auth(hub.adminToken, { type: 'bearer' })
+      .send({ name: 'gw' })
+    const ask = (secret: string) =>
+      request(hub.app)
+        .post('/oauth/token')
+        .auth(made.body.client_id, secret)
+        .type('form')
+        .send({ grant_type: 'client_credentials', scope: 'ssf.read' })
+    const answers = [await ask('one'), await ask('two'), await ask('three')]
+    assert.deepEqual(
+      answers.map((res) => res.status),
+      [401, 401, 429],
+    )
+    assert.equal(answers[2]?.body.code, 'ERR_TOO_MANY_REQUESTS')
+    assert.match(answers[2]?.headers['retry-after'] ?? '', /^\d+$/)
+    assert.equal((await ask(made.body.client_secret)).status, 200)
+    await hub.close()
+  })
+})
+
 describe('auth: authorization server metadata', () => {
   it("stands between host and the issuer's path and names endpoints below the issuer (RFC 8414 §3.1)", async () => {
     const hub = await createAuthApp({ issuer: 'https://hub.example/t1' })

@@ -204,6 +204,25 @@ describe('auth: the first admin', () => {
     assert.ok(!(await works('given-token-0123456789')))
   })
 
+  it('does not get a given token back that was rotated or reset away', async () => {
+    const given = 'given-token-to-rotate-0123456789'
+    await ensure(given)
+    const admin = await hub.db('operators').where({ name: 'admin' }).first()
+    const rotated = await request(hub.app)
+      .post(`/v1/operators/${admin.id}/rotate`)
+      .auth(given, { type: 'bearer' })
+    assert.equal(rotated.status, 200)
+    await ensure(given)
+    assert.ok(!(await works(given)))
+    assert.ok(await works(rotated.body.token))
+    await ensure('given-token-to-reset-0123456789')
+    const reset = await resetAdmin({ db: hub.db, audit: plainAudit })
+    await ensure('given-token-to-reset-0123456789')
+    assert.ok(await works(reset))
+    await ensure('given-token-set-anew-0123456789')
+    assert.ok(await works('given-token-set-anew-0123456789'))
+  })
+
   it('refuses a given token that is too short, unsendable, or of somebody who is no admin', async () => {
     const made = await request(hub.app)
       .post('/v1/operators')

@@ -241,6 +241,22 @@ describe('POST /v1/acknowledgements', () => {
     assert.deepEqual(new Set(results), new Set(['unknown']))
   })
 
+  it('keeps the reports of 256 replicas of one delivery, and calls those of more unknown', async () => {
+    const { jti } = await seedDelivery(test.db, gateway, { acceptedAtMs: clock.now() })
+    const of = (from: number, to: number, status = 'applied') =>
+      Array.from({ length: to - from + 1 }, (_, index) => ({ jti, status, replica: `r${from + index}` }))
+    assert.deepEqual(new Set(await report(of(1001, 1100))), new Set(['recorded']))
+    const rest = await report(of(1101, 1200))
+    assert.deepEqual(new Set(rest), new Set(['recorded']))
+    const last = await report(of(1201, 1300))
+    assert.equal(last.filter((result) => result === 'recorded').length, 56)
+    assert.equal(last.filter((result) => result === 'unknown').length, 44)
+    assert.equal((await stored(jti)).length, 256)
+    assert.deepEqual(await report(of(1300, 1300)), ['unknown'])
+    assert.deepEqual(await report(of(1001, 1001)), ['repeat'])
+    assert.deepEqual(await report(of(1001, 1001, 'failed')), ['recorded'])
+  })
+
   it('answers in the order asked, and calls the second of two equal entries a repeat', async () => {
     const a = await seedDelivery(test.db, gateway, { acceptedAtMs: clock.now() })
     const b = await seedDelivery(test.db, gateway, { acceptedAtMs: clock.now() })

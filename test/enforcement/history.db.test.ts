@@ -106,6 +106,20 @@ describe('history of deliveries and events', () => {
     ])
   })
 
+  it('shows the newest 50 reports of a delivery', async () => {
+    const txn = randomUUID()
+    const delivery = await seedDelivery(test.db, gateway, { acceptedAtMs: baseMs, txn })
+    for (let n = 1; n <= 60; n += 1) {
+      await seedReport(test.db, delivery, { status: 'applied', replica: `r${n}`, atMs: baseMs + n })
+    }
+    const { items } = await ask('/v1/deliveries', { txn })
+    const shown = (items.flatMap((item) => item.acknowledgements) as Item[]).map((report) => report.replica)
+    assert.deepEqual(
+      shown,
+      Array.from({ length: 50 }, (_, index) => `r${index + 11}`),
+    )
+  })
+
   it('tells the states apart and filters by each', async () => {
     const txn = randomUUID()
     const seed = (fields: object) => seedDelivery(test.db, gateway, { acceptedAtMs: baseMs, txn, ...fields })

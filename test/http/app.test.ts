@@ -35,6 +35,9 @@ describe('http: app shell', () => {
         app.get('/away', async () => {
           throw Object.assign(new Error('connect'), { code: 'ECONNREFUSED' })
         })
+        app.get('/unstorable', async () => {
+          throw Object.assign(new Error('timestamp out of range'), { code: '22008' })
+        })
         app.get('/late', (_req, res) => {
           res.write('half')
           throw new Error('after the headers')
@@ -60,6 +63,13 @@ describe('http: app shell', () => {
     const res = await request(app).get('/missing')
     assert.equal(res.status, 404)
     assert.deepEqual(res.body, { code: 'ERR_NOT_FOUND', message: 'There is no such thing.' })
+  })
+
+  it('answers 400 when Postgres refuses a value, without its text', async () => {
+    const res = await request(app).get('/unstorable')
+    assert.equal(res.status, 400)
+    assert.equal(res.body.code, 'ERR_INVALID_REQUEST')
+    assert.doesNotMatch(res.text, /out of range/)
   })
 
   it('answers an unknown error with a 500 that says nothing, and logs it with the request id', async () => {

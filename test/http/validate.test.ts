@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { decodeCursor, encodeCursor, parsePage, toPage } from '../../src/http/page.js'
-import { parseBody, parseQuery } from '../../src/http/validate.js'
+import { parseBody, parseQuery, parseTime } from '../../src/http/validate.js'
 
 const SCHEMA = {
   type: 'object',
@@ -41,6 +41,25 @@ describe('http: validation', () => {
     assert.match(messageOf([]), /the body must be a JSON object/)
   })
 
+  it('names only the first error of a body too large to look at whole', () => {
+    const schema = {
+      type: 'object',
+      properties: { acks: { type: 'array', items: { type: 'object', required: ['jti', 'status'] } } },
+    }
+    const refusal = (length: number) => {
+      try {
+        parseBody(schema, { acks: Array.from({ length }, () => ({})) })
+      } catch (error) {
+        return (error as Error).message
+      }
+      return ''
+    }
+    assert.equal(refusal(3).split('; ').length, 6)
+    assert.equal(refusal(1_000_000), 'acks.0.jti is required.')
+    const wide = Object.fromEntries(Array.from({ length: 50_000 }, (_, index) => [`m${index}`, 1]))
+    assert.match(messageOf({ name: 'a', ...wide }), /^m\d+ is not known here\.$/)
+  })
+
   it('does not send a huge member name back', () => {
     assert.ok(messageOf({ name: 'a', ['x'.repeat(10_000)]: 1 }).length < 200)
   })
@@ -71,6 +90,22 @@ describe('http: validation', () => {
       assert.throws(() => parseBody(schema, body), { code: 'ERR_INVALID_REQUEST', message: text })
     })
   }
+
+  it('refuses in a query what Postgres cannot hold as text', () => {
+    const schema = { type: 'object', properties: { name: { type: 'string' } } }
+    for (const name of ['a\u0000', '\ud800', ['b', 'a\u0000']]) {
+      assert.throws(() => parseQuery(schema, { name }), { status: 400, message: /^name holds U\+0000/ })
+    }
+    assert.deepEqual(parseQuery(schema, { name: '😀' }), { name: '😀' })
+  })
+
+  it('refuses a leap second, which the format knows and a Date does not', () => {
+    assert.throws(() => parseTime('expires_at', '2030-12-31T23:59:60Z'), {
+      status: 400,
+      message: /^expires_at/,
+    })
+    assert.equal(parseTime('at', '2030-12-31T23:59:59Z').toISOString(), '2030-12-31T23:59:59.000Z')
+  })
 
   it('reads numbers and booleans out of a query', () => {
     const schema = { type: 'object', properties: { n: { type: 'integer' }, on: { type: 'boolean' } } }

@@ -275,6 +275,34 @@ describe('SSF 1.0 §8.1.3 subjects', () => {
     await small.close()
   })
 
+  for (const [kind, status] of [
+    ['add', 200],
+    ['remove', 204],
+  ] as const) {
+    it(`answers 429 to ${kind} when too many complex subjects share one member`, async () => {
+      const receiver = kind === 'add' ? none : all
+      const id = await stream(receiver)
+      const tenant = device('tenant')
+      const first = complex({ tenant, user: email('first') })
+      assert.equal((await change(kind, receiver, id, first)).status, status)
+      await sqlRows(
+        ssf.db,
+        `insert into stream_subjects (stream_id, complex_hash, mode, subject_wrapped, verified, member, match_hash)
+         select stream_id, sha256(n::text::bytea), mode, subject_wrapped, verified, member, match_hash
+         from stream_subjects cross join generate_series(1, 999) n where stream_id = ? and member = 'tenant'`,
+        [id],
+      )
+      const refused = await change(kind, receiver, id, complex({ tenant, user: email('next') }))
+      assert.equal(refused.status, 429)
+      assert.equal(refused.body.code, 'ERR_SUBJECT_LIMIT')
+      assert.equal(await ssf.count('stream_subjects', id), 1001)
+      // What is there already may be said again, and other members are not held back.
+      assert.equal((await change(kind, receiver, id, first)).status, status)
+      const other = complex({ tenant: device('other'), user: email('first') })
+      assert.equal((await change(kind, receiver, id, other)).status, status)
+    })
+  }
+
   for (const kind of ['add', 'remove'] as const) {
     const BAD: Record<string, unknown> = {
       'no subject': undefined,
