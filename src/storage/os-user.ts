@@ -33,9 +33,28 @@ function parseAccount(line: string): OsUser | undefined {
   return name && uid && gid ? { name, uid: Number(uid), gid: Number(gid) } : undefined
 }
 
-/** Spawn options for that user. The working directory is one that every user can enter. */
-export function asUser(user: OsUser | undefined): { cwd: string; uid?: number; gid?: number } {
-  return user ? { cwd: '/', uid: user.uid, gid: user.gid } : { cwd: '/' }
+/**
+ * Spawn options for that user. The working directory is one that every user can enter. The environment is not the
+ * hub's: every process of that account can read it in /proc, and the hub's may hold its master key and tokens.
+ */
+export function asUser(user: OsUser | undefined): {
+  cwd: string
+  env: Record<string, string>
+  uid?: number
+  gid?: number
+} {
+  const options = { cwd: '/', env: bareEnvironment() }
+  return user ? { ...options, uid: user.uid, gid: user.gid } : options
+}
+
+function bareEnvironment(): Record<string, string> {
+  const env: Record<string, string> = { LANG: 'C', LC_ALL: 'C', TZ: 'UTC' }
+  // What a system may need to find and load programs at all; none of it is a secret.
+  for (const name of ['PATH', 'LD_LIBRARY_PATH', 'SystemRoot']) {
+    const value = process.env[name]
+    if (value !== undefined) env[name] = value
+  }
+  return env
 }
 
 /** True when the user can pass every folder down to this one; asked of the kernel, not computed from modes. */
