@@ -273,10 +273,13 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     for (const worker of routes.workers) await start(worker)
     doors.open({ app: routes.app, ...(has('ingest') ? { first: routes.ingest } : {}) })
     const { url, managementUrl } = doors
-    // The command line needs /v1.
+    // The command line needs /v1, which stands at the root whatever the issuer's path.
     const forget =
       url && has('api')
-        ? announceHub(config.dataDir, { url: config.issuer ?? url, managementUrl })
+        ? announceHub(config.dataDir, {
+            url: config.issuer ? new URL(config.issuer).origin : url,
+            managementUrl,
+          })
         : undefined
     phase = 'serving'
     logger.info('hub.started', {
