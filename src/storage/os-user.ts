@@ -9,6 +9,14 @@ export interface OsUser {
   readonly gid: number
 }
 
+/** The programs are started by their full path and find their libraries beside them. */
+const BARE_ENVIRONMENT = {
+  PATH: '/usr/local/bin:/usr/bin:/bin',
+  LANG: 'C',
+  LC_ALL: 'C',
+  TZ: 'UTC',
+} as const
+
 /**
  * Whom PostgreSQL runs as. It refuses to run as root, and initdb wants a user with a name, so root picks
  * `postgres` when there is one and `nobody` else; no account is created. `undefined`: we are not root, run as we are.
@@ -39,22 +47,12 @@ function parseAccount(line: string): OsUser | undefined {
  */
 export function asUser(user: OsUser | undefined): {
   cwd: string
-  env: Record<string, string>
+  env: Readonly<Record<string, string>>
   uid?: number
   gid?: number
 } {
-  const options = { cwd: '/', env: bareEnvironment() }
+  const options = { cwd: '/', env: BARE_ENVIRONMENT }
   return user ? { ...options, uid: user.uid, gid: user.gid } : options
-}
-
-function bareEnvironment(): Record<string, string> {
-  const env: Record<string, string> = { LANG: 'C', LC_ALL: 'C', TZ: 'UTC' }
-  // What a system may need to find and load programs at all; none of it is a secret.
-  for (const name of ['PATH', 'LD_LIBRARY_PATH', 'SystemRoot']) {
-    const value = process.env[name]
-    if (value !== undefined) env[name] = value
-  }
-  return env
 }
 
 /** True when the user can pass every folder down to this one; asked of the kernel, not computed from modes. */
