@@ -263,7 +263,14 @@ function createIngest(options: RoutesOptions) {
   type Authorize = Parameters<typeof transmitterRouter>[0]['authorize']
   return {
     registry,
-    handler: createIngestHandler({ registry, ingest, clock, logger, metrics }),
+    handler: createIngestHandler({
+      registry,
+      ingest,
+      clock,
+      logger,
+      metrics,
+      issuerPath: issuerPath(issuer),
+    }),
     transmitterRouter: (authorize: Authorize) =>
       transmitterRouter({ transmitters: service, authorize, issuer }),
     eventRouter: (authorize: Authorize) => eventRouter({ events, authorize }),

@@ -13,6 +13,8 @@ export interface HubStorage {
   readonly pools: HubPools
   /** Direct, for LISTEN and NOTIFY. */
   readonly listenUrl: string
+  /** Every address by which PostgreSQL is reached: the pools' and `listenUrl`. */
+  readonly urls: readonly string[]
   /** Where the data are, for a person. */
   readonly described: string
   readonly embedded: EmbeddedPostgres | undefined
@@ -57,13 +59,26 @@ export async function openStorage(options: OpenStorageOptions): Promise<HubStora
     await close()
     throw embedded ? error : unreachable(url, error)
   }
+  const listenUrl = config.databaseListenUrl ?? url
   return {
     pools,
-    listenUrl: config.databaseListenUrl ?? url,
+    listenUrl,
+    urls: [url, listenUrl],
     described: embedded ? embedded.describe() : `PostgreSQL at ${new URL(url).host}`,
     embedded,
     close,
   }
+}
+
+/** The ports of the hub's own stores and of its management: no registered URL may lead there. */
+export function ownPorts(
+  config: Pick<Config, 'kafkaBrokers'>,
+  managementPort: number,
+  databaseUrls: readonly string[],
+): number[] {
+  const databases = databaseUrls.map((url) => Number(new URL(url).port || 5432))
+  const brokers = config.kafkaBrokers.map((broker) => Number(broker.split(':').at(-1)))
+  return [...new Set([...databases, managementPort, ...brokers])]
 }
 
 function unreachable(url: string, cause: unknown): StartupError {

@@ -1,4 +1,5 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 
 /**
@@ -23,13 +24,19 @@ export function announceHub(dataDir: string, hub: { url: string; managementUrl: 
 
 function writeTrace(dataDir: string, name: string, text: string): string | undefined {
   const folder = resolve(dataDir)
+  const file = join(folder, name)
+  const draft = `${file}.${randomBytes(6).toString('hex')}`
   try {
     // With DATABASE_URL nothing else has made it.
     mkdirSync(folder, { recursive: true, mode: 0o700 })
-    const file = join(folder, name)
-    // The mode of writeFile counts for new files only: an old one may be open to all.
-    rmSync(file, { force: true })
-    writeFileSync(file, `${text}\n`, { mode: 0o600 })
+    // Only a file that we make has our mode, and is where it says: one that stands there may be open to all or a link.
+    writeFileSync(draft, `${text}\n`, { flag: 'wx', mode: 0o600 })
+    try {
+      renameSync(draft, file)
+    } catch (error) {
+      rmSync(draft, { force: true })
+      throw error
+    }
     return file
   } catch {
     // A read-only folder: FIREBREAK_URL and FIREBREAK_TOKEN say the same.

@@ -13,7 +13,7 @@ import type { Readiness } from './http/management.js'
 import { openDoors } from './hub-doors.js'
 import { openEventLog } from './hub-event-log.js'
 import { createRoutes } from './hub-routes.js'
-import { openStorage } from './hub-storage.js'
+import { openStorage, ownPorts } from './hub-storage.js'
 import { announceHub, keepAdminToken } from './hub-traces.js'
 import { createClock } from './kernel/clock.js'
 import { describeError } from './kernel/errors.js'
@@ -143,7 +143,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     const outgoing = createOutgoing({
       allowedNetworks: config.firebreakAllowedNetworks,
       // No registered URL may lead to the hub's own stores, even on an allowed network.
-      refusedPorts: ownPorts(config, doors.managementPort, storage.listenUrl),
+      refusedPorts: ownPorts(config, doors.managementPort, storage.urls),
       metrics,
       logger,
     })
@@ -273,10 +273,13 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     for (const worker of routes.workers) await start(worker)
     doors.open({ app: routes.app, ...(has('ingest') ? { first: routes.ingest } : {}) })
     const { url, managementUrl } = doors
-    // The command line needs /v1.
+    // The command line needs /v1, which stands at the root whatever the issuer's path.
     const forget =
       url && has('api')
-        ? announceHub(config.dataDir, { url: config.issuer ?? url, managementUrl })
+        ? announceHub(config.dataDir, {
+            url: config.issuer ? new URL(config.issuer).origin : url,
+            managementUrl,
+          })
         : undefined
     phase = 'serving'
     logger.info('hub.started', {
@@ -301,11 +304,6 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     await stop()
     throw error
   }
-}
-
-function ownPorts(config: Config, managementPort: number, databaseUrl: string): number[] {
-  const brokers = config.kafkaBrokers.map((broker) => Number(broker.split(':').at(-1)))
-  return [Number(new URL(databaseUrl).port || 5432), managementPort, ...brokers]
 }
 
 function outgoingWorker(outgoing: { close(): Promise<void> }): Worker {

@@ -63,19 +63,27 @@ export async function createAuthorizationServer(
   // The library reads its own URLs, and with them the audiences of assertions, off the request. A caller could
   // write another server's name there and replay what was signed for that one: the issuer alone decides.
   provider.proxy = true
-  const endpoint: RequestHandler = (req, res) => {
-    req.headers['x-forwarded-host'] = issuer.host
-    req.headers['x-forwarded-proto'] = issuer.protocol.slice(0, -1)
-    if (!req.originalUrl.startsWith(`${issuerPath}/`)) req.originalUrl = issuerPath + req.originalUrl
-    void answer(req, res)
-  }
+  const endpointBelow =
+    (path: string): RequestHandler =>
+    (req, res) => {
+      req.headers['x-forwarded-host'] = issuer.host
+      req.headers['x-forwarded-proto'] = issuer.protocol.slice(0, -1)
+      // To the library every request is one below the issuer's path: the difference of the two is where it stands.
+      req.url = req.originalUrl.slice(path.length)
+      req.originalUrl = issuerPath + req.url
+      void answer(req, res)
+    }
   const metadata = serverMetadata(options.issuer)
   return (app) => {
     app.get(wellKnownPath(options.issuer), (_req, res) => {
       res.set('Cache-Control', 'public, max-age=300').json(metadata)
     })
     // Only these: the library would serve an authorization endpoint and more under the same prefix.
-    app.post(Object.values(OAUTH_PATHS), endpoint)
+    // Where the metadata says, and without the issuer's path for a proxy that takes it off.
+    for (const below of new Set(['', issuerPath])) {
+      const paths = Object.values(OAUTH_PATHS).map((path) => below + path)
+      app.post(paths, endpointBelow(below))
+    }
   }
 }
 

@@ -19,6 +19,8 @@ export interface IngestHandlerOptions {
   logger: Logger
   metrics: Metrics
   limits?: AdmissionLimits
+  /** The issuer's path, such as `/t1`: the endpoint stands below it too. */
+  issuerPath?: string
 }
 
 const PREFIX = '/ingest/'
@@ -32,11 +34,13 @@ export function createIngestHandler(
 ): (req: IncomingMessage, res: ServerResponse) => boolean {
   const admission = createAdmission(options.limits)
   const observe = createObserver(options)
+  const prefixes = [PREFIX, ...(options.issuerPath ? [options.issuerPath + PREFIX] : [])]
 
   return (req, res) => {
     const path = pathOf(req)
-    if (!path.startsWith(PREFIX)) return false
-    const id = path.slice(PREFIX.length)
+    const prefix = prefixes.find((candidate) => path.startsWith(candidate))
+    if (prefix === undefined) return false
+    const id = path.slice(prefix.length)
     const beganMs = options.clock.monotonicMs()
     const about: About = { id, beganMs }
     const leave = admission.enter(id, reservedBytes(req))

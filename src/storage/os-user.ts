@@ -9,6 +9,14 @@ export interface OsUser {
   readonly gid: number
 }
 
+/** The programs are started by their full path and find their libraries beside them. */
+const BARE_ENVIRONMENT = {
+  PATH: '/usr/local/bin:/usr/bin:/bin',
+  LANG: 'C',
+  LC_ALL: 'C',
+  TZ: 'UTC',
+} as const
+
 /**
  * Whom PostgreSQL runs as. It refuses to run as root, and initdb wants a user with a name, so root picks
  * `postgres` when there is one and `nobody` else; no account is created. `undefined`: we are not root, run as we are.
@@ -33,9 +41,18 @@ function parseAccount(line: string): OsUser | undefined {
   return name && uid && gid ? { name, uid: Number(uid), gid: Number(gid) } : undefined
 }
 
-/** Spawn options for that user. The working directory is one that every user can enter. */
-export function asUser(user: OsUser | undefined): { cwd: string; uid?: number; gid?: number } {
-  return user ? { cwd: '/', uid: user.uid, gid: user.gid } : { cwd: '/' }
+/**
+ * Spawn options for that user. The working directory is one that every user can enter. The environment is not the
+ * hub's: every process of that account can read it in /proc, and the hub's may hold its master key and tokens.
+ */
+export function asUser(user: OsUser | undefined): {
+  cwd: string
+  env: Readonly<Record<string, string>>
+  uid?: number
+  gid?: number
+} {
+  const options = { cwd: '/', env: BARE_ENVIRONMENT }
+  return user ? { ...options, uid: user.uid, gid: user.gid } : options
 }
 
 /** True when the user can pass every folder down to this one; asked of the kernel, not computed from modes. */

@@ -274,4 +274,46 @@ describe('auth: authorization server metadata', () => {
     assert.equal((await request(hub.app).get('/.well-known/oauth-authorization-server')).status, 404)
     await hub.close()
   })
+
+  it("names endpoints that answer, below the issuer's path and at the root, and nothing below another", async () => {
+    const issuer = 'https://hub.example/t1'
+    const hub = await createAuthApp({ issuer })
+    const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
+    const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1' }] }
+    const admin = () => request(hub.app).post('/v1/receivers').auth(hub.adminToken, { type: 'bearer' })
+    const client = (await admin().send({ name: 'secret' })).body as Client
+    const signing = (
+      await admin().send({ name: 'signing', token_endpoint_auth_method: 'private_key_jwt', jwks })
+    ).body as Client
+    const form = { grant_type: 'client_credentials', scope: 'ssf.read' }
+    const post = (path: string, fields: object) =>
+      request(hub.app).post(path).auth(client.client_id, client.client_secret).type('form').send(fields)
+    for (const below of ['/t1', '']) {
+      const issued = await post(`${below}/oauth/token`, form)
+      assert.equal(issued.status, 200, issued.text)
+      const token = issued.body.access_token as string
+      const seen = await post(`${below}/oauth/introspect`, { token })
+      assert.deepEqual([seen.status, seen.body.active], [200, true])
+      assert.equal((await post(`${below}/oauth/revoke`, { token })).status, 200)
+      const assertion = await new SignJWT({ jti: `a${below}` })
+        .setProtectedHeader({ alg: 'ES256', kid: 'k1' })
+        .setIssuer(signing.client_id)
+        .setSubject(signing.client_id)
+        .setAudience(`${issuer}/oauth/token`)
+        .setIssuedAt()
+        .setExpirationTime('1m')
+        .sign(privateKey)
+      const signed = await request(hub.app)
+        .post(`${below}/oauth/token`)
+        .type('form')
+        .send({
+          ...form,
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+          client_assertion: assertion,
+        })
+      assert.equal(signed.status, 200, signed.text)
+    }
+    assert.equal((await post('/t2/oauth/token', form)).status, 404)
+    await hub.close()
+  })
 })

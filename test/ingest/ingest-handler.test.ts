@@ -29,6 +29,7 @@ interface Setup {
   find?: (id: string) => Promise<Transmitter | undefined>
   limits?: AdmissionLimits
   appendDeadlineMs?: number
+  issuerPath?: string
 }
 
 describe('ingest: the push endpoint', () => {
@@ -63,6 +64,7 @@ describe('ingest: the push endpoint', () => {
         logger: silentLogger,
         metrics,
         ...(setup.limits && { limits: setup.limits }),
+        ...(setup.issuerPath && { issuerPath: setup.issuerPath }),
       }),
     )
   }
@@ -226,6 +228,15 @@ describe('ingest: the push endpoint', () => {
     const answer = await post(setOf())
     assert.equal(answer.status, 503)
     assert.equal(answer.headers.get('retry-after'), '2')
+  })
+
+  it("stands below the issuer's path as well as at the root", async () => {
+    await start({ issuerPath: '/t1' })
+    const statuses: number[] = []
+    for (const below of ['/t1', '', '/t2', '/t1/t1']) {
+      statuses.push((await post(setOf(), {}, `${below}/ingest/${TRANSMITTER_ID}`)).status)
+    }
+    assert.deepEqual(statuses, [202, 202, 418, 418])
   })
 
   it('answers a bare 500 to what nobody expected', async () => {

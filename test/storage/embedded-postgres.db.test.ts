@@ -118,6 +118,20 @@ describe('storage: embedded Postgres', () => {
     assert.equal(inspectProcess(first.pid).state, 'gone')
   })
 
+  it('shows Postgres nothing of the environment of the hub, which may hold its master key', async function () {
+    if (!existsSync('/proc/self/environ')) this.skip()
+    process.env.CANARY_MASTER_KEY = 'canary-of-the-hub'
+    try {
+      const first = await startedHub()
+      const environment = await readFile(`/proc/${first.pid}/environ`, 'latin1')
+      assert.ok(!environment.includes('canary-of-the-hub'), environment)
+      assert.match(environment, /LC_ALL=C/)
+      await stop(first)
+    } finally {
+      delete process.env.CANARY_MASTER_KEY
+    }
+  })
+
   it('keeps what was committed over a stop and a start', async () => {
     const first = await startedHub()
     await query(first.url, 'create table kept (n int)')
