@@ -51,6 +51,8 @@ const MAX_PREPARED = 200
 const statementNames = new Map<string, string>()
 
 function statementName(sql: string): string | undefined {
+  // Identifiers (`??`) are written into the text only later: one name would stand for several statements.
+  if (sql.includes('??')) return undefined
   const known = statementNames.get(sql)
   if (known || statementNames.size >= MAX_PREPARED) return known
   const name = `fb${statementNames.size}`
