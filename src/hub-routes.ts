@@ -113,6 +113,7 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
     repository: createAcknowledgementRepository(db),
     clock,
     metrics: options.revocation,
+    jtis: keys.jtis,
   })
 
   const app = createApp({
@@ -181,7 +182,7 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
       )
       express.use(
         historyRouter({
-          deliveries: createDeliveriesReadModel(db),
+          deliveries: createDeliveriesReadModel(db, keys.jtis),
           events: createEventsReadModel(db, keys),
           operator: authorize('read'),
         }),
@@ -206,7 +207,7 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
 }
 
 function createStreams(options: RoutesOptions) {
-  const { config, issuer, db, keys, audit, clock, outgoing, delivery } = options
+  const { config, issuer, db, keys, audit, outgoing, delivery } = options
   const settings: StreamSettings = {
     issuer,
     maxStreamsPerReceiver: config.maxStreamsPerReceiver,
@@ -219,7 +220,6 @@ function createStreams(options: RoutesOptions) {
   const events = createFrameworkEvents({
     issuer,
     log: options.transactional,
-    clock,
     nextEventId: options.nextEventId,
   })
   const shared = { db, keys, audit, observer: delivery, openWork: delivery }

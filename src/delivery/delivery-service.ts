@@ -9,7 +9,6 @@ import type { Metrics } from '../kernel/metrics.js'
 import type { KeyService } from '../keys/key-service.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import { SSF } from '../secevent/event-types.js'
-import { mintJti } from '../secevent/mint.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
 import { SHARD_COUNT, shardOf } from '../streams/stream.js'
@@ -83,7 +82,11 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   const processMark = newId()
   const openContent = createContentOpener(keys)
   const targets = createStreamTargets(options.pools.api, (sealed, context) => keys.open(sealed, context))
-  const minter = createMinter({ issuer: options.issuer, signer: (alg) => keys.setSigner(alg) })
+  const minter = createMinter({
+    issuer: options.issuer,
+    signer: (alg) => keys.setSigner(alg),
+    jtis: keys.jtis,
+  })
   const received = (delivery: ReceivedDelivery): void => {
     if (delivery.type === SSF.verification) {
       options.onVerified(delivery.streamId).catch((error: unknown) => {
@@ -103,6 +106,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     db: options.pools.api,
     targets,
     minter,
+    jtis: keys.jtis,
     openContent,
   })
   const prepare = createEventPreparer(keys)
@@ -148,8 +152,6 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       ensureDays,
       prepare,
       match: options.match,
-      jtiFor: (eventId, receiverId, day) =>
-        mintJti((data) => keys.hmac('jti', data), eventId, receiverId, day),
       sealRecord: async (record) => (await keys.contentCipher(dayOf(clock.now()))).seal(record),
       handOver,
     })

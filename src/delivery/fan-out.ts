@@ -30,7 +30,6 @@ export interface FanOutOptions {
   ensureDays(days: readonly string[]): Promise<void>
   /** Finds the streams that take each event: by type, subject, grants and status, in SQL. */
   readonly match: StreamMatcher
-  jtiFor(eventId: string, receiverId: string, day: string): string
   /** Under the key of the day, so that erasing the day erases it. */
   sealRecord(record: Buffer): Promise<Buffer>
   /** After the commit: rows go to the sender in memory, or their owner is woken. */
@@ -165,21 +164,16 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
   async function queueMatches(trx: Transaction, events: readonly PreparedEvent[]): Promise<QueuedDelivery[]> {
     if (events.length === 0) return []
     const byId = new Map(events.map((prepared) => [prepared.event.eventId, prepared]))
-    const jtis = new Map<string, string>()
     const queued = (await options.match(trx, events)).flatMap((match): QueuedDelivery[] => {
       const prepared = byId.get(match.eventId)
       if (!prepared?.event.subject) return []
       const { event, day } = prepared
-      const key = `${match.eventId} ${match.receiverId}`
-      const jti = jtis.get(key) ?? options.jtiFor(event.eventId, match.receiverId, day)
-      jtis.set(key, jti)
       const delivery: NewDelivery = {
         streamId: match.streamId,
         eventId: event.eventId,
         receiverId: match.receiverId,
         shard: match.shard,
         lane: event.lane,
-        jti,
         type: event.type,
         effect: event.effect,
         txn: event.txn,

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import type { JtiCodec } from '../secevent/delivery-jti.js'
 import { mintClaims } from '../secevent/mint.js'
 import type { SetSigner } from '../secevent/sign.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
@@ -9,6 +10,8 @@ export interface MintFor {
 }
 
 export interface Minter {
+  /** The name under which the receiver knows this SET. */
+  jtiOf(delivery: Pick<OpenDelivery, 'eventId' | 'receiverId'>): string
   /** The compact SET of this delivery. Claims are a pure function of event, receiver and rendering. */
   mint(delivery: OpenDelivery, content: EventContent, receiver: MintFor): Promise<string>
 }
@@ -16,12 +19,18 @@ export interface Minter {
 /** Signatures are the ceiling of the hub, so streams of one receiver and repeated polls share them. At 64 KiB a SET at most. */
 const CACHED_SETS = 1_024
 
-export function createMinter(options: { issuer: string; signer(alg: 'RS256' | 'ES256'): SetSigner }): Minter {
+export function createMinter(options: {
+  issuer: string
+  signer(alg: 'RS256' | 'ES256'): SetSigner
+  jtis: JtiCodec
+}): Minter {
   const cache = new LRUCache<string, Promise<string>>({ max: CACHED_SETS })
+  const jtiOf: Minter['jtiOf'] = ({ eventId, receiverId }) => options.jtis.mint(eventId, receiverId)
   return {
+    jtiOf,
     mint(delivery, content, receiver) {
       const signer = options.signer(receiver.alg)
-      const key = `${delivery.jti} ${signer.kid}`
+      const key = `${delivery.eventId} ${delivery.receiverId} ${signer.kid}`
       const cached = cache.get(key)
       if (cached) return cached
       const claims = mintClaims({
@@ -34,7 +43,7 @@ export function createMinter(options: { issuer: string; signer(alg: 'RS256' | 'E
         },
         issuer: options.issuer,
         audience: receiver.audience,
-        jti: delivery.jti,
+        jti: jtiOf(delivery),
       })
       const signed = signer.sign(claims)
       cache.set(key, signed)

@@ -13,7 +13,6 @@ export interface OpenDelivery {
   readonly receiverId: string
   readonly shard: number
   readonly lane: Lane
-  readonly jti: string
   readonly type: string
   readonly effect: AccessEffect
   readonly txn: string

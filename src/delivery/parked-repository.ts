@@ -55,7 +55,7 @@ const LIST_COLUMNS = [
 ] as const
 
 /** What a replayed delivery keeps of its first life; the rest starts afresh. */
-const REPLAYED_COLUMNS = `stream_id, lane, event_id, day, receiver_id, shard, jti, type, effect, txn, source_id, order_hash,
+const REPLAYED_COLUMNS = `stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn, source_id, order_hash,
   accepted_at, event_timestamp, expects, rendering, delivered_at`
 
 /** Writer of `parked` for records and events, and of what a person decides about a parked item. */
@@ -150,9 +150,9 @@ export const parkedRepository = {
          where id = ? and resolved_at is null returning kind, delivery
        ),
        d as (
-         insert into deliveries (stream_id, event_id, day, receiver_id, lane, jti, type, effect, txn, source_id, accepted_at,
+         insert into deliveries (stream_id, event_id, day, receiver_id, lane, type, effect, txn, source_id, accepted_at,
            event_timestamp, expects, queued_at, delivered_at, outcome, attempts, failure)
-         select q.stream_id, q.event_id, q.day, q.receiver_id, q.lane, q.jti, q.type, q.effect, q.txn, q.source_id,
+         select q.stream_id, q.event_id, q.day, q.receiver_id, q.lane, q.type, q.effect, q.txn, q.source_id,
            q.accepted_at, q.event_timestamp, q.expects, q.queued_at, q.delivered_at, 'discarded', q.attempts, ?::text
          from p, jsonb_populate_record(null::delivery_queue, p.delivery) q where p.kind = 'delivery'
          on conflict do nothing

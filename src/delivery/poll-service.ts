@@ -4,6 +4,7 @@ import { NotFound } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { CounterMetric, Metrics } from '../kernel/metrics.js'
 import { createWake, type Wake } from '../kernel/wake.js'
+import type { JtiCodec } from '../secevent/delivery-jti.js'
 import type { Database } from '../storage/database.js'
 import { shardOf } from '../streams/stream.js'
 import type { Minter } from './minter.js'
@@ -29,6 +30,7 @@ export interface PollServiceOptions {
   readonly db: Database
   readonly targets: StreamTargets
   readonly minter: Minter
+  readonly jtis: JtiCodec
   openContent(row: Pick<ClaimedDelivery, 'day' | 'sealedContent'>): Promise<EventContent>
   readonly clock: Clock
   readonly logger: Logger
@@ -127,26 +129,28 @@ export function createPollService(options: PollServiceOptions): PollService {
   }
 
   /** Acks and errors count even while the stream is paused: refusing them would lose what the receiver knows. */
-  async function settle(streamId: string, request: PollRequest): Promise<void> {
-    const errors = Object.entries(request.setErrs ?? {})
-    const acks = request.ack ?? []
+  async function settle({ receiverId, streamId }: StreamTarget, request: PollRequest): Promise<void> {
+    // What is no jti of this receiver's is ignored, like one that was acknowledged long ago.
+    const eventOf = (jti: string) => options.jtis.read(jti, receiverId)
+    const errors = Object.entries(request.setErrs ?? {}).flatMap(([jti, { err, description = '' }]) => {
+      const eventId = eventOf(jti)
+      return eventId ? [{ eventId, err, description }] : []
+    })
+    const acks = (request.ack ?? []).flatMap((jti) => eventOf(jti) ?? [])
     if (acks.length === 0 && errors.length === 0) return
     const now = clock.now()
     const { acked, refused } = await db.transaction(async (trx) => ({
       acked: acks.length > 0 ? await resultRepository.acknowledge(trx, streamId, acks, now) : [],
-      refused:
-        errors.length > 0
-          ? await resultRepository.reject(
-              trx,
-              streamId,
-              errors.map(([jti, { err, description }]) => ({ jti, err, description: description ?? '' })),
-            )
-          : [],
+      refused: errors.length > 0 ? await resultRepository.reject(trx, streamId, errors) : [],
     }))
     for (const delivery of acked) options.received({ ...delivery, streamId })
     instruments.sets.add({ result: 'acknowledged' }, acked.length)
     instruments.sets.add({ result: 'refused' }, refused.length)
-    if (refused.length > 0) options.logger.warn('set.refused', { stream_id: streamId, jtis: refused })
+    if (refused.length > 0)
+      options.logger.warn('set.refused', {
+        stream_id: streamId,
+        jtis: refused.map((eventId) => options.jtis.mint(eventId, receiverId)),
+      })
   }
 
   async function select(target: StreamTarget, limit: number): Promise<PollAnswer> {
@@ -168,7 +172,7 @@ export function createPollService(options: PollServiceOptions): PollService {
     )
     instruments.sets.add({ result: 'handed_out' }, chosen.length)
     const sets = Object.fromEntries(
-      chosen.map(({ delivery }, index) => [delivery.jti, tokens[index] as string]),
+      chosen.map(({ delivery }, index) => [options.minter.jtiOf(delivery), tokens[index] as string]),
     )
     return { sets, moreAvailable: rows.length > limit || chosen.length < Math.min(fit.length, limit) }
   }
@@ -191,7 +195,7 @@ export function createPollService(options: PollServiceOptions): PollService {
     async poll(receiverId, streamId, request, { aborted, checkAccess }) {
       const began = clock.monotonicMs()
       let target = await findOwn(receiverId, streamId)
-      await settle(streamId, request)
+      await settle(target, request)
       await touch(streamId)
       if (request.maxEvents === 0) return NOTHING
       const limit = Math.min(request.maxEvents ?? DEFAULT_SETS, MAX_SETS)

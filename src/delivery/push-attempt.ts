@@ -84,7 +84,7 @@ export function createPushAttempt(
     instruments.duration.observe(durationMs / 1000, { outcome: outcome.class })
     const line = {
       stream_id: item.streamId,
-      jti: item.jti,
+      jti: options.minter.jtiOf(item),
       txn: item.txn,
       lane: item.lane,
       attempt: item.attempts + 1,

@@ -34,7 +34,6 @@ interface QueueRow {
   event_id: string
   receiver_id: string
   shard: number
-  jti: string
   type: string
   effect: OpenDelivery['effect']
   txn: string
@@ -65,7 +64,7 @@ interface ClaimedRow extends QueueRow {
   version: number
 }
 
-const QUEUE_COLUMNS = `q.stream_id, q.lane, q.event_id, q.receiver_id, q.shard, q.jti, q.type, q.effect, q.txn,
+const QUEUE_COLUMNS = `q.stream_id, q.lane, q.event_id, q.receiver_id, q.shard, q.type, q.effect, q.txn,
   coalesce(encode(q.order_hash, 'base64'), '') as order_key, q.rendering, q.attempts,
   extract(epoch from q.accepted_at)::float8 * 1000 as accepted_ms,
   extract(epoch from q.queued_at)::float8 * 1000 as queued_ms`
@@ -93,7 +92,6 @@ function toDelivery(row: QueueRow): OpenDelivery {
     receiverId: row.receiver_id,
     shard: row.shard,
     lane: laneOf(row.lane),
-    jti: row.jti,
     type: row.type,
     effect: row.effect,
     txn: row.txn,
@@ -124,13 +122,13 @@ export const queueRepository = {
     if (rows.length === 0) return
     await sqlRows(
       trx,
-      `insert into delivery_queue (stream_id, lane, event_id, day, receiver_id, shard, jti, type, effect, txn,
+      `insert into delivery_queue (stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn,
          source_id, order_hash, accepted_at, event_timestamp, expects, rendering)
-       select stream_id, lane, event_id, day, receiver_id, shard, jti, type, effect, txn, source_id,
+       select stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn, source_id,
          nullif(decode(order_key, 'base64'), ''::bytea), to_timestamp(accepted_s), to_timestamp(event_s), expects, rendering
-       from unnest(?::uuid[], ?::smallint[], ?::uuid[], ?::date[], ?::uuid[], ?::smallint[], ?::text[], ?::text[],
+       from unnest(?::uuid[], ?::smallint[], ?::uuid[], ?::date[], ?::uuid[], ?::smallint[], ?::text[],
          ?::text[], ?::text[], ?::uuid[], ?::text[], ?::float8[], ?::float8[], ?::smallint[], ?::smallint[])
-         as t(stream_id, lane, event_id, day, receiver_id, shard, jti, type, effect, txn, source_id, order_key,
+         as t(stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn, source_id, order_key,
            accepted_s, event_s, expects, rendering)
        on conflict do nothing`,
       [
@@ -140,7 +138,6 @@ export const queueRepository = {
         rows.map((row) => row.day),
         rows.map((row) => row.receiverId),
         rows.map((row) => row.shard),
-        rows.map((row) => row.jti),
         rows.map((row) => row.type),
         rows.map((row) => row.effect),
         rows.map((row) => row.txn),

@@ -3,7 +3,7 @@ import { LANE_NUMBER } from '../secevent/event.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
 import { ALL_LANES, type DeliveryResult, seconds } from './queue-repository.js'
 
-const DELIVERY_COLUMNS = `stream_id, event_id, day, receiver_id, lane, jti, type, effect, txn, source_id,
+const DELIVERY_COLUMNS = `stream_id, event_id, day, receiver_id, lane, type, effect, txn, source_id,
   accepted_at, event_timestamp, expects, queued_at`
 
 /** Only under a lease that is still valid on the database's clock may a result be written. */
@@ -73,17 +73,18 @@ export const resultRepository = {
     return row?.written ?? 0
   },
 
-  /** RFC 8936 acks: moves the caller's rows to `deliveries`. Unknown jtis are ignored. */
+  /** RFC 8936 acks: moves the caller's rows to `deliveries`. What is not open there is ignored. */
   async acknowledge(
     trx: Transaction,
     streamId: string,
-    jtis: readonly string[],
+    eventIds: readonly string[],
     atMs: number,
   ): Promise<{ type: string; acceptedAtMs: number }[]> {
     const rows = await sqlRows<{ type: string; accepted_ms: number }>(
       trx,
       `with gone as (
-         delete from delivery_queue q where q.jti = any(?::text[]) and q.stream_id = ? and q.delivered_at is not null
+         delete from delivery_queue q where q.stream_id = ? and q.${ALL_LANES} and q.event_id = any(?::uuid[])
+           and q.delivered_at is not null
          returning q.*
        ),
        done as (
@@ -92,22 +93,22 @@ export const resultRepository = {
          on conflict do nothing
        )
        select type, extract(epoch from accepted_at)::float8 * 1000 as accepted_ms from gone`,
-      [[...jtis], streamId, atMs / 1000],
+      [streamId, [...eventIds], atMs / 1000],
     )
     return rows.map((row) => ({ type: row.type, acceptedAtMs: row.accepted_ms }))
   },
 
-  /** RFC 8936 setErrs: parks each named SET with what the receiver said. Returns the parked jtis. */
+  /** RFC 8936 setErrs: parks each named SET with what the receiver said. Returns the events parked. */
   async reject(
     trx: Transaction,
     streamId: string,
-    errors: readonly { jti: string; err: string; description: string }[],
+    errors: readonly { eventId: string; err: string; description: string }[],
   ): Promise<string[]> {
-    const rows = await sqlRows<{ jti: string }>(
+    const rows = await sqlRows<{ event_id: string }>(
       trx,
-      `with r as (select * from unnest(?::text[], ?::text[], ?::text[], ?::uuid[]) as r(jti, err, description, parked_id)),
+      `with r as (select * from unnest(?::uuid[], ?::text[], ?::text[], ?::uuid[]) as r(event_id, err, description, parked_id)),
        gone as (
-         delete from delivery_queue q using r where q.jti = r.jti and q.stream_id = ?
+         delete from delivery_queue q using r where q.event_id = r.event_id and q.${ALL_LANES} and q.stream_id = ?
          returning q.*, r.err, r.description, r.parked_id
        ),
        put as (
@@ -116,16 +117,16 @@ export const resultRepository = {
            to_jsonb(gone) - '{err,description,parked_id}'::text[]
          from gone
        )
-       select jti from gone`,
+       select event_id from gone`,
       [
-        errors.map((error) => error.jti),
+        errors.map((error) => error.eventId),
         errors.map((error) => error.err),
         errors.map((error) => error.description),
         errors.map(() => newId()),
         streamId,
       ],
     )
-    return rows.map((row) => row.jti)
+    return rows.map((row) => row.event_id)
   },
 
   /** Drops all open work of a stream that was disabled or deleted; the rows stay visible as results. */

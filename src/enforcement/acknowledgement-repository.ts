@@ -6,8 +6,9 @@ export type AcknowledgementStatus = 'applied' | 'failed' | 'not_applicable'
 /** One entry of a report, as the hub received it. */
 export interface Acknowledgement {
   receiverId: string
-  jti: string
-  /** The event's day, from the jti: `YYYY-MM-DD`. */
+  eventId: string
+  /** When the event was accepted, which its id says: ms, and the UTC day `YYYY-MM-DD`. */
+  acceptedAtMs: number
   day: string
   streamId?: string
   status: AcknowledgementStatus
@@ -48,11 +49,11 @@ interface Row {
  * Sole writer of `acknowledgements`; also marks `latency_dirty_hours`. One statement for a whole batch: it looks
  * the deliveries up where they stand now (open, finished or parked), so one that moves meanwhile is seen once.
  *
- * An entry counts for the caller's streams that got the jti: the SET was received on them, or handed out
+ * An entry counts for the caller's streams that got the SET: it was received on them, or handed out
  * (`delivered_at` is set). What was superseded, discarded, deleted or parked before that counts for nobody.
  * The first request of a push is written before its row says so, and a report can be faster than the row. Who knows
- * a jti got it from the hub (it is an HMAC), so an open delivery that the table does not call handed out counts when
- * - it is the only one that the caller has of this jti, or
+ * a jti got it from the hub (it cannot be made up), so an open delivery that the table does not call handed out counts when
+ * - it is the only one that the caller has of this event, or
  * - its stream is pushed to, and the entry names that stream or no stream of the caller is said to have got it.
  * A poll says so before it answers, so a polled stream beside another one never counts before that.
  */
@@ -86,29 +87,33 @@ function recordStatement(entries: readonly Acknowledgement[]) {
       where to_regclass('acknowledgements_' || to_char(day, 'YYYYMMDD')) is not null
     ), asked as materialized (
       select a.* from unnest(
-        ${column((e) => e.jti)}::text[], ${column((e) => e.receiverId)}::uuid[], ${column((e) => e.day)}::date[],
+        ${column((e) => e.eventId)}::uuid[], ${column((e) => e.receiverId)}::uuid[],
+        ${column((e) => e.day)}::date[], ${column((e) => e.acceptedAtMs / 1000)}::float8[],
         ${column((e) => e.streamId ?? null)}::uuid[], ${column((e) => e.status)}::text[],
         ${column((e) => e.replica)}::text[], ${column((e) => e.reason ?? null)}::text[],
         ${column((e) => e.streamsCut ?? null)}::int[], ${column((e) => e.reportedAtMs)}::float8[]
-      ) with ordinality a(jti, receiver_id, day, wanted_stream_id, status, replica, reason, streams_cut, reported_ms, ord)
+      ) with ordinality a(event_id, receiver_id, day, accepted_s, wanted_stream_id, status, replica, reason, streams_cut, reported_ms, ord)
       join days using (day)
     ), held as materialized (
-      -- All streams of the caller that have the jti; those of no wanted stream too, because they decide what counts.
-      select a.*, d.stream_id, d.event_id, d.type, d.accepted_at, d.expects, d.handed from asked a cross join lateral (
-        select stream_id, event_id, day, receiver_id, type, accepted_at, expects, true as handed from deliveries
-          where jti = a.jti and day = a.day and day = any(${days}::date[])
+      -- All streams of the caller that have the event; those of no wanted stream too, because they decide what counts.
+      select a.*, d.stream_id, d.type, d.accepted_at, d.expects, d.handed from asked a cross join lateral (
+        -- The id of an event holds its accept time, so the index by accept time finds it.
+        select stream_id, receiver_id, type, accepted_at, expects, true as handed from deliveries
+          where accepted_at = to_timestamp(a.accepted_s) and event_id = a.event_id
+            and day = a.day and day = any(${days}::date[])
             and (outcome = 'received' or delivered_at is not null)
         union all
-        select stream_id, event_id, day, receiver_id, type, accepted_at, expects, delivered_at is not null
-          from delivery_queue where jti = a.jti
+        select q.stream_id, q.receiver_id, q.type, q.accepted_at, q.expects, q.delivered_at is not null
+          from streams s join delivery_queue q on q.stream_id = s.stream_id and q.event_id = a.event_id
+            and q.lane = any('{0,1,2}'::smallint[])
+          where s.receiver_id = a.receiver_id
         union all
-        select (delivery ->> 'stream_id')::uuid, (delivery ->> 'event_id')::uuid, (delivery ->> 'day')::date,
-            (delivery ->> 'receiver_id')::uuid, delivery ->> 'type', (delivery ->> 'accepted_at')::timestamptz,
+        select stream_id, (delivery ->> 'receiver_id')::uuid, type, (delivery ->> 'accepted_at')::timestamptz,
             (delivery ->> 'expects')::smallint, true
-          from parked where kind = 'delivery' and resolved_at is null and delivery ->> 'jti' = a.jti
+          from parked where kind = 'delivery' and resolved_at is null and event_id = a.event_id
             and delivery ->> 'delivered_at' is not null
       ) d
-      where d.receiver_id = a.receiver_id and d.day = a.day
+      where d.receiver_id = a.receiver_id
     ), matched as materialized (
       select * from (
         select *, bool_or(handed) over per_entry as any_handed, count(*) over per_entry as streams
@@ -140,9 +145,9 @@ function recordStatement(entries: readonly Acknowledgement[]) {
     ), fresh as (
       -- In key order: two processes that record the same entries must not wait for each other in a ring.
       insert into acknowledgements
-        (stream_id, event_id, day, receiver_id, jti, stage, status, replica, reason, streams_cut, reported_at)
+        (stream_id, event_id, day, receiver_id, stage, status, replica, reason, streams_cut, reported_at)
       select distinct on (stream_id, event_id, status, replica)
-        stream_id, event_id, day, receiver_id, jti, 'applied', status, replica, reason, streams_cut,
+        stream_id, event_id, day, receiver_id, 'applied', status, replica, reason, streams_cut,
         to_timestamp(reported_ms / 1000)
       from found order by stream_id, event_id, status, replica, ord
       on conflict do nothing

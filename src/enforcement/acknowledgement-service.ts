@@ -1,5 +1,8 @@
 import type { Clock } from '../kernel/clock.js'
+import { dayOf } from '../kernel/clock.js'
 import { createGroupCommit } from '../kernel/group-commit.js'
+import { eventIdTimeMs } from '../kernel/ids.js'
+import type { JtiCodec } from '../secevent/delivery-jti.js'
 import type {
   AcknowledgedDelivery,
   Acknowledgement,
@@ -34,8 +37,9 @@ export function createAcknowledgementService(options: {
   repository: AcknowledgementRepository
   clock: Clock
   metrics: RevocationMetrics
+  jtis: JtiCodec
 }): AcknowledgementService {
-  const { repository, clock, metrics } = options
+  const { repository, clock, metrics, jtis } = options
 
   async function flush(batch: Acknowledgement[]): Promise<AcknowledgementResult[]> {
     const found = await repository.record(batch)
@@ -64,9 +68,12 @@ export function createAcknowledgementService(options: {
       const reportedAtMs = clock.now()
       const results = await Promise.all(
         entries.map(async (entry): Promise<AcknowledgementResult> => {
-          const day = dayOfJti(entry.jti)
-          if (!day) return 'unknown'
-          return commits.add({ ...entry, receiverId, day, replica: entry.replica ?? '', reportedAtMs })
+          const eventId = jtis.read(entry.jti, receiverId)
+          if (!eventId) return 'unknown'
+          const acceptedAtMs = eventIdTimeMs(eventId)
+          const day = dayOf(acceptedAtMs)
+          const { jti: _jti, replica = '', ...rest } = entry
+          return commits.add({ ...rest, receiverId, eventId, day, acceptedAtMs, replica, reportedAtMs })
         }),
       )
       for (const result of ['recorded', 'repeat', 'unknown'] as const) {
@@ -88,14 +95,4 @@ function settle(length: number, found: readonly AcknowledgedDelivery[]): Acknowl
     else if (results[delivery.index] === 'unknown') results[delivery.index] = 'repeat'
   }
   return results
-}
-
-/** A jti of ours starts with its event's day, `<yyyymmdd>-`; anything else cannot be ours. */
-function dayOfJti(jti: string): string | undefined {
-  const match = /^(20\d{2})(\d{2})(\d{2})-[A-Za-z0-9_-]{1,64}$/.exec(jti)
-  if (!match) return undefined
-  const day = `${match[1]}-${match[2]}-${match[3]}`
-  const ms = Date.parse(`${day}T00:00:00Z`)
-  // 20260231 parses in some engines as 3 March: only a day that reads back is one.
-  return Number.isFinite(ms) && new Date(ms).toISOString().startsWith(day) ? day : undefined
 }

@@ -57,6 +57,7 @@ export type EventsReadModel = ReturnType<typeof createEventsReadModel>
 
 function listSql(filter: HistoryFilter<EventState>): Sql {
   const conditions = sharedConditions(filter, (name) => `e.${name}`)
+  if (filter.txn !== undefined) conditions.push(sql`e.txn = ${filter.txn}::text`)
   if (filter.state !== undefined) {
     conditions.push(literalSql(`e.quarantine is ${filter.state === 'quarantined' ? 'not null' : 'null'}`))
   }

@@ -63,12 +63,11 @@ export function historyQuery<S extends string>(states: readonly S[], cursorKeys:
 
 export const atMs = (ms: number): Sql => sql`to_timestamp(${ms}::float8 / 1000)`
 
-/** Conditions on columns that all history tables share; `day` prunes partitions. */
+/** Conditions on columns that all history tables share and index; `day` prunes partitions. */
 export function sharedConditions(filter: HistoryFilter<string>, column: (name: string) => string): Sql[] {
   const named = (name: string) => literalSql(column(name))
   const day = (ms: number) => new Date(ms).toISOString().slice(0, 10)
   const conditions: Sql[] = []
-  if (filter.txn !== undefined) conditions.push(sql`${named('txn')} = ${filter.txn}::text`)
   if (filter.type !== undefined) conditions.push(sql`${named('type')} = ${filter.type}::text`)
   if (filter.fromMs !== undefined) {
     conditions.push(sql`${named('accepted_at')} >= ${atMs(filter.fromMs)}`)

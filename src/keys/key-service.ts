@@ -1,6 +1,7 @@
 import { createHmac, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { StartupError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
+import { createJtiCodec, type JtiCodec } from '../secevent/delivery-jti.js'
 import { createSetSigner, type SetAlgorithm, type SetSigner } from '../secevent/sign.js'
 import type { Database } from '../storage/database.js'
 import { deriveKey } from './aead.js'
@@ -14,7 +15,7 @@ import {
 } from './signing-key-repository.js'
 
 /** What an HMAC is for; each has a key of its own. */
-export type HmacPurpose = 'subject' | 'jti' | 'event-key'
+export type HmacPurpose = 'subject' | 'event-key'
 
 export interface KeyService {
   /** The active signing key, cached: it changes only at `refresh`. */
@@ -30,6 +31,8 @@ export interface KeyService {
   open(sealed: Buffer, context: string): Buffer
   /** 32 bytes; the same for the life of the database, whatever keys are rotated. */
   hmac(purpose: HmacPurpose, data: string): Buffer
+  /** Names deliveries; the same for the life of the database. */
+  readonly jtis: JtiCodec
   /** The cipher of a day (`YYYY-MM-DD`), made at its first use: erasing its key erases the day's identifiers. */
   contentCipher(day: string): Promise<ContentCipher>
   /** Reads the keys again: another process may have rotated them. */
@@ -64,9 +67,9 @@ export async function createKeyService(options: {
   const secret = await ensureDataKey(db, ring, { purpose: 'hmac', day: NO_DAY })
   const hmacKeys: Record<HmacPurpose, Buffer> = {
     subject: deriveKey(secret, 'hmac subject'),
-    jti: deriveKey(secret, 'hmac jti'),
     'event-key': deriveKey(secret, 'hmac event-key'),
   }
+  const jtiKey = deriveKey(secret, 'hmac jti')
   let keys = loadKeys(await readSigningKeys(db), ring)
   return {
     setSigner(alg) {
@@ -81,6 +84,7 @@ export async function createKeyService(options: {
     seal: ring.seal,
     open: ring.open,
     hmac: (purpose, data) => createHmac('sha256', hmacKeys[purpose]).update(data).digest(),
+    jtis: createJtiCodec((data) => createHmac('sha256', jtiKey).update(data).digest()),
     contentCipher: createContentCiphers(db, ring),
     async refresh() {
       keys = loadKeys(await readSigningKeys(db), ring)

@@ -41,19 +41,3 @@ function declaredOnly(
   if (!members) return claims
   return Object.fromEntries(Object.entries(claims).filter(([name]) => members.has(name)))
 }
-
-/**
- * The `jti` of one event towards one receiver, the same at every attempt: `<yyyymmdd>-<22 characters>`. The day in
- * front tells which partition to look in; the rest says nothing about the event to who lacks the key.
- * @param hmac keyed, at least 16 bytes of output
- * @param day UTC day of acceptance, `YYYY-MM-DD`
- */
-export function mintJti(
-  hmac: (data: string) => Buffer,
-  eventId: string,
-  receiverId: string,
-  day: string,
-): string {
-  const mark = hmac(`${eventId}|${receiverId}`).subarray(0, 16).toString('base64url')
-  return `${day.replaceAll('-', '')}-${mark}`
-}

@@ -1,6 +1,5 @@
 import type { TransactionalLog } from '../eventlog/event-log.js'
-import type { Clock } from '../kernel/clock.js'
-import { newId } from '../kernel/ids.js'
+import { eventIdTimeMs, newId } from '../kernel/ids.js'
 import { HUB_SOURCE_ID } from '../secevent/event.js'
 import { SSF } from '../secevent/event-types.js'
 import { createSecurityEvent } from '../secevent/security-event.js'
@@ -10,7 +9,6 @@ import type { StreamStatus } from './stream.js'
 export interface FrameworkEventsOptions {
   issuer: string
   log: TransactionalLog
-  clock: Clock
   nextEventId: () => string
 }
 
@@ -34,7 +32,7 @@ export function createFrameworkEvents(options: FrameworkEventsOptions): Framewor
     const eventId = options.nextEventId()
     const event = createSecurityEvent({
       eventId,
-      acceptedAtMs: Math.floor(options.clock.now()),
+      acceptedAtMs: eventIdTimeMs(eventId),
       type,
       subject: { format: 'opaque', id: streamId },
       claims,

@@ -24,7 +24,6 @@ const item = (eventId: string): SendItem => ({
   receiverId: 'r',
   shard: 0,
   lane: 'urgent',
-  jti: eventId,
   type: 't',
   effect: 'tightens',
   txn: eventId,

@@ -16,6 +16,7 @@ import {
   dayText,
   ensureDays,
   eventIdAt,
+  jtis,
   SESSION_REVOKED,
   type SeedReceiver,
   seedDelivery,
@@ -48,6 +49,7 @@ describe('POST /v1/acknowledgements', () => {
       repository: createAcknowledgementRepository(test.db),
       clock,
       metrics: createRevocationMetrics(metrics, [SESSION_REVOKED]),
+      jtis,
     })
     app = appOf(
       acknowledgementRouter({
@@ -76,7 +78,7 @@ describe('POST /v1/acknowledgements', () => {
     )
     return results.map((each) => each.result)
   }
-  const stored = (jti: string) => test.db('acknowledgements').where({ jti })
+  const stored = (eventId: string) => test.db('acknowledgements').where({ event_id: eventId })
 
   it('records an applied report with all its members, and answers repeat to the same again', async () => {
     const { jti, streamId, eventId } = await seedDelivery(test.db, gateway, {
@@ -93,7 +95,7 @@ describe('POST /v1/acknowledgements', () => {
     }
     assert.deepEqual(await report([entry]), ['recorded'])
     assert.deepEqual(await report([entry]), ['repeat'])
-    const [row, ...rest] = await stored(jti)
+    const [row, ...rest] = await stored(eventId)
     assert.equal(rest.length, 0)
     assert.equal(row.event_id, eventId)
     assert.equal(row.stage, 'applied')
@@ -112,17 +114,17 @@ describe('POST /v1/acknowledgements', () => {
     const second = { ...gateway, streamId: await seedStream(test.db, gateway.receiverId) }
     const acceptedAtMs = clock.now()
     const first = await seedDelivery(test.db, gateway, { acceptedAtMs })
-    await seedDelivery(test.db, second, { acceptedAtMs, jti: first.jti, eventId: first.eventId })
+    await seedDelivery(test.db, second, { acceptedAtMs, eventId: first.eventId })
     assert.deepEqual(await report([{ jti: first.jti, stream_id: second.streamId, status: 'applied' }]), [
       'recorded',
     ])
-    assert.equal((await stored(first.jti)).length, 1)
+    assert.equal((await stored(first.eventId)).length, 1)
     assert.deepEqual(
       await report([{ jti: first.jti, status: 'applied' }]),
       ['recorded'],
       'new for the first stream',
     )
-    assert.equal((await stored(first.jti)).length, 2)
+    assert.equal((await stored(first.eventId)).length, 2)
     assert.deepEqual(await report([{ jti: first.jti, status: 'applied' }]), ['repeat'])
   })
 
@@ -142,17 +144,17 @@ describe('POST /v1/acknowledgements', () => {
       const { receiverId } = await seedReceiver(test.db, `several ${randomUUID()}`)
       const acceptedAtMs = clock.now()
       const eventId = eventIdAt(acceptedAtMs)
-      const jti = `${dayText(acceptedAtMs).replaceAll('-', '')}-${randomUUID().slice(0, 22)}`
+      const jti = jtis.mint(eventId, receiverId)
       const ids: string[] = []
       for (const { method, fields } of streams) {
         const streamId = await seedStream(test.db, receiverId, method)
         ids.push(streamId)
         const place = { place: 'queue' as const, attempts: 0, ...fields }
-        await seedDelivery(test.db, { receiverId, streamId }, { acceptedAtMs, eventId, jti, ...place })
+        await seedDelivery(test.db, { receiverId, streamId }, { acceptedAtMs, eventId, ...place })
       }
       const applied = (stream_id?: string) =>
         report([{ jti, status: 'applied', ...(stream_id && { stream_id }) }], receiverId)
-      return { ids, applied, counted: async () => (await stored(jti)).map((row) => row.stream_id).sort() }
+      return { ids, applied, counted: async () => (await stored(eventId)).map((row) => row.stream_id).sort() }
     }
     const handedOut = { deliveredMs: 3 }
 
@@ -217,7 +219,7 @@ describe('POST /v1/acknowledgements', () => {
       { jti: mine.jti, stream_id: other.streamId, status: 'applied' },
     ])
     assert.deepEqual(results, ['unknown', 'unknown', 'unknown', 'unknown'])
-    for (const { jti } of [theirs, queued, parked, mine]) assert.equal((await stored(jti)).length, 0)
+    for (const { eventId } of [theirs, queued, parked, mine]) assert.equal((await stored(eventId)).length, 0)
   })
 
   it('answers unknown for what no jti of the hub can be, and for a SET that was never to be sent', async () => {
@@ -242,7 +244,7 @@ describe('POST /v1/acknowledgements', () => {
   })
 
   it('keeps the reports of 256 replicas of one delivery, and calls those of more unknown', async () => {
-    const { jti } = await seedDelivery(test.db, gateway, { acceptedAtMs: clock.now() })
+    const { jti, eventId } = await seedDelivery(test.db, gateway, { acceptedAtMs: clock.now() })
     const of = (from: number, to: number, status = 'applied') =>
       Array.from({ length: to - from + 1 }, (_, index) => ({ jti, status, replica: `r${from + index}` }))
     assert.deepEqual(new Set(await report(of(1001, 1100))), new Set(['recorded']))
@@ -251,7 +253,7 @@ describe('POST /v1/acknowledgements', () => {
     const last = await report(of(1201, 1300))
     assert.equal(last.filter((result) => result === 'recorded').length, 56)
     assert.equal(last.filter((result) => result === 'unknown').length, 44)
-    assert.equal((await stored(jti)).length, 256)
+    assert.equal((await stored(eventId)).length, 256)
     assert.deepEqual(await report(of(1300, 1300)), ['unknown'])
     assert.deepEqual(await report(of(1001, 1001)), ['repeat'])
     assert.deepEqual(await report(of(1001, 1001, 'failed')), ['recorded'])
@@ -303,7 +305,6 @@ describe('POST /v1/acknowledgements', () => {
   it('counts results and observes the time to applied, never below zero', async () => {
     const future = await seedDelivery(test.db, gateway, {
       acceptedAtMs: clock.now() + 5_000,
-      eventId: eventIdAt(clock.now()),
     })
     assert.deepEqual(await report([{ jti: future.jti, status: 'applied' }]), ['recorded'])
     const text = await metrics.render()

@@ -13,6 +13,7 @@ import {
   dayText,
   ensureDays,
   eventIdAt,
+  jtis,
   SESSION_REVOKED,
   type SeedReceiver,
   seedDelivery,
@@ -49,7 +50,7 @@ describe('history of deliveries and events', () => {
     await ensureDays(test.db, clock.now() - 3 * 86_400_000, clock.now())
     app = appOf(
       historyRouter({
-        deliveries: createDeliveriesReadModel(test.db),
+        deliveries: createDeliveriesReadModel(test.db, jtis),
         events: createEventsReadModel(test.db, keys),
         operator,
       }),

@@ -1,9 +1,13 @@
-import { randomUUID } from 'node:crypto'
+import { createHmac, randomUUID } from 'node:crypto'
 import { createEventIds } from '../../src/kernel/ids.js'
+import { createJtiCodec } from '../../src/secevent/delivery-jti.js'
 import { type Database, sqlRows } from '../../src/storage/database.js'
 
 export const SESSION_REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked'
 export const CREDENTIAL_CHANGE = 'https://schemas.openid.net/secevent/caep/event-type/credential-change'
+
+/** The names that the seeded deliveries have at their receivers. */
+export const jtis = createJtiCodec((data) => createHmac('sha256', 'seed').update(data).digest())
 
 export interface SeedReceiver {
   receiverId: string
@@ -29,7 +33,6 @@ export interface DeliveryFields {
   type?: string
   sourceId?: string
   eventTimestampMs?: number | null
-  jti?: string
   eventId?: string
   txn?: string
   failure?: string
@@ -90,6 +93,7 @@ export async function seedDelivery(
   fields: DeliveryFields,
 ): Promise<SeedDelivery> {
   const row = commonRow(to, fields)
+  await seedEvent(db, row)
   const place = fields.place ?? 'deliveries'
   const deliveredAt = fields.deliveredMs === undefined ? 5 : fields.deliveredMs
   const delivered = deliveredAt === null ? null : iso(fields.acceptedAtMs + deliveredAt)
@@ -104,7 +108,7 @@ export async function seedDelivery(
     if (place === 'queue') await db('delivery_queue').insert(open)
     else await seedParked(db, open)
   }
-  return { ...to, jti: row.jti, eventId: row.event_id, day: row.day }
+  return { ...to, jti: jtis.mint(row.event_id, to.receiverId), eventId: row.event_id, day: row.day }
 }
 
 function commonRow(to: SeedReceiver, fields: DeliveryFields) {
@@ -117,7 +121,6 @@ function commonRow(to: SeedReceiver, fields: DeliveryFields) {
     receiver_id: to.receiverId,
     event_id: fields.eventId ?? eventIdAt(acceptedAtMs),
     day,
-    jti: fields.jti ?? `${day.replaceAll('-', '')}-${randomUUID().replaceAll('-', '').slice(0, 22)}`,
     type: fields.type ?? SESSION_REVOKED,
     effect: 'tightens',
     lane: fields.lane ?? 1,
@@ -129,6 +132,16 @@ function commonRow(to: SeedReceiver, fields: DeliveryFields) {
     queued_at: iso(acceptedAtMs + 1),
     attempts: fields.attempts ?? 1,
   }
+}
+
+/** Deliveries are found by txn through their events. */
+async function seedEvent(db: Database, row: ReturnType<typeof commonRow>): Promise<void> {
+  const { event_id, day, accepted_at, lane, effect, type, txn, source_id, event_timestamp } = row
+  const event = { event_id, day, accepted_at, lane, effect, type, txn, source_id, event_timestamp }
+  await db('events')
+    .insert({ ...event, source_issuer: 'https://idp.example', source_jti: randomUUID() })
+    .onConflict()
+    .ignore()
 }
 
 async function seedFinished(
@@ -171,7 +184,6 @@ export async function seedReport(
     event_id: delivery.eventId,
     day: delivery.day,
     receiver_id: delivery.receiverId,
-    jti: delivery.jti,
     stage: report.stage ?? 'applied',
     status: report.status,
     replica: report.replica ?? '',

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
-import { createHmac } from 'node:crypto'
 import fc from 'fast-check'
 import { CAEP, RISC } from '../../src/secevent/event-types.js'
-import { mintClaims, mintJti } from '../../src/secevent/mint.js'
+import { mintClaims } from '../../src/secevent/mint.js'
 
 const subject = { format: 'email', email: 'jane@example.com' }
 const stored = {
@@ -38,17 +37,5 @@ describe('mintClaims', () => {
     const events = (type: string) => mintClaims({ event: { ...stored, type, claims }, ...to }).events
     assert.deepEqual(events(RISC.accountDisabled), { [RISC.accountDisabled]: { reason: 'hijacking' } })
     assert.deepEqual(events(CAEP.sessionRevoked), { [CAEP.sessionRevoked]: { event_timestamp: 7 } })
-  })
-})
-
-describe('mintJti', () => {
-  const hmac = (data: string) => createHmac('sha256', 'key').update(data).digest()
-
-  it('is the day and 128 bits that depend on event and receiver', () => {
-    const jti = mintJti(hmac, 'event-1', 'receiver-1', '2026-11-22')
-    assert.match(jti, /^20261122-[A-Za-z0-9_-]{22}$/)
-    assert.equal(mintJti(hmac, 'event-1', 'receiver-1', '2026-11-22'), jti)
-    assert.notEqual(mintJti(hmac, 'event-2', 'receiver-1', '2026-11-22'), jti)
-    assert.notEqual(mintJti(hmac, 'event-1', 'receiver-2', '2026-11-22'), jti)
   })
 })

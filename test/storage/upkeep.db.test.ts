@@ -39,8 +39,8 @@ describe('storage: upkeep, clock and readiness', () => {
 
   async function openDelivery(db: Database, ago: number): Promise<void> {
     await db.raw(
-      `insert into delivery_queue (stream_id, lane, event_id, day, receiver_id, shard, jti, type, effect, txn, source_id, accepted_at, expects)
-       values (?, 1, ?, (now() at time zone 'utc')::date - ?::int, ?, 0, 'j', 't', 'neutral', 'x', ?, now(), 0)`,
+      `insert into delivery_queue (stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn, source_id, accepted_at, expects)
+       values (?, 1, ?, (now() at time zone 'utc')::date - ?::int, ?, 0, 't', 'neutral', 'x', ?, now(), 0)`,
       [randomUUID(), randomUUID(), ago, randomUUID(), randomUUID()],
     )
   }

@@ -113,7 +113,6 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
   const events = createFrameworkEvents({
     issuer: settings.issuer,
     log,
-    clock,
     nextEventId: createEventIds(clock),
   })
   const streams = createStreamService({ db, settings, keys, outgoing, observer, openWork, audit })
