@@ -6,9 +6,13 @@ import { ALL_LANES, type DeliveryResult, seconds } from './queue-repository.js'
 const DELIVERY_COLUMNS = `stream_id, event_id, day, receiver_id, lane, type, effect, txn, source_id,
   accepted_at, event_timestamp, expects, queued_at`
 
-/** Only under a lease that is still valid on the database's clock may a result be written. */
-const UNDER_LEASE = `join leases l on l.kind = 'delivery' and l.unit = r.shard and l.epoch = r.epoch
-  and l.expires_at > clock_timestamp()`
+/**
+ * Only under a lease that is still valid on the database's clock may a result be written. The limit makes it one look
+ * into the index per result: as a join it read all results once per lease.
+ */
+const UNDER_LEASE = `cross join lateral (
+  select from leases l where l.kind = 'delivery' and l.unit = r.shard and l.epoch = r.epoch
+    and l.expires_at > clock_timestamp() limit 1) valid`
 
 const RESULT_INPUT = `unnest(?::uuid[], ?::smallint[], ?::uuid[], ?::int[], ?::bigint[], ?::int[], ?::float8[], ?::float8[],
   ?::text[], ?::text[], ?::float8[], ?::text[], ?::uuid[])
