@@ -25,13 +25,17 @@ const INSERT = `
 export const eventLogRepository = {
   /** Answers the ids, in order. With a deadline a connection that does not answer is given up, not waited for. */
   async insert(db: Database, records: readonly LogRecord[], timeoutMs?: number): Promise<number[]> {
-    const query = db.raw<{ rows: { id: number }[] }>(INSERT, [
-      records.map((record) => LANE_NUMBER[record.lane]),
-      records.map((record) => record.slot),
-      records.map((record) => record.eventId),
-      records.map((record) => record.record),
-    ])
-    const { rows } = await (timeoutMs === undefined ? query : query.timeout(timeoutMs))
+    const rows = await sqlRows<{ id: number }>(
+      db,
+      INSERT,
+      [
+        records.map((record) => LANE_NUMBER[record.lane]),
+        records.map((record) => record.slot),
+        records.map((record) => record.eventId),
+        records.map((record) => record.record),
+      ],
+      timeoutMs === undefined ? {} : { timeoutMs },
+    )
     return rows.map((row) => row.id)
   },
 
@@ -40,11 +44,13 @@ export const eventLogRepository = {
     db: Database,
     query: { lane: Lane; slots: readonly number[]; limit: number; timeoutMs: number },
   ): Promise<OpenRow[]> {
-    const sql = `select id, slot, record from event_log
-       where lane = ? and not relay and slot = any(?::smallint[]) order by id limit ?`
-    const bindings = [LANE_NUMBER[query.lane], query.slots as number[], query.limit]
-    const { rows } = await db.raw<{ rows: OpenRow[] }>(sql, bindings).timeout(query.timeoutMs)
-    return rows
+    return await sqlRows<OpenRow>(
+      db,
+      `select id, slot, record from event_log
+       where lane = ? and not relay and slot = any(?::smallint[]) order by id limit ?`,
+      [LANE_NUMBER[query.lane], query.slots, query.limit],
+      { timeoutMs: query.timeoutMs },
+    )
   },
 
   /** Deletes open rows. Answers how many still were open. */
