@@ -38,6 +38,12 @@ export interface FanOutOptions {
 
 const DAY_MS = 86_400_000
 
+interface PreparedItems {
+  readonly items: readonly LogItem[]
+  /** Those of them that are events. */
+  readonly prepared: readonly PreparedEvent[]
+}
+
 interface Tally {
   stored: number
   repeats: number
@@ -57,7 +63,12 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     if (items.length === 0) return
     try {
       await options.ensureDays(daysOf(items))
-      const { queued, tally, notes } = await options.db.transaction((trx) => store(trx, batch, items))
+      const prepared = await Promise.all(
+        items.flatMap(({ event }) => (event ? [options.prepare(event)] : [])),
+      )
+      const { queued, tally, notes } = await options.db.transaction((trx) =>
+        store(trx, batch, { items, prepared }),
+      )
       options.handOver(queued)
       for (const note of notes) note()
       counters.add(batch.lane, tally)
@@ -104,18 +115,28 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     counters.add(batch.lane, { stored: 0, repeats: 0, quarantined: 0, rejected: 1, queued: 0 })
   }
 
-  async function store(trx: Transaction, batch: LogBatch, items: readonly LogItem[]) {
+  /** Statements that stand in one `Promise.all` go to Postgres together, and are run there in this order. */
+  async function store(trx: Transaction, batch: LogBatch, { items, prepared }: PreparedItems) {
     // Counted and logged after the commit: a batch that is tried again would say everything twice.
     const notes: (() => void)[] = []
-    const prepared = await Promise.all(items.flatMap(({ event }) => (event ? [options.prepare(event)] : [])))
     const slots = [...new Set(prepared.map(({ event }) => event.slot % SLOT_COUNT))].sort((a, b) => a - b)
-    if (slots.length > 0) await fanOutRepository.lockSlots(trx, batch.lane, slots)
-    const fresh = await dropRepeats(trx, prepared, notes)
+    const [, fresh] = await Promise.all([
+      slots.length > 0 && fanOutRepository.lockSlots(trx, batch.lane, slots),
+      dropRepeats(trx, prepared, notes),
+    ])
     const healthy = fresh.filter(({ event }) => event.quarantine === undefined)
-    if (fresh.length > 0) await fanOutRepository.insertEvents(trx, fresh)
-    const queued = await queueMatches(trx, healthy)
-    await parkOddities(trx, batch, { items, fresh, notes })
-    await batch.close(trx, items)
+    const [, queued] = await Promise.all([
+      fresh.length > 0 && fanOutRepository.insertEvents(trx, fresh),
+      findMatches(trx, healthy),
+    ])
+    await Promise.all([
+      queueRepository.insert(
+        trx,
+        queued.map(({ delivery }) => delivery),
+      ),
+      parkOddities(trx, batch, { items, fresh, notes }),
+      batch.close(trx, items),
+    ])
     const tally: Tally = {
       stored: healthy.length,
       repeats: prepared.length - fresh.length,
@@ -161,10 +182,10 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     })
   }
 
-  async function queueMatches(trx: Transaction, events: readonly PreparedEvent[]): Promise<QueuedDelivery[]> {
+  async function findMatches(trx: Transaction, events: readonly PreparedEvent[]): Promise<QueuedDelivery[]> {
     if (events.length === 0) return []
     const byId = new Map(events.map((prepared) => [prepared.event.eventId, prepared]))
-    const queued = (await options.match(trx, events)).flatMap((match): QueuedDelivery[] => {
+    return (await options.match(trx, events)).flatMap((match): QueuedDelivery[] => {
       const prepared = byId.get(match.eventId)
       if (!prepared?.event.subject) return []
       const { event, day } = prepared
@@ -193,11 +214,6 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
         },
       ]
     })
-    await queueRepository.insert(
-      trx,
-      queued.map(({ delivery }) => delivery),
-    )
-    return queued
   }
 
   async function parkOddities(

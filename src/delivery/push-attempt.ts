@@ -82,7 +82,7 @@ export function createPushAttempt(
     const durationMs = clock.monotonicMs() - began
     instruments.attempts.add({ lane: item.lane, outcome: outcome.class })
     instruments.duration.observe(durationMs / 1000, { outcome: outcome.class })
-    const line = {
+    const line = () => ({
       stream_id: item.streamId,
       jti: options.minter.jtiOf(item),
       txn: item.txn,
@@ -91,10 +91,10 @@ export function createPushAttempt(
       outcome: outcome.class,
       duration_ms: Math.round(durationMs * 10) / 10,
       ...(outcome.class === 'received' ? {} : { reason: outcome.reason }),
-    }
+    })
     if (outcome.class === 'received') options.received(item)
-    if (outcome.class === 'rejected') logger.warn('delivery.attempted', line)
-    else if (outcome.class === 'failed') logger.info('delivery.attempted', line)
+    if (outcome.class === 'rejected') logger.warn('delivery.attempted', line())
+    else if (outcome.class === 'failed') logger.info('delivery.attempted', line())
     else logger.debug('delivery.attempted', line)
     return outcome
   }

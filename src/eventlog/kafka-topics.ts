@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Admin } from 'kafkajs'
 import { describeError, StartupError } from '../kernel/errors.js'
 import { LANES, type Lane } from '../secevent/event.js'
@@ -164,6 +165,22 @@ async function readLayout(admin: Admin, prefix: string): Promise<TopicLayout> {
   }
 }
 
+const LEADER_TRIES = 10
+const LEADER_WAIT_MS = 100
+
+/** Right after a topic was made its broker may not lead it yet; kafkajs gives up at the first such answer. */
+async function fetchEnds(admin: Admin, topic: string) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await admin.fetchTopicOffsets(topic)
+    } catch (error) {
+      const isElecting = (error as { type?: string }).type === 'NOT_LEADER_FOR_PARTITION'
+      if (!isElecting || tries >= LEADER_TRIES) throw error
+      await delay(LEADER_WAIT_MS)
+    }
+  }
+}
+
 async function readLag(
   admin: Admin,
   prefix: string,
@@ -172,7 +189,7 @@ async function readLag(
   for (const lane of LANES) {
     const topic = topicOf(prefix, lane)
     const [ends, [group]] = await Promise.all([
-      admin.fetchTopicOffsets(topic),
+      fetchEnds(admin, topic),
       admin.fetchOffsets({ groupId: groupOf(prefix, lane), topics: [topic] }),
     ])
     const committed = new Map(group?.partitions.map(({ partition, offset }) => [partition, Number(offset)]))

@@ -4,7 +4,8 @@ export type LogFields = Record<string, unknown>
 
 /** One wide line per unit of work. `event` is `noun.verb`; fields are snake_case. Never a SET, token or secret. */
 export interface Logger {
-  debug(event: string, fields?: LogFields): void
+  /** A function is called only when somebody reads the line: for what happens once per delivery. */
+  debug(event: string, fields?: LogFields | (() => LogFields)): void
   info(event: string, fields?: LogFields): void
   warn(event: string, fields?: LogFields): void
   /** A person must act now. */
@@ -48,7 +49,15 @@ export function createLogger(options: LoggerOptions): Logger {
     logger.isLevelEnabled(level)
       ? (event: string, fields: LogFields = {}) => void logger.log(level, event, fields)
       : () => {}
-  return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+  const debug = write('debug')
+  return {
+    debug: logger.isLevelEnabled('debug')
+      ? (event, fields) => debug(event, typeof fields === 'function' ? fields() : fields)
+      : () => {},
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+  }
 }
 
 export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} }

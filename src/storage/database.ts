@@ -19,15 +19,18 @@ export interface PoolOptions {
 
 /** Opens one pool; connects lazily. */
 export function openPool(databaseUrl: string, options: PoolOptions): Database {
+  const connection: Knex.PgConnectionConfig & { pipeline: boolean } = {
+    connectionString: databaseUrl,
+    application_name: `firebreak ${options.name}`,
+    statement_timeout: options.statementTimeoutMs ?? 30_000,
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+    // Statements of one transaction that do not need each other's answers go out together.
+    pipeline: true,
+  }
   return knex({
     client: 'pg',
-    connection: {
-      connectionString: databaseUrl,
-      application_name: `firebreak ${options.name}`,
-      statement_timeout: options.statementTimeoutMs ?? 30_000,
-      connectionTimeoutMillis: 5_000,
-      keepAlive: true,
-    },
+    connection,
     pool: { min: 0, max: options.max, acquireTimeoutMillis: 5_000, idleTimeoutMillis: 60_000 },
     acquireConnectionTimeout: 5_000,
     // Whatever knex would print it also throws, and there the caller logs it as one line.

@@ -234,8 +234,8 @@ describe('storage: embedded Postgres', () => {
   it('does not believe a postmaster.pid that names a zombie', async () => {
     const first = await startedHub()
     await stop(first)
-    // The inner sleep ends and its parent, become another program, never asks for its result.
-    const parent = spawn('/bin/sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], {
+    // The inner sleep ends once its parent has become another program, which never asks for its result.
+    const parent = spawn('/bin/sh', ['-c', 'sleep 1 & echo $!; exec sleep 60'], {
       ...asPostgresUser,
       stdio: ['ignore', 'pipe', 'ignore'],
     })
