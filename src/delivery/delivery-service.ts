@@ -124,10 +124,11 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       const [first] = rows
       if (!first) continue
       const { shard } = first.delivery
+      const offered = { shard, version: first.version, items: rows.map(toSendItem) }
       if (first.method === 'poll') {
         polls.wake(streamId)
         elsewhere.add(shard)
-      } else if (!sender.offer(streamId, shard, rows.map(toSendItem))) {
+      } else if (!sender.offer(streamId, offered)) {
         elsewhere.add(shard)
       }
     }

@@ -15,6 +15,8 @@ import { isTransient } from './storage-errors.js'
 export interface QueuedDelivery {
   readonly delivery: NewDelivery
   readonly method: 'push' | 'poll'
+  /** Of the stream when it was matched. */
+  readonly version: number
   readonly content: EventContent
 }
 
@@ -210,6 +212,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
         {
           delivery,
           method: match.method,
+          version: match.version,
           content: { subject: prepared.event.subject, claims: event.claims },
         },
       ]

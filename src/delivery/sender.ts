@@ -7,7 +7,7 @@ import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
 import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
 import { createResultWriters } from './result-writers.js'
-import { createStreamSender, type SendItem, type StreamSender } from './stream-sender.js'
+import { createStreamSender, type OfferedRows, type SendItem, type StreamSender } from './stream-sender.js'
 import type { StreamTargets } from './stream-target-repository.js'
 
 export interface SenderOptions extends PushAttemptOptions {
@@ -21,8 +21,8 @@ export interface SenderOptions extends PushAttemptOptions {
 }
 
 export interface Sender extends Worker {
-  /** Rows just queued for streams whose shard this process owns. Others are refused: false. */
-  offer(streamId: string, shard: number, items: readonly SendItem[]): boolean
+  /** Rows just queued for a stream whose shard this process owns. Others are refused: false. */
+  offer(streamId: string, offered: OfferedRows & { readonly shard: number }): boolean
   /** There is new work in the table for these shards. */
   wakeShards(shards: readonly number[]): void
   /** Reads the stream again; resolves when nothing of the old state is under way. False: not the owner. */
@@ -215,9 +215,9 @@ export function createSender(options: SenderOptions): Sender {
       entries.clear()
     },
     health: (): Health => ({ ok: true }),
-    offer(streamId, shard, items) {
+    offer(streamId, { shard, ...offered }) {
       if (stopping || !leases.get(shard)) return false
-      entryOf(streamId, shard).sender.offer(items)
+      entryOf(streamId, shard).sender.offer(offered)
       return true
     },
     wakeShards(shards) {

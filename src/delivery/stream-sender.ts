@@ -15,6 +15,13 @@ export interface SendItem extends OpenDelivery {
   readonly content: EventContent
 }
 
+/** Rows of one stream that fan-out has just queued. */
+export interface OfferedRows {
+  /** Of the stream when they were matched. */
+  readonly version: number
+  readonly items: readonly SendItem[]
+}
+
 export interface StreamSenderDeps {
   readonly clock: Clock
   /** The stream's shard lease; undefined once it is lost. */
@@ -39,8 +46,8 @@ export interface StreamSenderDeps {
 }
 
 export interface StreamSender {
-  /** Takes rows that fan-out has just queued. */
-  offer(items: readonly SendItem[]): void
+  /** Takes rows that fan-out has just queued. Those of another version of the stream are claimed from the table. */
+  offer(rows: OfferedRows): void
   /** There may be rows in the table, or a time asked for with `wakeAt` has come. */
   wake(): void
   /** Starts what may be started. */
@@ -330,9 +337,14 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   }
 
   return {
-    offer(items) {
+    offer({ version, items }) {
       if (stopped) return
-      const isOpen = !endpoint.isDown() && target?.sending === true
+      if (target && version > target.version) {
+        // The word of the change has not come, or never will.
+        forgetTarget()
+        toTable()
+      }
+      const isOpen = !endpoint.isDown() && target?.sending === true && target.version === version
       for (const item of items) {
         const buffered = LANES.reduce((sum, lane) => sum + intakes[lane].buffered(), 0)
         intakes[item.lane].offer(item, isOpen && queue.waiting() + buffered < MAX_IN_MEMORY)

@@ -16,6 +16,8 @@ export interface StreamMatch {
   readonly streamId: string
   readonly receiverId: string
   readonly shard: number
+  /** Of the stream, as the statement saw it: whoever sends by another one must read it again. */
+  readonly version: number
   readonly method: DeliveryMethod
   /** Stages that the receiver has declared it reports besides `received`. */
   readonly reports: readonly string[]
@@ -38,6 +40,7 @@ interface MatchRow {
   stream_id: string
   receiver_id: string
   shard: number
+  version: number
   delivery_method: DeliveryMethod
   reports: string[]
 }
@@ -62,13 +65,14 @@ export function createStreamMatcher(options: StreamMatcherOptions): StreamMatche
       streamId: row.stream_id,
       receiverId: row.receiver_id,
       shard: row.shard,
+      version: row.version,
       method: row.delivery_method,
       reports: row.reports,
     }))
   }
 }
 
-const COLUMNS = 'e.idx, s.stream_id, s.receiver_id, s.shard, s.delivery_method, r.reports'
+const COLUMNS = 'e.idx, s.stream_id, s.receiver_id, s.shard, s.version, s.delivery_method, r.reports'
 
 /**
  * - Types delivered, the receiver's grants and state, and never back to the receiver that is the event's source.

@@ -79,7 +79,7 @@ describe('stream sender', () => {
     finishFirst(targetOf('https://old.example.com', 1))
     await reloaded
     await until('the stream to be read again', () => loads === 2 && sender.idle())
-    sender.offer([item('1')])
+    sender.offer({ version: 2, items: [item('1')] })
     await until('the SET', () => sentTo.length === 1)
     assert.deepEqual(sentTo, ['https://new.example.com'])
   })
@@ -104,6 +104,29 @@ describe('stream sender', () => {
     await until('the second load', () => loads === 2)
   })
 
+  it('sends by the stream as fan-out saw it, though no word of the change came', async () => {
+    let version = 1
+    let open = [item('1')]
+    const { sender, sentTo } = rig({
+      loadTarget: async () => targetOf(`https://v${version}.example.com`, version),
+      claim: async (lane) => {
+        const due = lane === 'urgent' && version === 2 ? open.splice(0) : []
+        return { due, stale: [], ungranted: [], version }
+      },
+    })
+    sender.wake()
+    await until('the first load', () => sender.idle())
+    version = 2
+    sender.offer({ version: 2, items: open.slice() })
+    await until('the SET', () => sentTo.length === 1)
+    assert.deepEqual(sentTo, ['https://v2.example.com'])
+    // Matched before the change, handed over after it: the table says what became of it.
+    open = []
+    sender.offer({ version: 1, items: [item('0')] })
+    await until('the claim', () => sender.idle())
+    assert.equal(sentTo.length, 1)
+  })
+
   it('takes new work in memory again once a claim has drained the table, however steadily it comes', async () => {
     let claims = 0
     const rows = Array.from({ length: 40 }, (_, index) => item(String(index).padStart(3, '0')))
@@ -112,7 +135,7 @@ describe('stream sender', () => {
         claims += 1
         const row = rows.shift()
         // Work arrives during each claim, as under steady load.
-        if (row) sender.offer([row])
+        if (row) sender.offer({ version: 2, items: [row] })
         await new Promise((resolve) => setImmediate(resolve))
         return { due: [], stale: [], ungranted: [] }
       },
@@ -120,7 +143,7 @@ describe('stream sender', () => {
     sender.wake()
     await until('the claims to end', () => sender.idle() && sentTo.length > 0)
     const before = claims
-    for (const row of rows.splice(0)) sender.offer([row])
+    for (const row of rows.splice(0)) sender.offer({ version: 2, items: [row] })
     await until('the rest', () => sentTo.length >= 36)
     assert.equal(claims, before)
   })
