@@ -339,11 +339,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   return {
     offer({ version, items }) {
       if (stopped) return
-      if (target && version > target.version) {
-        // The word of the change has not come, or never will.
-        forgetTarget()
-        toTable()
-      }
+      // Of another version when no word of a change has come yet: the claim that it takes instead reads the stream again.
       const isOpen = !endpoint.isDown() && target?.sending === true && target.version === version
       for (const item of items) {
         const buffered = LANES.reduce((sum, lane) => sum + intakes[lane].buffered(), 0)
