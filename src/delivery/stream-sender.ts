@@ -3,9 +3,10 @@ import { describeError } from '../kernel/errors.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import type { Lease } from '../storage/leases.js'
 import type { AttemptOutcome } from './attempt-outcome.js'
-import { retryWaitMs } from './backoff.js'
+import { answeredResult, type EndedAttempt, failedResult, unsentResult } from './attempt-result.js'
 import { createEndpointHealth } from './endpoint-health.js'
 import { CLAIM_LIMIT, type Claim, createLaneIntake, type LaneIntake } from './lane-intake.js'
+import { createLoadedTarget } from './loaded-target.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPendingQueue } from './pending-queue.js'
 import type { DeliveryResult } from './queue-repository.js'
@@ -63,8 +64,6 @@ export interface StreamSender {
 /** Above this the table is the queue: memory stays flat in backlog. */
 const MAX_IN_MEMORY = 500
 const PROBES = 2
-const PARK_AFTER_ATTEMPTS = 10
-const PARK_AFTER_MS = 60_000
 /** An attempt must end this long before its lease does. */
 const LEASE_MARGIN_MS = 150
 const RENEWAL_WAIT_MS = 250
@@ -76,13 +75,18 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   const queue = createPendingQueue<SendItem>()
   const endpoint = createEndpointHealth()
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
-  let target: StreamTarget | undefined
-  /** Raised by each reload, so that a slow load of the state before cannot come back after it. */
-  let generation = 0
-  let loading = false
   let stopped = false
   let writing = 0
   const onQuiet: (() => void)[] = []
+  const target = createLoadedTarget({
+    load: deps.loadTarget,
+    onLoaded(loaded) {
+      // What may not go out now stays in the table, and so does all but a stopped stream's notice.
+      if (!loaded?.sending) toTable()
+      if (loaded) pump()
+    },
+    onFault: () => deps.wakeAt(clock.now() + AFTER_FAULT_MS),
+  })
 
   const intakes = {} as Record<Lane, LaneIntake>
   for (const lane of LANES) {
@@ -92,7 +96,8 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       claim: async (limit, inHand) => {
         const claimed = await deps.claim(lane, { limit, inHand })
         // Memory proposes, SQL decides: a claim that saw another version of the stream makes us read it again.
-        if (target && claimed.version !== undefined && claimed.version !== target.version) forgetTarget()
+        const known = target.get()
+        if (known && claimed.version !== undefined && claimed.version !== known.version) target.forget()
         return claimed
       },
       nextDueMs: () => deps.nextDueMs(lane),
@@ -134,19 +139,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   function finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded'): void {
     const lease = deps.lease()
     if (!lease) return
-    const failure = outcome === 'discarded' ? 'the receiver is no longer granted this event' : undefined
-    write(item, {
-      ...resultOf(item, lease),
-      attempts: item.attempts,
-      outcome,
-      deliveredAtMs: null,
-      ...(failure ? { failure } : {}),
-    })
-  }
-
-  function resultOf(item: OpenDelivery, lease: Lease) {
-    const { streamId, lane, eventId, shard } = item
-    return { streamId, lane, eventId, shard, epoch: lease.epoch, receivedAtMs: null }
+    write(item, unsentResult(item, lease, outcome))
   }
 
   function write(item: OpenDelivery, result: DeliveryResult): void {
@@ -165,35 +158,6 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       })
   }
 
-  /** Loads the stream once. What may not go out now stays in the table, and so does all but a stopped stream's notice. */
-  function ensureTarget(): boolean {
-    if (target) return target.sending || target.noticesOnly
-    if (!loading) void loadTarget(generation)
-    return false
-  }
-
-  async function loadTarget(startedIn: number): Promise<void> {
-    loading = true
-    try {
-      const loaded = await deps.loadTarget()
-      if (startedIn !== generation) return
-      target = loaded
-      if (!loaded?.sending) toTable()
-    } catch {
-      deps.wakeAt(clock.now() + AFTER_FAULT_MS)
-      return
-    } finally {
-      if (startedIn === generation) loading = false
-    }
-    if (target) pump()
-  }
-
-  function forgetTarget(): void {
-    generation += 1
-    loading = false
-    target = undefined
-  }
-
   /** The table is the queue from here on. */
   function toTable(): void {
     queue.clear()
@@ -202,9 +166,11 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
 
   function pump(): void {
     if (stopped || !deps.lease()) return
-    if (!ensureTarget() || !target) return
+    target.ensure()
+    const to = target.get()
+    if (!to || !(to.sending || to.noticesOnly)) return
     if (endpoint.isDown()) {
-      probe()
+      probe(to)
       return
     }
     if (!hasTimeToSend()) return
@@ -212,7 +178,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       while (inFlight[lane] < deps.limits[lane] && deps.mayStart(lane)) {
         const item = queue.take(lane)
         if (!item) break
-        start(item, target)
+        start(item, to)
       }
       if (queue.waiting(lane) < CLAIM_LIMIT / 2) intakes[lane].claim()
     }
@@ -229,7 +195,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   }
 
   /** Two tries at an endpoint that is down, most urgent first: two, because the first may itself be the trouble. */
-  function probe(): void {
+  function probe(to: StreamTarget): void {
     if (underWay() > 0 || anyLane((intake) => intake.isClaiming())) return
     if (clock.now() < endpoint.restUntilMs()) {
       deps.wakeAt(endpoint.restUntilMs())
@@ -239,7 +205,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       for (const lane of LANES) intakes[lane].claim()
       return
     }
-    if (!target || !hasTimeToSend()) return
+    if (!hasTimeToSend()) return
     const probes: SendItem[] = []
     for (const lane of LANES) {
       while (probes.length < PROBES && deps.mayStart(lane)) {
@@ -248,7 +214,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         probes.push(item)
       }
     }
-    for (const item of probes) start(item, target)
+    for (const item of probes) start(item, to)
   }
 
   function start(item: SendItem, to: StreamTarget): void {
@@ -275,24 +241,18 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   }
 
   function finish(item: SendItem, sentAtMs: number, outcome: AttemptOutcome): void {
-    const now = clock.now()
     queue.finish(item)
     const lease = deps.lease()
     if (!lease) {
       queue.settle(item.eventId)
       return
     }
-    const base = { ...resultOf(item, lease), attempts: item.attempts + 1, deliveredAtMs: sentAtMs }
-    if (outcome.class === 'received') {
-      succeed(now)
-      write(item, { ...base, outcome: 'received', receivedAtMs: now })
-    } else if (outcome.class === 'rejected') {
-      // The endpoint works: it refused this one SET.
-      succeed(now)
-      write(item, { ...base, outcome: 'park', code: outcome.code, failure: outcome.reason })
+    const ended = { item, lease, sentAtMs, nowMs: clock.now() }
+    if (outcome.class === 'failed') {
+      fail(ended, outcome)
     } else {
-      // Without an answer nobody knows whether it left, so it does not count as delivered.
-      fail(item, { ...base, deliveredAtMs: outcome.answered ? sentAtMs : null }, { sentAtMs, outcome })
+      succeed(ended.nowMs)
+      write(item, answeredResult(ended, outcome))
     }
   }
 
@@ -302,45 +262,32 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     deps.onRecovered()
   }
 
-  function fail(
-    item: SendItem,
-    base: Omit<DeliveryResult, 'outcome'>,
-    { sentAtMs, outcome }: { sentAtMs: number; outcome: Extract<AttemptOutcome, { class: 'failed' }> },
-  ): void {
-    const now = clock.now()
-    if (isHopeless(item, base.attempts, now)) {
-      write(item, { ...base, outcome: 'park', code: 'keeps_failing', failure: outcome.reason })
+  function fail(ended: EndedAttempt, outcome: Extract<AttemptOutcome, { class: 'failed' }>): void {
+    const { item, sentAtMs, nowMs } = ended
+    const result = failedResult(ended, outcome, endpoint)
+    if (result.nextAttemptAtMs === undefined) {
+      write(item, result)
       return
     }
-    const retryAfterMs = outcome.retryAfterMs ?? 0
-    const isNews = endpoint.fail({ sentAtMs, nowMs: now, answered: outcome.answered, retryAfterMs })
-    let nextAttemptAtMs = now + Math.max(retryWaitMs(base.attempts, item.lane !== 'routine'), retryAfterMs)
+    const { answered, retryAfterMs = 0, reason } = outcome
+    const isNews = endpoint.fail({ sentAtMs, nowMs, answered, retryAfterMs })
+    let { nextAttemptAtMs } = result
     if (endpoint.isDown()) {
       // The endpoint sets the pace: whatever waits is due at the next probe.
       nextAttemptAtMs = Math.min(nextAttemptAtMs, endpoint.restUntilMs())
       toTable()
-      if (isNews) deps.onFailing(outcome.reason, endpoint.failures())
+      if (isNews) deps.onFailing(reason, endpoint.failures())
     }
-    write(item, { ...base, outcome: 'retry', nextAttemptAtMs, failure: outcome.reason })
+    write(item, { ...result, nextAttemptAtMs })
     deps.wakeAt(nextAttemptAtMs)
-  }
-
-  /** It keeps failing while others succeed at the same endpoint. */
-  function isHopeless(item: SendItem, attempts: number, now: number): boolean {
-    const lastSuccessMs = endpoint.lastSuccessMs()
-    const othersSucceed = lastSuccessMs > item.queuedAtMs && now - lastSuccessMs < PARK_AFTER_MS
-    return (
-      othersSucceed &&
-      attempts > 1 &&
-      (attempts >= PARK_AFTER_ATTEMPTS || now - item.queuedAtMs > PARK_AFTER_MS)
-    )
   }
 
   return {
     offer({ version, items }) {
       if (stopped) return
       // Of another version when no word of a change has come yet: the claim that it takes instead reads the stream again.
-      const isOpen = !endpoint.isDown() && target?.sending === true && target.version === version
+      const to = target.get()
+      const isOpen = !endpoint.isDown() && to?.sending === true && to.version === version
       for (const item of items) {
         const buffered = LANES.reduce((sum, lane) => sum + intakes[lane].buffered(), 0)
         intakes[item.lane].offer(item, isOpen && queue.waiting() + buffered < MAX_IN_MEMORY)
@@ -354,11 +301,11 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     pump,
     async reload() {
       queue.clear()
-      forgetTarget()
+      target.forget()
       stopped = true
       await quiet()
       // What was claimed or loaded before the attempts ended is of the old state too.
-      forgetTarget()
+      target.forget()
       stopped = false
       endpoint.reset()
       toTable()

@@ -1,0 +1,78 @@
+import type { Lease } from '../storage/leases.js'
+import type { AttemptOutcome } from './attempt-outcome.js'
+import { retryWaitMs } from './backoff.js'
+import type { EndpointHealth } from './endpoint-health.js'
+import type { OpenDelivery } from './open-delivery.js'
+import type { DeliveryResult } from './queue-repository.js'
+
+const PARK_AFTER_ATTEMPTS = 10
+const PARK_AFTER_MS = 60_000
+
+/** One attempt that has ended. Shared clock, ms. */
+export interface EndedAttempt {
+  readonly item: OpenDelivery
+  readonly lease: Lease
+  readonly sentAtMs: number
+  readonly nowMs: number
+}
+
+/** For a row that must not go out any more. */
+export function unsentResult(
+  item: OpenDelivery,
+  lease: Lease,
+  outcome: 'superseded' | 'discarded',
+): DeliveryResult {
+  return {
+    ...frameOf(item, lease),
+    attempts: item.attempts,
+    outcome,
+    deliveredAtMs: null,
+    ...(outcome === 'discarded' ? { failure: 'the receiver is no longer granted this event' } : {}),
+  }
+}
+
+/** The endpoint took it, or refused this one SET. */
+export function answeredResult(
+  { item, lease, sentAtMs, nowMs }: EndedAttempt,
+  outcome: Exclude<AttemptOutcome, { class: 'failed' }>,
+): DeliveryResult {
+  const base = { ...frameOf(item, lease), attempts: item.attempts + 1, deliveredAtMs: sentAtMs }
+  return outcome.class === 'received'
+    ? { ...base, outcome: 'received', receivedAtMs: nowMs }
+    : { ...base, outcome: 'park', code: outcome.code, failure: outcome.reason }
+}
+
+/** Tried again later, or parked when others get through at the same endpoint and this one does not. */
+export function failedResult(
+  { item, lease, sentAtMs, nowMs }: EndedAttempt,
+  outcome: Extract<AttemptOutcome, { class: 'failed' }>,
+  endpoint: EndpointHealth,
+): DeliveryResult {
+  const attempts = item.attempts + 1
+  // Without an answer nobody knows whether it left, so it does not count as delivered.
+  const deliveredAtMs = outcome.answered ? sentAtMs : null
+  const base = { ...frameOf(item, lease), attempts, deliveredAtMs, failure: outcome.reason }
+  if (isHopeless(item, attempts, { endpoint, nowMs })) {
+    return { ...base, outcome: 'park', code: 'keeps_failing' }
+  }
+  const waitMs = Math.max(retryWaitMs(attempts, item.lane !== 'routine'), outcome.retryAfterMs ?? 0)
+  return { ...base, outcome: 'retry', nextAttemptAtMs: nowMs + waitMs }
+}
+
+function isHopeless(
+  item: OpenDelivery,
+  attempts: number,
+  { endpoint, nowMs }: { endpoint: EndpointHealth; nowMs: number },
+): boolean {
+  const lastSuccessMs = endpoint.lastSuccessMs()
+  const othersSucceed = lastSuccessMs > item.queuedAtMs && nowMs - lastSuccessMs < PARK_AFTER_MS
+  return (
+    othersSucceed &&
+    attempts > 1 &&
+    (attempts >= PARK_AFTER_ATTEMPTS || nowMs - item.queuedAtMs > PARK_AFTER_MS)
+  )
+}
+
+function frameOf({ streamId, lane, eventId, shard }: OpenDelivery, { epoch }: Lease) {
+  return { streamId, lane, eventId, shard, epoch, receivedAtMs: null }
+}
