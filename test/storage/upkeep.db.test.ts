@@ -79,13 +79,16 @@ describe('storage: upkeep, clock and readiness', () => {
       "do $$ begin execute 'drop table events_' || to_char((now() at time zone 'utc')::date + 7, 'YYYYMMDD'); end $$",
     )
     const options = { db: test.db, clock: createClock(), logger: silentLogger, processId: randomUUID() }
-    const upkeep = createUpkeep({
-      ...RETENTION,
-      ...options,
-      lease: createLeases({ ...options, kind: 'upkeep', units: 1 }),
-    })
+    const lease = createLeases({ ...options, kind: 'upkeep', units: 1 })
+    const upkeep = createUpkeep({ ...RETENTION, ...options, lease })
     await upkeep.start()
     await upkeep.stop()
+    assert.equal((await daysAgo(test.db, 'events')).at(-1), -6)
+    await lease.start()
+    const again = createUpkeep({ ...RETENTION, ...options, lease })
+    await again.start()
+    await again.stop()
+    await lease.stop()
     assert.equal((await daysAgo(test.db, 'events')).at(-1), -7)
   })
 
