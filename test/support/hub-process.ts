@@ -9,6 +9,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isAlive, processesWith } from './process-list.js'
 import { waitUntil } from './wait.js'
+import { startWatchdog } from './watchdog.js'
 
 /** A hub as a child process, known by its HTTP surfaces, its signals and its output alone. */
 export interface HubProcess {
@@ -58,7 +59,7 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
   const port = options.port ?? (await pickPort())
   const managementPort = await pickPort()
   const adminToken = 'fbk_op_process-level-tests-only'
-  const watchdog = startWatchdog(folder)
+  const watchdog = startWatchdog(folder, { marks: 'main.js serve' })
   let child: ChildProcess | undefined
   let output = ''
   let errors = ''
@@ -94,7 +95,7 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
           ...options.env,
         },
       })
-      watchdog.stdin.write(`${child.pid}\n`)
+      watchdog.watch(child.pid)
       const collect = (chunk: Buffer) => {
         output += chunk.toString('utf8')
       }
@@ -134,7 +135,7 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
       }
       if (!options.dataDir) await endPostgres(dataDir)
       await rm(folder, { recursive: true, force: true, maxRetries: 5 })
-      watchdog.stdin.end()
+      await watchdog.dismiss()
     },
   }
   return hub
@@ -199,26 +200,4 @@ function isFree(port: number): Promise<boolean> {
     server.once('error', () => resolve(false))
     server.listen({ port, host: '127.0.0.1' }, () => server.close(() => resolve(true)))
   })
-}
-
-/**
- * However the test process ends, SIGKILL included, its end of the pipe closes: then the shell ends the last hub that
- * it was told of and what runs on the folder, and removes the folder. In a session of its own, so no Ctrl-C ends it.
- */
-function startWatchdog(folder: string) {
-  const script = [
-    'while read -r pid; do last=$pid; done',
-    '[ -d "$1" ] || exit 0',
-    'case "$(ps -o args= -p "$last" 2>/dev/null)" in *main.js\\ serve*) kill -KILL "$last";; esac',
-    'ps -eo pid=,args= | grep -F -- "$1/" | grep -v grep | while read -r pid rest; do',
-    '  [ "$pid" = $$ ] || kill -QUIT "$pid" 2>/dev/null; done',
-    'sleep 1; rm -rf "$1"',
-  ].join('\n')
-  const watchdog = spawn('/bin/sh', ['-c', script, 'sh', folder], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-  })
-  watchdog.unref()
-  ;(watchdog.stdin as unknown as { unref(): void }).unref()
-  return watchdog
 }

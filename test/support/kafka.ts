@@ -4,6 +4,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { startWatchdog } from './watchdog.js'
 
 // dist/test/support/kafka.js → the repository.
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..')
@@ -81,10 +82,19 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
 
 let shared: Promise<KafkaServer> | undefined
 
-/** One broker for all tests that do it no harm; use topic prefixes of your own. It ends with the test process. */
+/** One broker for all tests that do it no harm; use topic prefixes of your own. */
 export function sharedKafka(): Promise<KafkaServer> {
   shared ??= startKafka()
   return shared
+}
+
+// At the root of mocha's suites when a test file imports this; a plain script relies on the watchdog.
+if (typeof after === 'function') {
+  after(async () => {
+    const started = shared
+    shared = undefined
+    await (await started)?.remove()
+  })
 }
 
 function createProcess(folder: string, properties: string) {
@@ -97,11 +107,7 @@ function createProcess(folder: string, properties: string) {
     ...JAVA_OPTIONS,
   ]
 
-  function removeNow(): void {
-    child?.kill('SIGKILL')
-    rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
-  }
-  process.once('exit', removeNow)
+  const watchdog = startWatchdog(folder)
 
   const broker = {
     format() {
@@ -114,7 +120,7 @@ function createProcess(folder: string, properties: string) {
       const log = openSync(logFile, 'a')
       const started = spawn('java', [...java, 'kafka.Kafka', properties], { stdio: ['ignore', log, log] })
       child = started
-      // The test process must be able to end by itself; its exit then ends the broker.
+      // The test process must be able to end by itself; the watchdog then ends the broker.
       started.unref()
       const deadline = Date.now() + 60_000
       while (!readFileSync(logFile, 'utf8').includes('Kafka Server started')) {
@@ -140,8 +146,8 @@ function createProcess(folder: string, properties: string) {
     },
     async remove(): Promise<void> {
       await broker.end('SIGKILL')
-      process.off('exit', removeNow)
-      removeNow()
+      rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+      await watchdog.dismiss()
     },
   }
   return broker
