@@ -1,6 +1,5 @@
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import { createDelivery, type Delivery } from '../../src/delivery/delivery-service.js'
 import type { LogBatch, LogItem } from '../../src/eventlog/event-log.js'
 import { createClock } from '../../src/kernel/clock.js'
@@ -20,19 +19,6 @@ import { createStreamMatcher } from '../../src/streams/stream-matching.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
 export const ISSUER = 'http://127.0.0.1:8080'
-
-/** Waits for a condition; fails with what it waited for. */
-export async function until(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-  withinMs = 15_000,
-): Promise<void> {
-  const deadline = Date.now() + withinMs
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`waited ${withinMs} ms for: ${what}`)
-    await delay(10)
-  }
-}
 
 export interface Received {
   readonly body: string

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createStreamSender, type SendItem, type StreamSenderDeps } from '../../src/delivery/stream-sender.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
 import { createClock } from '../../src/kernel/clock.js'
-import { until } from './delivery-harness.js'
+import { waitUntil } from '../support/wait.js'
 
 const targetOf = (endpointUrl: string, version: number): StreamTarget => ({
   streamId: 's',
@@ -79,9 +79,9 @@ describe('stream sender', () => {
     const reloaded = sender.reload()
     finishFirst(targetOf('https://old.example.com', 1))
     await reloaded
-    await until('the stream to be read again', () => loads === 2 && sender.idle())
+    await waitUntil('the stream to be read again', () => loads === 2 && sender.idle())
     sender.offer([item('1')])
-    await until('the SET', () => sentTo.length === 1)
+    await waitUntil('the SET', () => sentTo.length === 1)
     assert.deepEqual(sentTo, ['https://new.example.com'])
   })
 
@@ -99,10 +99,10 @@ describe('stream sender', () => {
       },
     })
     sender.wake()
-    await until('the first load', () => loads === 1 && sender.idle())
+    await waitUntil('the first load', () => loads === 1 && sender.idle())
     version = 2
     sender.wake()
-    await until('the second load', () => loads === 2)
+    await waitUntil('the second load', () => loads === 2)
   })
 
   it('takes new work in memory again once a claim has drained the table, however steadily it comes', async () => {
@@ -119,10 +119,10 @@ describe('stream sender', () => {
       },
     })
     sender.wake()
-    await until('the claims to end', () => sender.idle() && sentTo.length > 0)
+    await waitUntil('the claims to end', () => sender.idle() && sentTo.length > 0)
     const before = claims
     for (const row of rows.splice(0)) sender.offer([row])
-    await until('the rest', () => sentTo.length >= 36)
+    await waitUntil('the rest', () => sentTo.length >= 36)
     assert.equal(claims, before)
   })
 })

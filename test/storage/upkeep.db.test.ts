@@ -116,7 +116,7 @@ describe('storage: upkeep, clock and readiness', () => {
       'select (extract(epoch from clock_timestamp()) * 1000)::float8 ms',
     )
     const ahead = clock.now() - (row?.ms ?? 0)
-    assert.ok(ahead >= -uncertaintyMs - 1 && ahead < 1_000, `ahead by ${ahead} ms`)
+    assert.ok(ahead >= -uncertaintyMs - 1 && ahead < 20_000, `ahead by ${ahead} ms`)
     await sync.start()
     assert.deepEqual(sync.health(), { ok: true })
     await sync.stop()
