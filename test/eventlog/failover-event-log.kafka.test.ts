@@ -8,8 +8,9 @@ import { createMetrics, type Metrics } from '../../src/kernel/metrics.js'
 import type { Worker } from '../../src/kernel/worker.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { openPool, sqlRows } from '../../src/storage/database.js'
+import { pickFreePort } from '../../src/storage/postgres-server.js'
 import { newTopicPrefix, openKafkaLog, openPostgresLog } from '../conformance/event-log-rigs.js'
-import { freePorts, type KafkaServer, startKafka } from '../support/kafka.js'
+import { type KafkaServer, startKafka } from '../support/kafka.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { waitUntil } from '../support/wait.js'
 import { eventIdOf, readTopic } from './kafka-topic-reader.js'
@@ -137,7 +138,7 @@ describe('failover event log', () => {
   }
 
   it('starts and works with no broker at all', async () => {
-    const [port] = (await freePorts(1)) as [number]
+    const port = await pickFreePort()
     const { log } = openLogs([`127.0.0.1:${port}`])
     await log.start()
     await work(log.subscribe('urgent', handler))

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import type { BatchHandler } from '../../src/eventlog/event-log.js'
 import type { KafkaEventLog, KafkaEventLogOptions } from '../../src/eventlog/kafka-event-log.js'
 import type { Worker } from '../../src/kernel/worker.js'
+import { pickFreePort } from '../../src/storage/postgres-server.js'
 import { newTopicPrefix, openKafkaLog } from '../conformance/event-log-rigs.js'
-import { freePorts, type KafkaServer, startKafka } from '../support/kafka.js'
+import { type KafkaServer, startKafka } from '../support/kafka.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js'
 import { waitUntil } from '../support/wait.js'
@@ -20,7 +21,7 @@ describe('Kafka log, when Kafka misbehaves', () => {
   const workers: Worker[] = []
 
   before(async () => {
-    const [proxyPort] = (await freePorts(1)) as [number]
+    const proxyPort = await pickFreePort()
     proxy = await startTcpProxy({ targetPort: () => broker.proxyTargetPort, port: proxyPort })
     broker = await startKafka({ advertisedProxyPort: proxyPort })
     database = await createTestDatabase()
@@ -167,7 +168,7 @@ describe('Kafka log, when Kafka misbehaves', () => {
   })
 
   it('says that nobody answers when no broker is there', async () => {
-    const [port] = (await freePorts(1)) as [number]
+    const port = await pickFreePort()
     await assert.rejects(openLog([`127.0.0.1:${port}`]), { code: 'ERR_LOG_UNAVAILABLE' })
   })
 })

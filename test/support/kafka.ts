@@ -1,9 +1,9 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { pickFreePort } from '../../src/storage/postgres-server.js'
 import { startWatchdog } from './watchdog.js'
 
 // dist/test/support/kafka.js → the repository.
@@ -49,7 +49,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
   if (!existsSync(join(JARS, '.complete')))
     throw new Error('The Kafka jars are missing: run `npm run setup:test`.')
   const folder = mkdtempSync(join(tmpdir(), 'firebreak-kafka-'))
-  const ports = await freePorts(4)
+  const ports = await pickPorts(4)
   const [port, controllerPort, proxyTargetPort, securePort] = ports as [number, number, number, number]
   const ca = options.users ? makeCertificate(folder) : ''
   const properties = join(folder, 'server.properties')
@@ -251,21 +251,9 @@ function logConfiguration(folder: string): string {
   return file
 }
 
-/** Ports that were free a moment ago, each another. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer()
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      return server
-    }),
-  )
-  return Promise.all(
-    servers.map(async (server) => {
-      const address = server.address()
-      await new Promise((resolve) => server.close(resolve))
-      if (address === null || typeof address === 'string') throw new Error('no port')
-      return address.port
-    }),
-  )
+/** Each another. */
+async function pickPorts(count: number): Promise<number[]> {
+  const ports = new Set<number>()
+  while (ports.size < count) ports.add(await pickFreePort())
+  return [...ports]
 }
