@@ -3,7 +3,7 @@ import { auditRouter } from './audit/audit-router.js'
 import type { AttemptLimiter } from './auth/attempt-limiter.js'
 import { createAuthorizationServer } from './auth/authorization-server.js'
 import { bearerToken, InvalidToken } from './auth/bearer.js'
-import { receiverOf, requireCaller, requireOperator, requireReceiver } from './auth/callers.js'
+import { callerOf, receiverOf, requireCaller, requireOperator, requireReceiver } from './auth/callers.js'
 import { operatorRouter } from './auth/operator-router.js'
 import { receiverRouter } from './auth/receiver-router.js'
 import type { Permission } from './auth/roles.js'
@@ -128,7 +128,7 @@ function mountTimeToRevoke(app: Express, base: HubBase, { services, deadlines }:
     timeToRevokeRouter({
       readModel: createTimeToRevokeReadModel(base.pools.api),
       caller: requireCaller({ operators, receivers: receiverAuth, permission: 'read', scope: 'ssf.read' }),
-      receiverIdOf: (res) => (res.locals.receiver ? receiverOf(res).receiverId : undefined),
+      receiverIdOf: (res) => callerOf(res).receiver?.receiverId,
       clock: base.clock,
       deadlines,
     }),

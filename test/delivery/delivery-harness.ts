@@ -18,7 +18,7 @@ import { shardOf } from '../../src/streams/stream.js'
 import { createStreamMatcher } from '../../src/streams/stream-matching.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
-export const ISSUER = 'http://127.0.0.1:8080'
+const ISSUER = 'http://127.0.0.1:8080'
 
 export interface Received {
   readonly body: string

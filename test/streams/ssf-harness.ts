@@ -24,7 +24,7 @@ import { createTestDatabase } from '../support/postgres.js'
 
 export const ISSUER = 'https://hub.example.com'
 
-export const SETTINGS: StreamSettings = {
+const SETTINGS: StreamSettings = {
   issuer: ISSUER,
   maxStreamsPerReceiver: 5,
   minVerificationIntervalS: 0,
@@ -49,7 +49,7 @@ export interface Grants {
 }
 
 /** Real encryption with a key of this process. */
-export function createTestKeys(): StreamKeys & { open(sealed: Buffer, context: string): Buffer } {
+function createTestKeys(): StreamKeys & { open(sealed: Buffer, context: string): Buffer } {
   const key = randomBytes(32)
   return {
     seal(plain, context) {
