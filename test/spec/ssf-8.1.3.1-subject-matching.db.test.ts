@@ -4,7 +4,6 @@ import { newId } from '../../src/kernel/ids.js'
 import type { Subject } from '../../src/secevent/event.js'
 import { CAEP } from '../../src/secevent/event-types.js'
 import { canonicalSubject, parseSubject } from '../../src/secevent/subject.js'
-import { createStreamMatcher } from '../../src/streams/stream-matching.js'
 import { createSsfHarness, type SsfHarness, type TestReceiver } from '../streams/ssf-harness.js'
 
 const user = { format: 'email', email: 'jdoe@example.com' }
@@ -16,7 +15,7 @@ describe('SSF 1.0 §8.1.3.1 subject matching', () => {
   let ssf: SsfHarness
   let receiver: TestReceiver
   before(async () => {
-    ssf = await createSsfHarness({ maxStreamsPerReceiver: 1_000 })
+    ssf = await createSsfHarness()
     receiver = await ssf.addReceiver('gateway', { defaultSubjects: 'NONE' })
   })
   after(() => ssf.close())
@@ -30,20 +29,13 @@ describe('SSF 1.0 §8.1.3.1 subject matching', () => {
 
   /** Of each event, the streams that take it. */
   async function takersOf(subjects: readonly Subject[]): Promise<string[][]> {
-    const matcher = createStreamMatcher({
-      hmac: (text) => ssf.keys.hmac('subject', text),
-      subjectRemovalGraceS: 0,
-    })
     const events = subjects.map((subject) => ({
       eventId: newId(),
       type: CAEP.sessionRevoked,
       sourceId: newId(),
       subject,
     }))
-    const takers = await matcher(
-      ssf.db,
-      events.map((event) => ({ event })),
-    )
+    const takers = await ssf.match(events)
     return events.map(({ eventId }) =>
       takers.filter((taker) => taker.eventId === eventId).map(({ streamId }) => streamId),
     )
