@@ -1,5 +1,6 @@
-import { type ChildProcess, fork } from 'node:child_process'
+import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { stopChild } from '../src/demo/child-process.js'
 import type { CommandAnswer } from './command-child.js'
 
 /** The parent's side of one helper process. */
@@ -14,8 +15,6 @@ interface Waiting {
   resolve(value: unknown): void
   reject(error: Error): void
 }
-
-const STOP_MS = 3_000
 
 /** Starts a helper process of this folder; it ends when its channel closes, however this process ends. */
 export function startChild(name: string, options: { signal: AbortSignal }): BenchChild {
@@ -50,13 +49,4 @@ export function startChild(name: string, options: { signal: AbortSignal }): Benc
     },
     stop: () => stopChild(child),
   }
-}
-
-async function stopChild(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  if (child.connected) child.disconnect()
-  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
-  await ended
-  clearTimeout(timer)
 }

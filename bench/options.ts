@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 
-export const LOGS = ['postgres', 'kafka'] as const
+const LOGS = ['postgres', 'kafka'] as const
 export type Log = (typeof LOGS)[number]
 
 /** How long one scenario's measurements are. */

@@ -46,7 +46,7 @@ export function parseStat(stat: string, msPerTick: number): Omit<ProcessTimes, '
 }
 
 /** Empty where there is no /proc. */
-export function listProcessTimes(): ProcessTimes[] {
+function listProcessTimes(): ProcessTimes[] {
   return readFolder('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => {

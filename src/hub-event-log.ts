@@ -6,15 +6,9 @@ import { createKafkaEventLog } from './eventlog/kafka-event-log.js'
 import { createLogRelay } from './eventlog/log-relay.js'
 import { createPostgresEventLog } from './eventlog/postgres-event-log.js'
 import { createRecordCodec } from './eventlog/record-codec.js'
-import type { Clock } from './kernel/clock.js'
+import type { HubBase } from './hub-base.js'
 import { StartupError } from './kernel/errors.js'
-import type { Logger } from './kernel/logger.js'
-import type { Metrics } from './kernel/metrics.js'
 import type { Worker } from './kernel/worker.js'
-import type { KeyService } from './keys/key-service.js'
-import type { Lane } from './secevent/event.js'
-import type { Database } from './storage/database.js'
-import type { Notifier } from './storage/notifier.js'
 
 const DAY_MS = 86_400_000
 
@@ -26,16 +20,8 @@ export interface HubEventLog {
   readonly relay: Worker | undefined
 }
 
-export interface OpenEventLogOptions {
-  readonly config: Config
-  readonly issuer: string
-  readonly pools: Readonly<Record<Lane | 'api', Database>>
+export interface OpenEventLogOptions extends HubBase {
   readonly slots: SlotOwnership
-  readonly notifier: Notifier
-  readonly keys: KeyService
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly metrics: Metrics
   /** One process copies to Kafka. */
   readonly relayLease: SlotOwnership
 }

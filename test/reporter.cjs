@@ -1,8 +1,19 @@
 'use strict'
+const { stripVTControlCharacters } = require('node:util')
 const Mocha = require('mocha')
 
+const { Base, Spec } = Mocha.reporters
+
+// Colours are for a terminal. mocha's symbols bring their own as soon as CI is set.
+if (!process.stdout.isTTY) {
+  Base.useColors = false
+  for (const [name, symbol] of Object.entries(Base.symbols)) {
+    Base.symbols[name] = stripVTControlCharacters(symbol)
+  }
+}
+
 /** mocha's own report, closed by one line that a script can read: `N passed, N failed`. */
-class ClosingReporter extends Mocha.reporters.Spec {
+class ClosingReporter extends Spec {
   constructor(runner, options) {
     super(runner, options)
     let closed = false

@@ -1,6 +1,5 @@
-import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
-import { createWake } from '../kernel/wake.js'
+import { createPeriodicWorker } from '../kernel/periodic-worker.js'
 import type { Worker } from '../kernel/worker.js'
 import { type Database, sqlRows } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
@@ -17,49 +16,26 @@ export interface AuditSealer extends Worker {
 
 /**
  * Numbers committed rows without gaps and chains them, within a second. One process at a time, by the lease
- * `audit-sealer`; should two ever believe they hold it, the transaction lock lets them go one after the other.
+ * `audit-sealer`, which the caller starts before and stops after it; should two ever believe they hold it, the transaction lock lets them go one after the other.
  */
-export function createAuditSealer(options: { db: Database; lease: LeaseSet; logger: Logger }): AuditSealer {
+export function createAuditSealer(options: {
+  db: Database
+  lease: Pick<LeaseSet, 'get'>
+  logger: Logger
+}): AuditSealer {
   const { db, lease, logger } = options
-  const wake = createWake()
-  let stopped = false
-  let loop: Promise<void> | undefined
-  let failure: string | undefined
-
-  async function sealAll(): Promise<void> {
-    try {
-      while (lease.get(0) && (await sealBatch(db)) === BATCH);
-      failure = undefined
-    } catch (error) {
-      failure = describeError(error)
-      logger.warn('audit.not_sealed', { reason: failure })
-    }
-  }
-
-  async function run(): Promise<void> {
-    while (!stopped) {
-      await sealAll()
-      await wake.wait(EVERY_MS)
-    }
-    // What the drain itself wrote.
-    await sealAll()
-  }
-
-  return {
+  const worker = createPeriodicWorker({
     name: 'audit sealer',
-    sealOnce: () => sealBatch(db),
-    async start() {
-      await lease.start()
-      loop = run()
+    everyMs: EVERY_MS,
+    async round() {
+      while (lease.get(0) && (await sealBatch(db)) === BATCH);
     },
-    async stop() {
-      stopped = true
-      wake.ring()
-      await loop
-      await lease.stop()
-    },
-    health: () => (failure ? { ok: true, reason: `audit rows are not sealed: ${failure}` } : { ok: true }),
-  }
+    failed: { event: 'audit.not_sealed', says: 'audit rows are not sealed' },
+    // What the drain itself wrote.
+    lastRound: true,
+    logger,
+  })
+  return { ...worker, sealOnce: () => sealBatch(db) }
 }
 
 async function sealBatch(db: Database): Promise<number> {

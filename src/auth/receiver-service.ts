@@ -8,6 +8,7 @@ import { createArtifactRepository } from './oauth-artifacts.js'
 import type { Receiver, ReceiverSettings, ReceiverToken } from './receiver.js'
 import { createReceiverRepository } from './receiver-repository.js'
 import { hashSecret } from './secrets.js'
+import { findSourceIds } from './source-read-model.js'
 import { refuseTakenName } from './taken-name.js'
 
 /** How other rooms learn of a receiver's changes; `hub.ts` supplies it. */
@@ -26,8 +27,6 @@ export interface ReceiverServiceOptions {
   clock: Pick<Clock, 'now'>
   /** The hub's ISSUER: the audience of a receiver is `<issuer>/receivers/<id>`. */
   issuer: string
-  /** Transmitter ids for ids or names, in a map; what is not in it is unknown. */
-  resolveSources(db: Database, idsOrNames: readonly string[]): Promise<ReadonlyMap<string, string>>
   observer?: ReceiverObserver
 }
 
@@ -48,7 +47,7 @@ export function createReceiverService(options: ReceiverServiceOptions) {
 
   async function resolveSources(trx: Database, sources: string[] | null): Promise<string[] | null> {
     if (sources === null || sources.length === 0) return sources
-    const ids = await options.resolveSources(trx, sources)
+    const ids = await findSourceIds(trx, sources)
     const unknown = sources.filter((source) => !ids.has(source))
     if (unknown.length > 0) {
       throw new InvalidRequest(

@@ -6,12 +6,9 @@ export const CLIENT_AUTH_METHODS = ['client_secret_basic', 'client_secret_post',
 
 export type ClientAuthMethod = (typeof CLIENT_AUTH_METHODS)[number]
 
-/** A registered receiver: who may hold streams, and which events may reach it. */
-export interface Receiver {
-  id: string
+/** What a registration or a change may set. */
+export interface ReceiverSettings {
   name: string
-  clientId: string
-  audience: string
   authMethod: ClientAuthMethod
   /** Public keys, for `private_key_jwt` alone. */
   jwks: { keys: object[] } | null
@@ -23,26 +20,18 @@ export interface Receiver {
   signingAlg: 'RS256' | 'ES256'
   /** Null: all event types. */
   grantEventTypes: string[] | null
-  /** Ids of transmitters; null: all sources. */
+  /** Transmitters, null: all sources. Set by id or name, kept by id. */
   grantSources: string[] | null
+}
+
+/** A registered receiver: who may hold streams, and which events may reach it. */
+export interface Receiver extends ReceiverSettings {
+  id: string
+  clientId: string
+  audience: string
   enabled: boolean
   createdAt: Date
   updatedAt: Date
-}
-
-/** What a registration or a change may set. */
-export interface ReceiverSettings {
-  name: string
-  authMethod: ClientAuthMethod
-  jwks: { keys: object[] } | null
-  defaultSubjects: 'ALL' | 'NONE'
-  reports: string[]
-  profile: string | null
-  compatibility: Record<string, unknown>
-  signingAlg: 'RS256' | 'ES256'
-  grantEventTypes: string[] | null
-  /** Ids or names of transmitters. */
-  grantSources: string[] | null
 }
 
 /** A long-lived token that an operator issued. */

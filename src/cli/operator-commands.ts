@@ -9,7 +9,6 @@ interface Operator {
   id: string
   name: string
   role: string
-  token?: string
   created_at?: string
   expires_at?: string | null
   revoked_at?: string | null

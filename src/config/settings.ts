@@ -1,5 +1,5 @@
-import { isIP } from 'node:net'
 import { z } from 'zod'
+import { flag, isCidr, isIssuer, isUrl, list, port, postgresUrl, whole } from './setting-types.js'
 
 /** What a person reads about a setting, in `.env.example`, the README's table and error messages. */
 export interface SettingMeta {
@@ -17,57 +17,6 @@ export type Role = (typeof ROLES)[number]
 function setting<T extends z.ZodType>(schema: T, meta: SettingMeta): T {
   return schema.meta({ ...meta }) as T
 }
-
-const port = z
-  .string()
-  .regex(/^\d{1,5}$/, 'write a port number, 0 to 65535')
-  .transform(Number)
-  .refine((value) => value <= 65_535, 'write a port number, 0 to 65535')
-
-const whole = (min: number, max: number) =>
-  z
-    .string()
-    .regex(/^\d+$/, `write a whole number from ${min} to ${max}`)
-    .transform(Number)
-    .refine((value) => value >= min && value <= max, `write a whole number from ${min} to ${max}`)
-
-const flag = z.enum(['true', 'false'], 'write true or false').transform((value) => value === 'true')
-
-const list = z.string().transform((value) =>
-  value
-    .split(',')
-    .map((part) => part.trim())
-    .filter(Boolean),
-)
-
-function isUrl(value: string, protocols: string[]): boolean {
-  return URL.canParse(value) && protocols.includes(new URL(value).protocol)
-}
-
-export function isLoopbackHost(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname)
-}
-
-function isIssuer(value: string): boolean {
-  if (!isUrl(value, ['https:', 'http:'])) return false
-  const url = new URL(value)
-  if (url.search || url.hash || url.username || value.endsWith('/')) return false
-  return url.protocol === 'https:' || isLoopbackHost(url.hostname)
-}
-
-function isCidr(value: string): boolean {
-  const [address = '', bits, extra] = value.split('/')
-  const family = isIP(address)
-  if (!family || extra !== undefined) return false
-  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
-}
-
-const postgresUrl = z
-  .string()
-  .refine(
-    (value) => isUrl(value, ['postgres:', 'postgresql:']),
-    'write a URL such as postgres://user:password@host:5432/firebreak',
-  )
 
 /** Every setting there is. The typed Config, `.env.example` and the README's table all come from here. */
 export const SETTINGS = {

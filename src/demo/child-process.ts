@@ -66,7 +66,7 @@ function waitUntilReady<R>(child: ChildProcess, options: StartOptions & { proble
 }
 
 /** Closing the channel ends it; one that hangs is killed. */
-async function stopChild(child: ChildProcess): Promise<void> {
+export async function stopChild(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   if (child.connected) child.disconnect()

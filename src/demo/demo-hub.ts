@@ -11,8 +11,8 @@ export interface DemoHub {
   readonly url: string
   /** Throws with the hub's own reason when it ends or is not ready in time. */
   waitUntilReady(signal: AbortSignal): Promise<void>
-  /** The hub API as its admin; throws on every answer that is not 2xx. */
-  call<T>(method: 'GET' | 'POST', path: string, body?: object): Promise<T>
+  /** The hub API as its admin, or by another's token; throws on every answer that is not 2xx. */
+  call<T>(method: 'GET' | 'POST', path: string, body?: object, token?: string): Promise<T>
   /** SIGTERM drains it; one that does not end is killed. */
   stop(): Promise<void>
 }
@@ -22,6 +22,10 @@ export interface DemoHubOptions {
   entry: string
   folder: string
   environment: Readonly<Record<string, string | undefined>>
+  /** Beside its own, by name. */
+  settings?: Readonly<Record<string, string>>
+  /** For node, before the program. */
+  nodeOptions?: readonly string[]
 }
 
 const READY_MS = 45_000
@@ -39,13 +43,14 @@ const KEPT_NAMES = [
   'NODE_OPTIONS',
 ]
 
-export async function startDemoHub({ entry, folder, environment }: DemoHubOptions): Promise<DemoHub> {
+export async function startDemoHub(options: DemoHubOptions): Promise<DemoHub> {
+  const { entry, folder, environment } = options
   const [port, managementPort] = await freePorts()
   const adminToken = `fbk_admin_${randomBytes(32).toString('base64url')}`
   const logFile = join(folder, 'hub.log')
   mkdirSync(folder, { recursive: true })
   const log = openSync(logFile, 'a')
-  const child = spawn(process.execPath, [entry, 'serve'], {
+  const child = spawn(process.execPath, [...(options.nodeOptions ?? []), entry, 'serve'], {
     cwd: folder,
     // Its own process group: Ctrl-C must reach the demo, which then drains the hub.
     detached: true,
@@ -58,6 +63,7 @@ export async function startDemoHub({ entry, folder, environment }: DemoHubOption
       FIREBREAK_ADMIN_TOKEN: adminToken,
       FIREBREAK_ALLOWED_NETWORKS: '127.0.0.0/8',
       LOG_LEVEL: 'warn',
+      ...options.settings,
     },
   })
   closeSync(log)
@@ -66,7 +72,7 @@ export async function startDemoHub({ entry, folder, environment }: DemoHubOption
     pid: child.pid ?? -1,
     url,
     waitUntilReady: (signal) => waitUntilReady(child, { signal, logFile, managementPort }),
-    call: (method, path, body) => callHub({ url, adminToken }, { method, path, body }),
+    call: (method, path, body, token = adminToken) => callHub({ url, token }, { method, path, body }),
     stop: () => stopHub(child),
   }
 }
@@ -96,13 +102,13 @@ function lastLines(file: string): string {
 }
 
 async function callHub<T>(
-  hub: { url: string; adminToken: string },
+  hub: { url: string; token: string },
   { method, path, body }: { method: string; path: string; body: object | undefined },
 ): Promise<T> {
   const response = await fetch(hub.url + path, {
     method,
-    headers: { authorization: `Bearer ${hub.adminToken}`, 'content-type': 'application/json' },
-    signal: AbortSignal.timeout(10_000),
+    headers: { authorization: `Bearer ${hub.token}`, 'content-type': 'application/json' },
+    signal: AbortSignal.timeout(30_000),
     ...(body && { body: JSON.stringify(body) }),
   })
   const text = await response.text()

@@ -5,7 +5,6 @@ export interface SsfMetadata {
   issuer: string
   jwks_uri: string
   configuration_endpoint: string
-  verification_endpoint?: string
 }
 
 export interface StreamConfiguration {
@@ -13,12 +12,10 @@ export interface StreamConfiguration {
   iss: string
   aud: string | string[]
   delivery: { method: string; endpoint_url: string }
-  events_delivered: string[]
 }
 
 export interface PollAnswer {
   sets: Record<string, string>
-  moreAvailable?: boolean
 }
 
 const POLL_DEADLINE_MS = 65_000
@@ -26,7 +23,7 @@ const CALL_DEADLINE_MS = 10_000
 const SCOPES = 'ssf.read ssf.manage'
 
 /** SSF 1.0 §7.2.1: the well-known part stands between host and path of the issuer. */
-export function wellKnownUrl(issuer: string, name: string): string {
+function wellKnownUrl(issuer: string, name: string): string {
   const url = new URL(issuer)
   return `${url.origin}/.well-known/${name}${url.pathname.replace(/\/$/, '')}`
 }

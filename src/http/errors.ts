@@ -40,8 +40,8 @@ export function renderErrors(options: ErrorRenderOptions): ErrorRequestHandler {
   }
 }
 
-/** Answers one HubError as `{code, message}`, for handlers outside express's chain too. */
-export function sendHubError(res: Response, error: HubError): void {
+/** Answers one HubError as `{code, message}`. */
+function sendHubError(res: Response, error: HubError): void {
   if (error.retryAfterS !== undefined) res.set('Retry-After', String(Math.ceil(error.retryAfterS)))
   if (hasHeaders(error)) res.set(error.responseHeaders)
   res.status(error.status).json({ code: error.code, message: error.message })
@@ -54,7 +54,7 @@ export const unknownRoute: RequestHandler = () => {
 }
 
 /** The id given to this request; it stands in the answer's X-Request-Id and in the log. */
-export function requestIdOf(res: Response): string {
+function requestIdOf(res: Response): string {
   return String(res.locals.requestId ?? '')
 }
 

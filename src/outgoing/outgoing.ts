@@ -14,7 +14,7 @@ import {
 import { AddressRefused, OutgoingFailed, toOutgoingFailed } from './outgoing-errors.js'
 import { createUrlRules, type Target, type UrlRules } from './url-rules.js'
 
-export const OUTGOING_POOLS = ['control', 'urgent', 'routine', 'metadata'] as const
+const OUTGOING_POOLS = ['control', 'urgent', 'routine', 'metadata'] as const
 export type OutgoingPool = (typeof OUTGOING_POOLS)[number]
 
 export interface OutgoingRequest {

@@ -159,10 +159,3 @@ function effectByMember(rule: EffectByMember, claims: Readonly<Record<string, un
   if (typeof value !== 'string' || !Object.hasOwn(rule.values, value)) return rule.otherwise
   return rule.values[value] as AccessEffect
 }
-
-/** The effect of a type in words, for docs: `tightens`, or `LOW loosens, HIGH tightens, else neutral (current_level)`. */
-export function describeEffect({ effect }: EventTypeInfo): string {
-  if (typeof effect === 'string') return effect
-  const values = Object.entries(effect.values).map(([value, does]) => `${value} ${does}`)
-  return `${values.join(', ')}, else ${effect.otherwise} (${effect.member})`
-}

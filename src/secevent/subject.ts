@@ -71,21 +71,6 @@ export function slotOf(orderKey: string): number {
   return createHash('sha256').update(orderKey).digest().readUInt32BE(0) % SLOT_COUNT
 }
 
-/**
- * Whether an event about one subject belongs to the other (SSF 1.0 §8.1.3.1). Simple: identical. Complex: every
- * member that both have is identical, and at least one is: with none in common the letter of the rule matches
- * everything, which the working group calls a defect (issue 312). A simple subject never matches a complex one,
- * aliases and address lists match as a whole (issues 282, 288).
- */
-export function subjectsMatch(a: Subject, b: Subject): boolean {
-  if (a.format !== 'complex' || b.format !== 'complex') return canonicalSubject(a) === canonicalSubject(b)
-  const shared = complexMembers(a).filter(([name]) => b[name] !== undefined)
-  return (
-    shared.length > 0 &&
-    shared.every(([name, member]) => canonicalSubject(member) === canonicalSubject(b[name] as Subject))
-  )
-}
-
 function complexMembers(subject: Subject): [string, Subject][] {
   return Object.entries(subject).filter((entry): entry is [string, Subject] => entry[0] !== 'format')
 }

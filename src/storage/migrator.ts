@@ -46,7 +46,7 @@ function connectionStringOf(db: Database): string {
 }
 
 /** @throws StartupError when the server is older than 15 or answers a commit before it is on disk */
-export async function requireServer(db: Database): Promise<void> {
+async function requireServer(db: Database): Promise<void> {
   const [server] = await sqlRows<{ number: number; version: string; commit: string }>(
     db,
     `select current_setting('server_version_num')::int number, current_setting('server_version') version,

@@ -1,6 +1,5 @@
-import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
-import { createWake } from '../kernel/wake.js'
+import { createPeriodicWorker } from '../kernel/periodic-worker.js'
 import type { Worker } from '../kernel/worker.js'
 import { type Database, sqlRows, type Transaction } from './database.js'
 import type { LeaseSet } from './leases.js'
@@ -74,50 +73,27 @@ async function dropPartitions(trx: Transaction, parents: string[], beforeDay: st
   return rows.map((row) => row.name)
 }
 
-/** Each hour, by whoever holds the `upkeep` lease: day partitions ahead, days past retention dropped. */
+/**
+ * Each hour, by whoever holds the `upkeep` lease: day partitions ahead, days past retention dropped. The caller starts
+ * and stops the lease.
+ */
 export function createUpkeep(
-  options: RetentionOptions & { db: Database; lease: LeaseSet; logger: Logger },
-): Worker & { runOnce(): Promise<void> } {
+  options: RetentionOptions & { db: Database; lease: Pick<LeaseSet, 'get' | 'onChange'>; logger: Logger },
+): Worker {
   const { db, lease, logger } = options
-  const wake = createWake()
-  let loop: Promise<void> | undefined
-  let stopped = false
-  let failure: string | undefined
-
-  async function runOnce(): Promise<void> {
-    try {
+  const worker = createPeriodicWorker({
+    name: 'upkeep',
+    everyMs: EVERY_MS,
+    async round() {
+      if (!lease.get(0)) return
       await ensureDayPartitions(db)
       const dropped = await dropOldDays(db, options)
       await db.raw("delete from hub_processes where seen_at < now() - interval '1 day'")
       if (dropped.length > 0) logger.info('upkeep.dropped', { partitions: dropped })
-      failure = undefined
-    } catch (error) {
-      failure = describeError(error)
-      logger.warn('upkeep.failed', { reason: failure })
-    }
-  }
-
-  async function run(): Promise<void> {
-    while (!stopped) {
-      if (lease.get(0)) await runOnce()
-      await wake.wait(EVERY_MS)
-    }
-  }
-
-  lease.onChange(() => wake.ring())
-  return {
-    name: 'upkeep',
-    runOnce,
-    async start() {
-      await lease.start()
-      loop = run()
     },
-    async stop() {
-      stopped = true
-      wake.ring()
-      await loop
-      await lease.stop()
-    },
-    health: () => (failure ? { ok: true, reason: `upkeep failed: ${failure}` } : { ok: true }),
-  }
+    failed: { event: 'upkeep.failed', says: 'upkeep failed' },
+    logger,
+  })
+  lease.onChange(() => worker.ring())
+  return worker
 }

@@ -11,7 +11,7 @@ import type { PostgresBinaries } from './postgres-binaries.js'
 
 const run = promisify(execFile)
 /** The superuser of our own cluster, and the name of its database. */
-export const CLUSTER_USER = 'firebreak'
+const CLUSTER_USER = 'firebreak'
 /** The server's log starts anew at the first start past this size. */
 const MAX_LOG_BYTES = 10_000_000
 

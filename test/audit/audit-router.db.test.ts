@@ -76,7 +76,7 @@ describe('audit routes', () => {
 
   it('says that the sealed chain is whole, and where it is broken', async () => {
     const lease = { get: () => ({ unit: 0, epoch: 1, endsAtMonotonicMs: Number.POSITIVE_INFINITY }) }
-    const sealer = createAuditSealer({ db: database.db, lease: lease as never, logger: silentLogger })
+    const sealer = createAuditSealer({ db: database.db, lease, logger: silentLogger })
     await sealer.sealOnce()
     const whole = await request(app).get('/v1/audit/verification')
     assert.equal(whole.body.ok, true)

@@ -74,7 +74,6 @@ export async function createAuthApp(options: AuthAppOptions = {}): Promise<AuthA
     audit: plainAudit,
     clock,
     issuer,
-    resolveSources,
     ...(options.observer && { observer: options.observer }),
   })
   const mountOauth = await createAuthorizationServer({
@@ -124,10 +123,4 @@ export async function createAuthApp(options: AuthAppOptions = {}): Promise<AuthA
     },
     close: () => test.close(),
   }
-}
-
-async function resolveSources(db: Database, idsOrNames: readonly string[]): Promise<Map<string, string>> {
-  const rows = await db<{ id: string; name: string }>('transmitters').select('id', 'name')
-  const known = rows.flatMap((row) => [[row.id, row.id] as const, [row.name, row.id] as const])
-  return new Map(known.filter(([name]) => idsOrNames.includes(name)))
 }

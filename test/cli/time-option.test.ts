@@ -11,8 +11,8 @@ describe('times on the command line', () => {
 
   it('reads a duration as that long ago, or from now', () => {
     const now = Date.now()
-    assert.ok(Math.abs(Date.parse(parsePast('1h')) - (now - 3_600_000)) < 1_000)
-    assert.ok(Math.abs(Date.parse(parseFuture('1h')) - (now + 3_600_000)) < 1_000)
+    assert.ok(Math.abs(Date.parse(parsePast('1h')) - (now - 3_600_000)) < 20_000)
+    assert.ok(Math.abs(Date.parse(parseFuture('1h')) - (now + 3_600_000)) < 20_000)
   })
 
   it('reads dates and times with their zone, and nothing that would depend on the machine', () => {

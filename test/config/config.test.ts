@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -22,6 +22,12 @@ function faultsOf(env: NodeJS.ProcessEnv): string[] {
 }
 
 describe('config', () => {
+  let folder: string
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'firebreak-config-'))
+  })
+  after(() => rmSync(folder, { recursive: true }))
+
   it('has a sensible default for every setting', () => {
     const config = loadConfig({})
     assert.equal(config.port, 8080)
@@ -118,7 +124,7 @@ describe('config', () => {
   })
 
   it('takes a secret from a file, and never from both', () => {
-    const file = join(mkdtempSync(join(tmpdir(), 'firebreak-config-')), 'token')
+    const file = join(folder, 'token')
     writeFileSync(file, 'a-token-of-more-than-24-characters\n')
     assert.equal(
       loadConfig({ FIREBREAK_ADMIN_TOKEN_FILE: file }).firebreakAdminToken,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { renderEnvExample, renderSettingsTable } from '../../src/config/documents.js'
+import { renderEnvExample, renderSettingsTable } from './render-settings.js'
 
 const root = new URL('../../../', import.meta.url)
 const BEGIN = '<!-- settings -->\n'

@@ -11,8 +11,8 @@ import {
   makeEvent,
   type TestKeys,
   type TestSlots,
-  until,
 } from '../eventlog/log-fixtures.js'
+import { waitUntil } from '../support/wait.js'
 
 /** One process on the log. */
 export interface LogProcess {
@@ -132,7 +132,7 @@ class LogSuite {
   }
 
   async effectsReach(events: readonly SecurityEvent[]): Promise<Effect[]> {
-    return until(`${events.length} effects`, async () => {
+    return waitUntil(`${events.length} effects`, async () => {
       const effects = await this.effects()
       return effects.length >= events.length ? effects : undefined
     })
@@ -261,7 +261,7 @@ const contractTests: [string, (suite: LogSuite) => Promise<void>][] = [
         if (calls > 1) return store(batch)
         await suite.rig.db.transaction((trx) => batch.close(trx, batch.items.slice(0, 1)))
       })
-      await until('a second batch', () => calls > 1)
+      await waitUntil('a second batch', () => calls > 1)
       const effects = await suite.effectsReach(events.slice(1))
       for (const event of events.slice(1)) assert.ok(effects.some((row) => row.event_id === event.eventId))
     },
@@ -330,7 +330,7 @@ const contractTests: [string, (suite: LogSuite) => Promise<void>][] = [
       }
       await suite.read(await suite.open(), 'urgent', suite.store('a', note))
       await suite.assertStored([good])
-      await until('five rejected records', () => rejected.length >= 5)
+      await waitUntil('five rejected records', () => rejected.length >= 5)
       assert.deepEqual(rejected.slice(0, 5).sort(), [...bad].sort())
     },
   ],
@@ -361,7 +361,7 @@ const contractTests: [string, (suite: LogSuite) => Promise<void>][] = [
       }
       await suite.read(process, 'routine', suite.store('routine', hang))
       await process.log.append([makeEvent({ lane: 'routine' })])
-      await until('the routine handler to hang', () => reached)
+      await waitUntil('the routine handler to hang', () => reached)
       await suite.read(process, 'control', suite.store('control'))
       await suite.read(process, 'urgent', suite.store('urgent'))
       await process.log.append([makeEvent({ lane: 'control' }), makeEvent({ lane: 'urgent' })])
@@ -403,7 +403,7 @@ const contractTests: [string, (suite: LogSuite) => Promise<void>][] = [
       await suite.read(one, 'urgent', suite.store('one'))
       await suite.read(two, 'urgent', suite.store('two'))
       const events: SecurityEvent[] = []
-      const readers = await until('both to read', async () => {
+      const readers = await waitUntil('both to read', async () => {
         const more = many(64, (index) => ({ slot: index }))
         events.push(...more)
         await one.log.append(more)
@@ -433,12 +433,12 @@ const contractTests: [string, (suite: LogSuite) => Promise<void>][] = [
     async (suite) => {
       const process = await suite.open()
       await process.log.append(many(5, () => ({ lane: 'routine' })))
-      await until('a lag of five', async () => {
+      await waitUntil('a lag of five', async () => {
         const lag = (await process.log.lag()).map(({ lane, records }) => `${lane} ${records}`)
         return lag.join() === 'control 0,urgent 0,routine 5'
       })
       await suite.read(process, 'routine', suite.store())
-      await until('no lag', async () => {
+      await waitUntil('no lag', async () => {
         const lag = await process.log.lag()
         return lag.every(({ records, oldestAgeS }) => records === 0 && oldestAgeS === 0)
       })
@@ -468,7 +468,7 @@ const contractTests: [string, (suite: LogSuite) => Promise<void>][] = [
       const worker = await suite.read(process, 'urgent', suite.store('a', slow))
       const event = makeEvent()
       await process.log.append([event])
-      await until('the handler to begin', () => reached)
+      await waitUntil('the handler to begin', () => reached)
       await worker.stop()
       assert.deepEqual(
         (await suite.effects()).map((row) => row.event_id),

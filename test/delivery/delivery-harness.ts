@@ -1,6 +1,5 @@
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import { createDelivery, type Delivery } from '../../src/delivery/delivery-service.js'
 import type { LogBatch, LogItem } from '../../src/eventlog/event-log.js'
 import { createClock } from '../../src/kernel/clock.js'
@@ -13,26 +12,13 @@ import { LANES, type SecurityEvent } from '../../src/secevent/event.js'
 import { CAEP } from '../../src/secevent/event-types.js'
 import { createSecurityEvent, type SecurityEventInput } from '../../src/secevent/security-event.js'
 import { type Database, sqlRows } from '../../src/storage/database.js'
-import type { Lease, LeaseSet } from '../../src/storage/leases.js'
 import { ensureDayPartition } from '../../src/storage/partitions.js'
 import { shardOf } from '../../src/streams/stream.js'
 import { createStreamMatcher } from '../../src/streams/stream-matching.js'
+import { createScriptedLeases, takeAllShards } from '../support/order-shards.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
-export const ISSUER = 'http://127.0.0.1:8080'
-
-/** Waits for a condition; fails with what it waited for. */
-export async function until(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-  withinMs = 15_000,
-): Promise<void> {
-  const deadline = Date.now() + withinMs
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`waited ${withinMs} ms for: ${what}`)
-    await delay(10)
-  }
-}
+const ISSUER = 'http://127.0.0.1:8080'
 
 export interface Received {
   readonly body: string
@@ -75,27 +61,6 @@ export async function startSink(): Promise<Sink> {
   return sink
 }
 
-/** Owns every shard; `lose` lets all leases end. */
-function ownAllShards(): LeaseSet & { lose(): void } {
-  const lease = (unit: number): Lease => ({ unit, epoch: 1, endsAtMonotonicMs: Number.POSITIVE_INFINITY })
-  let owned = new Map(Array.from({ length: 256 }, (_, unit) => [unit, lease(unit)] as const))
-  const listeners: ((change: { gained: Lease[]; lost: number[] }) => void)[] = []
-  return {
-    name: 'all shards',
-    start: async () => {},
-    stop: async () => {},
-    health: () => ({ ok: true }),
-    owned: () => owned,
-    get: (unit) => owned.get(unit),
-    onChange: (listener) => void listeners.push(listener),
-    lose() {
-      const lost = [...owned.keys()]
-      owned = new Map()
-      for (const listener of listeners) listener({ gained: [], lost })
-    },
-  }
-}
-
 export type DeliveryHarness = Awaited<ReturnType<typeof startDelivery>>
 
 /** The delivery room on a real Postgres, with real HTTP out, fed by hand instead of a log. */
@@ -105,11 +70,8 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
   const clock = createClock()
   const keys = await createKeyService({ db, logger: silentLogger })
   const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'] })
-  const leases = ownAllShards()
-  await sqlRows(
-    db,
-    `update leases set epoch = 1, expires_at = now() + interval '1 hour' where kind = 'delivery'`,
-  )
+  const leases = createScriptedLeases()
+  await takeAllShards(db, leases)
   const open = async (): Promise<Delivery> => {
     const delivery = createDelivery({
       pools: { control: db, urgent: db, routine: db, api: db },

@@ -6,7 +6,8 @@ import { pollRouter } from '../../src/delivery/poll-router.js'
 import { createApp } from '../../src/http/app.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { CAEP } from '../../src/secevent/event-types.js'
-import { type DeliveryHarness, startDelivery, until } from './delivery-harness.js'
+import { waitUntil } from '../support/wait.js'
+import { type DeliveryHarness, startDelivery } from './delivery-harness.js'
 
 interface PollBody {
   sets: Record<string, string>
@@ -93,7 +94,7 @@ describe('poll delivery (RFC 8936)', () => {
 
   it('holds a long poll until a SET comes', async () => {
     const answer = poll({})
-    await until('the held poll', async () => true)
+    await waitUntil('the held poll', async () => true)
     const event = hub.event()
     await hub.fanOut([event])
     const { sets } = await answer

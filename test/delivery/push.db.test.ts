@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { createPublicKey, verify } from 'node:crypto'
 import { CAEP, SSF } from '../../src/secevent/event-types.js'
-import { type DeliveryHarness, type Sink, startDelivery, startSink, until } from './delivery-harness.js'
+import { waitUntil } from '../support/wait.js'
+import { type DeliveryHarness, type Sink, startDelivery, startSink } from './delivery-harness.js'
 
 const compliance = (status: 'compliant' | 'not-compliant') => ({
   type: CAEP.deviceComplianceChange,
@@ -35,7 +36,7 @@ describe('push delivery', () => {
   it('sends the SET of RFC 8935, signed by the published key, and records it as received', async () => {
     const event = hub.event()
     await hub.fanOut([event])
-    await until('the result', async () => (await outcomes()).length === 1)
+    await waitUntil('the result', async () => (await outcomes()).length === 1)
     const [request] = sink.received
     assert.ok(request)
     assert.equal(request.headers['content-type'], 'application/secevent+jwt')
@@ -63,16 +64,16 @@ describe('push delivery', () => {
     await hub.fanOut([event, { ...event, eventId: hub.event().eventId }])
     await hub.fanOut([event])
     await hub.fanOut([conflicting])
-    await until('the result', async () => (await outcomes()).length === 1)
+    await waitUntil('the result', async () => (await outcomes()).length === 1)
     await hub.fanOut([hub.event()])
-    await until('the marker', async () => (await outcomes()).length === 2)
+    await waitUntil('the marker', async () => (await outcomes()).length === 2)
     assert.equal(sink.received.length, 2)
   })
 
   it('keeps one jti per event and receiver through failed attempts, and counts them', async () => {
     sink.answer = (_request, res) => void res.writeHead(sink.received.length < 3 ? 503 : 202).end()
     await hub.fanOut([hub.event()])
-    await until('the result', async () => (await outcomes()).length === 1)
+    await waitUntil('the result', async () => (await outcomes()).length === 1)
     assert.equal(sink.received.length, 3)
     assert.equal(new Set(sink.received.map(({ claims }) => claims.jti)).size, 1)
     const [row] = await hub.rows<{ attempts: number }>('select attempts from deliveries')
@@ -85,9 +86,9 @@ describe('push delivery', () => {
         ? void res.writeHead(400).end('{"err":"invalid_key","description":"unknown kid"}')
         : void res.writeHead(202).end()
     await hub.fanOut([hub.event()])
-    await until('the parked row', async () => (await hub.rows('select 1 from parked')).length === 1)
+    await waitUntil('the parked row', async () => (await hub.rows('select 1 from parked')).length === 1)
     await hub.fanOut([hub.event()])
-    await until('the next one', async () => (await outcomes()).length === 1)
+    await waitUntil('the next one', async () => (await outcomes()).length === 1)
     const [parked] = await hub.rows<{ code: string; reason: string; kind: string }>(
       'select code, reason, kind from parked',
     )
@@ -101,8 +102,8 @@ describe('push delivery', () => {
       void res.writeHead(400).end('{"err":"invalid_request","description":"a\\u0000b\\ud800"}')
     await hub.addStream({ receiverId: await hub.addReceiver(), endpointUrl: evil.url })
     await hub.fanOut(Array.from({ length: 30 }, () => hub.event()))
-    await until('the good results', async () => (await outcomes()).length === 30)
-    await until('the parked rows', async () => (await hub.rows('select 1 from parked')).length === 30)
+    await waitUntil('the good results', async () => (await outcomes()).length === 30)
+    await waitUntil('the parked rows', async () => (await hub.rows('select 1 from parked')).length === 30)
     assert.equal(sink.received.length, 30)
     assert.equal(evil.received.length, 30)
     await evil.close()
@@ -111,10 +112,10 @@ describe('push delivery', () => {
   it('finds waiting rows again after a restart', async () => {
     sink.answer = (_request, res) => void res.writeHead(503).end()
     await hub.fanOut([hub.event(), hub.event()])
-    await until('a failed attempt', () => sink.received.length >= 1)
+    await waitUntil('a failed attempt', () => sink.received.length >= 1)
     await hub.restart()
     sink.answer = (_request, res) => void res.writeHead(202).end()
-    await until('both', async () => (await outcomes()).length === 2)
+    await waitUntil('both', async () => (await outcomes()).length === 2)
     assert.equal(await openRows(), 0)
   })
 
@@ -124,7 +125,7 @@ describe('push delivery', () => {
     await hub.addStream({ receiverId: await hub.addReceiver(), endpointUrl: stuck.url })
     const events = Array.from({ length: 50 }, () => hub.event())
     await hub.fanOut(events)
-    await until('the healthy stream', async () => (await outcomes()).length === 50)
+    await waitUntil('the healthy stream', async () => (await outcomes()).length === 50)
     assert.ok(stuck.received.length > 0)
     assert.equal(await openRows(), 50)
     await stuck.close()
@@ -136,7 +137,7 @@ describe('push delivery', () => {
     )
     for (let start = 0; start < events.length; start += 500)
       await hub.fanOut(events.slice(start, start + 500))
-    await until('all results', async () => (await outcomes()).length === 1_400, 30_000)
+    await waitUntil('all results', async () => (await outcomes()).length === 1_400, { deadlineMs: 30_000 })
     assert.equal(new Set(sink.received.map(({ claims }) => claims.jti)).size, 1_400)
   })
 
@@ -145,7 +146,7 @@ describe('push delivery', () => {
     const newer = hub.event(compliance('not-compliant'))
     await hub.fanOut([newer])
     await hub.fanOut([stale])
-    await until('both results', async () => (await outcomes()).length === 2)
+    await waitUntil('both results', async () => (await outcomes()).length === 2)
     assert.deepEqual(await outcomes(), ['superseded', 'received'])
     assert.equal(sink.received.length, 1)
   })
@@ -153,17 +154,17 @@ describe('push delivery', () => {
   it('supersedes a loosening event whose retry is overtaken', async () => {
     sink.answer = (_request, res) => void res.writeHead(503).end()
     await hub.fanOut([hub.event(compliance('compliant'))])
-    await until('a failed attempt', () => sink.received.length >= 1)
+    await waitUntil('a failed attempt', () => sink.received.length >= 1)
     await hub.fanOut([hub.event(compliance('not-compliant'))])
     sink.answer = (_request, res) => void res.writeHead(202).end()
-    await until('both results', async () => (await outcomes()).length === 2)
+    await waitUntil('both results', async () => (await outcomes()).length === 2)
     assert.deepEqual(await outcomes(), ['superseded', 'received'])
   })
 
   it('sends a loosening event that is newer', async () => {
     await hub.fanOut([hub.event(compliance('not-compliant'))])
     await hub.fanOut([hub.event(compliance('compliant'))])
-    await until('both results', async () => (await outcomes()).length === 2)
+    await waitUntil('both results', async () => (await outcomes()).length === 2)
     assert.deepEqual(await outcomes(), ['received', 'received'])
   })
 
@@ -179,17 +180,17 @@ describe('push delivery', () => {
       streamId,
     ])
     await hub.delivery.streamChanged(streamId)
-    await until('both', async () => (await outcomes()).length === 2)
+    await waitUntil('both', async () => (await outcomes()).length === 2)
   })
 
   it('finishes as discarded what the receiver is no longer granted', async () => {
     sink.answer = (_request, res) => void res.writeHead(503).end()
     await hub.fanOut([hub.event()])
-    await until('a failed attempt', () => sink.received.length >= 1)
+    await waitUntil('a failed attempt', () => sink.received.length >= 1)
     await hub.rows('update receivers set grant_event_types = ?', [[CAEP.deviceComplianceChange]])
     sink.answer = (_request, res) => void res.writeHead(202).end()
     const before = sink.received.length
-    await until('the result', async () => (await outcomes()).length === 1)
+    await waitUntil('the result', async () => (await outcomes()).length === 1)
     assert.deepEqual(await outcomes(), ['discarded'])
     assert.ok(sink.received.length - before <= 1)
   })
@@ -199,7 +200,7 @@ describe('push delivery', () => {
     await gone.close()
     const other = await hub.addStream({ receiverId: await hub.addReceiver(), endpointUrl: gone.url })
     await hub.fanOut([hub.event()])
-    await until('a failed attempt', async () => {
+    await waitUntil('a failed attempt', async () => {
       const [row] = await hub.rows<{ attempts: number }>(
         'select attempts from delivery_queue where stream_id = ?',
         [other],
@@ -215,7 +216,7 @@ describe('push delivery', () => {
 
   it('sends nothing but the notice on a stream that an operator stopped', async () => {
     await hub.fanOut([hub.event()])
-    await until('the first', async () => (await outcomes()).length === 1)
+    await waitUntil('the first', async () => (await outcomes()).length === 1)
     await hub.rows(`update streams set status = 'paused', status_by = 'operator' where stream_id = ?`, [
       streamId,
     ])
@@ -227,7 +228,7 @@ describe('push delivery', () => {
       targetStreamId: streamId,
     })
     await hub.fanOut([hub.event(), notice, hub.event()])
-    await until('the notice', async () => (await outcomes()).length === 2)
+    await waitUntil('the notice', async () => (await outcomes()).length === 2)
     assert.deepEqual(
       sink.received.slice(1).map(({ claims }) => claims.txn),
       [notice.txn],
@@ -241,11 +242,11 @@ describe('push delivery', () => {
       release = () => void res.writeHead(202).end()
     }
     await hub.fanOut([hub.event()])
-    await until('the attempt', () => release !== undefined)
+    await waitUntil('the attempt', () => release !== undefined)
     await hub.rows(`update leases set epoch = 2 where kind = 'delivery'`)
     release?.()
     sink.answer = (_request, res) => void res.writeHead(202).end()
-    await until('the answer', () => sink.received.length >= 1)
+    await waitUntil('the answer', () => sink.received.length >= 1)
     await hub.delivery.sender.stop()
     assert.deepEqual(await outcomes(), [])
     assert.equal(await openRows(), 1)
@@ -256,7 +257,7 @@ describe('push delivery', () => {
     await hub.addStream({ receiverId, endpointUrl: other.url })
     await hub.addStream({ receiverId: await hub.addReceiver(), endpointUrl: other.url })
     await hub.fanOut([hub.event()])
-    await until('three', async () => (await outcomes()).length === 3)
+    await waitUntil('three', async () => (await outcomes()).length === 3)
     const bodies = [...sink.received, ...other.received].map(({ body }) => body)
     assert.equal(new Set(bodies).size, 2)
     await other.close()

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createStreamSender, type SendItem, type StreamSenderDeps } from '../../src/delivery/stream-sender.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
 import { createClock } from '../../src/kernel/clock.js'
-import { until } from './delivery-harness.js'
+import { waitUntil } from '../support/wait.js'
 
 const targetOf = (endpointUrl: string, version: number): StreamTarget => ({
   streamId: 's',
@@ -78,9 +78,9 @@ describe('stream sender', () => {
     const reloaded = sender.reload()
     finishFirst(targetOf('https://old.example.com', 1))
     await reloaded
-    await until('the stream to be read again', () => loads === 2 && sender.idle())
+    await waitUntil('the stream to be read again', () => loads === 2 && sender.idle())
     sender.offer({ version: 2, items: [item('1')] })
-    await until('the SET', () => sentTo.length === 1)
+    await waitUntil('the SET', () => sentTo.length === 1)
     assert.deepEqual(sentTo, ['https://new.example.com'])
   })
 
@@ -98,10 +98,10 @@ describe('stream sender', () => {
       },
     })
     sender.wake()
-    await until('the first load', () => loads === 1 && sender.idle())
+    await waitUntil('the first load', () => loads === 1 && sender.idle())
     version = 2
     sender.wake()
-    await until('the second load', () => loads === 2)
+    await waitUntil('the second load', () => loads === 2)
   })
 
   it('sends by the stream as fan-out saw it, though no word of the change came', async () => {
@@ -115,15 +115,15 @@ describe('stream sender', () => {
       },
     })
     sender.wake()
-    await until('the first load', () => sender.idle())
+    await waitUntil('the first load', () => sender.idle())
     version = 2
     sender.offer({ version: 2, items: open.slice() })
-    await until('the SET', () => sentTo.length === 1)
+    await waitUntil('the SET', () => sentTo.length === 1)
     assert.deepEqual(sentTo, ['https://v2.example.com'])
     // Matched before the change, handed over after it: the table says what became of it.
     open = []
     sender.offer({ version: 1, items: [item('0')] })
-    await until('the claim', () => sender.idle())
+    await waitUntil('the claim', () => sender.idle())
     assert.equal(sentTo.length, 1)
   })
 
@@ -141,10 +141,10 @@ describe('stream sender', () => {
       },
     })
     sender.wake()
-    await until('the claims to end', () => sender.idle() && sentTo.length > 0)
+    await waitUntil('the claims to end', () => sender.idle() && sentTo.length > 0)
     const before = claims
     for (const row of rows.splice(0)) sender.offer({ version: 2, items: [row] })
-    await until('the rest', () => sentTo.length >= 36)
+    await waitUntil('the rest', () => sentTo.length >= 36)
     assert.equal(claims, before)
   })
 })

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { listProcesses } from '../../src/demo/process-table.js'
 import { runDemo } from '../../src/demo/run-demo.js'
+import { waitUntil } from '../support/wait.js'
 
 const here = (file: string) => fileURLToPath(new URL(file, import.meta.url))
 
@@ -105,7 +106,7 @@ describe('the demo', () => {
   it('cleans up when it is ended early', async () => {
     const early = new AbortController()
     const running = run('deaf-hub-process', { signal: early.signal })
-    while (steps.length < 4) await new Promise((resolve) => setTimeout(resolve, 10))
+    await waitUntil('the fourth step', () => steps.length >= 4)
     early.abort(new Error('interrupted'))
     await assert.rejects(running, /interrupted/)
     assertNothingLeft()
@@ -122,10 +123,7 @@ describe('the demo', () => {
       if (/sign in/.test(out)) child.kill('SIGKILL')
     }
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
-    const end = performance.now() + 10_000
-    while (demoProcesses().length > 0 || demoFolders().length > 0) {
-      assert.ok(performance.now() < end, `still there: ${JSON.stringify([demoProcesses(), demoFolders()])}`)
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
+    const left = () => [...demoProcesses(), ...demoFolders()]
+    await waitUntil('the end of all', () => left().length === 0, { detail: () => JSON.stringify(left()) })
   })
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describeEffect, EVENT_TYPES, type EventTypeInfo } from '../../src/secevent/event-types.js'
+import { EVENT_TYPES, type EventTypeInfo } from '../../src/secevent/event-types.js'
 import { ROOT, readText } from '../support/source-files.js'
 
 const FILE = 'docs/events.md'
@@ -10,6 +10,13 @@ const HEADINGS = {
   RISC: 'RISC 1.0',
   SSF: 'SSF 1.0, said by the hub about its own streams',
 } as const
+
+/** The effect of a type in words: `tightens`, or `LOW loosens, HIGH tightens, else neutral (current_level)`. */
+function describeEffect({ effect }: EventTypeInfo): string {
+  if (typeof effect === 'string') return effect
+  const values = Object.entries(effect.values).map(([value, does]) => `${value} ${does}`)
+  return `${values.join(', ')}, else ${effect.otherwise} (${effect.member})`
+}
 
 function laneText({ lane, effect }: EventTypeInfo): string {
   if (lane) return lane

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
-import { ended, HUB_ENTRY, plainEnvironment, startHubProcess } from './hub-process.js'
+import { exitOf, HUB_ENTRY, plainEnvironment, startHub } from '../support/hub-process.js'
 
 describe('a reader that goes away', function () {
   this.timeout(90_000)
@@ -13,12 +13,11 @@ describe('a reader that goes away', function () {
     })
     child.stdout.destroy()
     const stderr = await text(child.stderr)
-    await ended(child)
-    assert.deepEqual([child.exitCode, stderr], [0, ''])
+    assert.deepEqual([await exitOf(child), stderr], [0, ''])
   })
 
   it('leaves a hub running', async () => {
-    const hub = await startHubProcess({ LOG_FORMAT: 'json', LOG_LEVEL: 'debug' })
+    const hub = await startHub({ env: { LOG_LEVEL: 'debug' } })
     try {
       hub.closeOutput()
       // Each answer is a log line that nobody takes.
@@ -26,7 +25,8 @@ describe('a reader that goes away', function () {
         assert.equal((await fetch(`${hub.url}/v1/streams`)).status, 401)
         assert.equal((await fetch(`${hub.managementUrl}/health/ready`)).status, 200)
       }
-      assert.equal(await hub.stop(), 0)
+      hub.signal('SIGTERM')
+      assert.equal((await hub.ended()).code, 0)
     } finally {
       await hub.remove()
     }

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { DemoResult } from '../../src/demo/demo-result.js'
 import { listProcesses } from '../../src/demo/process-table.js'
-import { ended, HUB_ENTRY, plainEnvironment } from './hub-process.js'
+import { exitOf, HUB_ENTRY, plainEnvironment } from '../support/hub-process.js'
 
 describe('firebreak demo, on a real hub', function () {
   this.timeout(180_000)
@@ -32,8 +32,7 @@ describe('firebreak demo, on a real hub', function () {
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
-    ;[stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr), ended(child)])
-    exitCode = child.exitCode
+    ;[stdout, stderr, exitCode] = await Promise.all([text(child.stdout), text(child.stderr), exitOf(child)])
   })
   after(() => rmSync(folder, { recursive: true, force: true }))
 

@@ -4,8 +4,8 @@ import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import { type HubProcess, startHub } from '../support/hub-process.js'
 import { filesBelow, ROOT, readText } from '../support/source-files.js'
-import { type HubProcess, startHubProcess } from './hub-process.js'
 
 const REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked'
 const ONLY_WITH_KAFKA = ['firebreak_log_failover_active']
@@ -20,8 +20,8 @@ describe('a running hub, seen by its operator', function () {
   const canaries: string[] = []
 
   before(async () => {
-    hub = await startHubProcess({ LOG_FORMAT: 'json', LOG_LEVEL: 'debug' })
-    admin = readFileSync(join(hub.folder, '.firebreak', 'admin-token'), 'utf8').trim()
+    hub = await startHub({ env: { LOG_LEVEL: 'debug', FIREBREAK_ADMIN_TOKEN: '' } })
+    admin = readFileSync(join(hub.dataDir, 'admin-token'), 'utf8').trim()
     canaries.push(admin)
     await driveOneEvent()
   })
@@ -168,9 +168,8 @@ describe('a running hub, seen by its operator', function () {
   })
 
   it('drains at SIGTERM, exits 0, and has logged no SET, token, secret or subject', async () => {
-    const startedAt = performance.now()
-    assert.equal(await hub.stop(), 0)
-    assert.ok(performance.now() - startedAt < 15_000)
+    hub.signal('SIGTERM')
+    assert.equal((await hub.ended()).code, 0)
     const log = hub.stderr()
     assert.match(log, /"hub\.stopped"/)
     assert.equal(canaries.length, 10)

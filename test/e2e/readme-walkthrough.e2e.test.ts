@@ -3,8 +3,9 @@ import { spawn } from 'node:child_process'
 import { symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { pickFreePort } from '../../src/storage/postgres-server.js'
+import { exitOf, type HubProcess, plainEnvironment, startHub } from '../support/hub-process.js'
 import { ROOT, readText } from '../support/source-files.js'
-import { ended, type HubProcess, pickFreePorts, plainEnvironment, startHubProcess } from './hub-process.js'
 
 const BLOCK = /<!-- walkthrough -->\n```sh\n([\s\S]*?)```\n<!-- \/walkthrough -->/g
 const START = /^(FIREBREAK_[A-Z_]+)=(\S+) npm start$/m
@@ -27,7 +28,7 @@ describe("the README's walk-through", function () {
 
   before(async () => {
     const [, name = '', value = ''] = START.exec(readme) ?? []
-    hub = await startHubProcess({ [name]: value })
+    hub = await startHub({ env: { [name]: value, FIREBREAK_ADMIN_TOKEN: '' } })
     output = await runInOneShell(blocks, hub)
   })
   after(() => hub?.remove())
@@ -70,7 +71,7 @@ describe("the README's walk-through", function () {
 /** As a person would, in a folder that looks like the clone; only the ports are others. */
 async function runInOneShell(blocks: string[], hub: HubProcess): Promise<string> {
   symlinkSync(join(ROOT, 'node_modules'), join(hub.folder, 'node_modules'))
-  const [gatewayPort] = await pickFreePorts(1)
+  const gatewayPort = await pickFreePort()
   const script = ['set -euo pipefail\n', ...blocks]
     .join('')
     .replaceAll('http://127.0.0.1:8080', hub.url)
@@ -88,9 +89,9 @@ async function runInOneShell(blocks: string[], hub: HubProcess): Promise<string>
   const errors = text(shell.stderr)
   shell.once('exit', () => killGroup(shell.pid))
   const output = await text(shell.stdout)
-  await ended(shell)
+  const exitCode = await exitOf(shell)
   clearTimeout(overdue)
-  assert.equal(shell.exitCode, 0, `${await errors}${output}`)
+  assert.equal(exitCode, 0, `${await errors}${output}`)
   return output
 }
 

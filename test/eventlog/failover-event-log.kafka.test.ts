@@ -8,11 +8,13 @@ import { createMetrics, type Metrics } from '../../src/kernel/metrics.js'
 import type { Worker } from '../../src/kernel/worker.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { openPool, sqlRows } from '../../src/storage/database.js'
+import { pickFreePort } from '../../src/storage/postgres-server.js'
 import { newTopicPrefix, openKafkaLog, openPostgresLog } from '../conformance/event-log-rigs.js'
-import { freePorts, type KafkaServer, startKafka } from '../support/kafka.js'
+import { type KafkaServer, startKafka } from '../support/kafka.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { waitUntil } from '../support/wait.js'
 import { eventIdOf, readTopic } from './kafka-topic-reader.js'
-import { clock, createTestKeyStore, createTestSlots, ISSUER, makeEvent, until } from './log-fixtures.js'
+import { clock, createTestKeyStore, createTestSlots, ISSUER, makeEvent } from './log-fixtures.js'
 
 const RETURN_AFTER_MS = 500
 
@@ -80,7 +82,9 @@ describe('failover event log', () => {
     sqlRows<{ event_id: string; log: string }>(database.db, 'select event_id, log from effects order by n')
 
   async function assertAllStored(events: readonly SecurityEvent[]): Promise<void> {
-    await until(`${events.length} effects`, async () => (await effects()).length >= events.length, 40_000)
+    await waitUntil(`${events.length} effects`, async () => (await effects()).length >= events.length, {
+      deadlineMs: 40_000,
+    })
     const stored = (await effects()).map((row) => row.event_id).sort()
     assert.deepEqual(stored, events.map((event) => event.eventId).sort())
   }
@@ -117,7 +121,7 @@ describe('failover event log', () => {
       assert.equal(log.health().ok, true)
       await assertAllStored([...before, ...during, ...down])
       await heal()
-      await until('the return to Kafka', async () => !(await active()), 40_000)
+      await waitUntil('the return to Kafka', async () => !(await active()), { deadlineMs: 40_000 })
       const after = await appendAll(log, 8)
       const all = [...before, ...during, ...down, ...after]
       await assertAllStored(all)
@@ -134,7 +138,7 @@ describe('failover event log', () => {
   }
 
   it('starts and works with no broker at all', async () => {
-    const [port] = (await freePorts(1)) as [number]
+    const port = await pickFreePort()
     const { log } = openLogs([`127.0.0.1:${port}`])
     await log.start()
     await work(log.subscribe('urgent', handler))
@@ -174,7 +178,7 @@ describe('failover event log', () => {
     assert.deepEqual(kept, [{ relay: true }, { relay: true }, { relay: true }])
     await work(relay)
     const remaining = () => sqlRows(database.db, 'select 1 from event_log')
-    await until('an empty table', async () => (await remaining()).length === 0)
+    await waitUntil('an empty table', async () => (await remaining()).length === 0)
     const inKafka = new Set((await readTopic(broker.brokers, `${prefix}.urgent`)).map(eventIdOf))
     for (const event of [direct, ...around]) assert.ok(inKafka.has(event?.eventId ?? ''))
     await assertAllStored([direct as SecurityEvent, ...around])

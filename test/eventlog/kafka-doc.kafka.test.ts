@@ -9,6 +9,7 @@ import { createRecordCodec } from '../../src/eventlog/record-codec.js'
 import { newTopicPrefix, openKafkaLog } from '../conformance/event-log-rigs.js'
 import { sharedKafka } from '../support/kafka.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { waitUntil } from '../support/wait.js'
 import {
   clock,
   createTestKeyStore,
@@ -16,7 +17,6 @@ import {
   foreignKeyPair,
   ISSUER,
   makeEvent,
-  until,
 } from './log-fixtures.js'
 
 const TOKEN = 'test-token'
@@ -89,7 +89,7 @@ describe('docs/kafka.md', () => {
       output += chunk.toString()
     })
     const refused = () => output.split('\n').filter((line) => line.startsWith('not believed'))
-    await until('the example to read all', () => refused().length >= 2, 30_000)
+    await waitUntil('the example to read all', () => refused().length >= 2, { deadlineMs: 30_000 })
     const lines = output.split('\n').filter((line) => line.startsWith('event '))
     assert.deepEqual(lines, [`event ${event.eventId} ${event.type}`])
     assert.match(refused()[0] ?? '', /signature/)

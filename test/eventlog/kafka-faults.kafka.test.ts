@@ -2,12 +2,14 @@ import assert from 'node:assert/strict'
 import type { BatchHandler } from '../../src/eventlog/event-log.js'
 import type { KafkaEventLog, KafkaEventLogOptions } from '../../src/eventlog/kafka-event-log.js'
 import type { Worker } from '../../src/kernel/worker.js'
+import { pickFreePort } from '../../src/storage/postgres-server.js'
 import { newTopicPrefix, openKafkaLog } from '../conformance/event-log-rigs.js'
-import { freePorts, type KafkaServer, startKafka } from '../support/kafka.js'
+import { type KafkaServer, startKafka } from '../support/kafka.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js'
+import { waitUntil } from '../support/wait.js'
 import { eventIdOf, readTopic } from './kafka-topic-reader.js'
-import { createTestKeyStore, createTestSlots, makeEvent, until } from './log-fixtures.js'
+import { createTestKeyStore, createTestSlots, makeEvent } from './log-fixtures.js'
 
 describe('Kafka log, when Kafka misbehaves', () => {
   let broker: KafkaServer
@@ -19,7 +21,7 @@ describe('Kafka log, when Kafka misbehaves', () => {
   const workers: Worker[] = []
 
   before(async () => {
-    const [proxyPort] = (await freePorts(1)) as [number]
+    const proxyPort = await pickFreePort()
     proxy = await startTcpProxy({ targetPort: () => broker.proxyTargetPort, port: proxyPort })
     broker = await startKafka({ advertisedProxyPort: proxyPort })
     database = await createTestDatabase()
@@ -89,7 +91,9 @@ describe('Kafka log, when Kafka misbehaves', () => {
         proxy.holdAnswers()
         const appended = appendSome()
         if (round % 3 === 0)
-          await until('an answer to be held back', () => proxy.held() > 0, 5_000).catch(() => {})
+          await waitUntil('an answer to be held back', () => proxy.held() > 0, { deadlineMs: 5_000 }).catch(
+            () => {},
+          )
         else await appended
         if (round % 3 === 1) proxy.cut()
         else proxy.release()
@@ -110,10 +114,10 @@ describe('Kafka log, when Kafka misbehaves', () => {
     const writer = await openLog(broker.brokers)
     const { seen } = await read(reader)
     await writer.append([makeEvent()])
-    await until('the first event', () => seen.length === 1)
+    await waitUntil('the first event', () => seen.length === 1)
     proxy.freezeConnections()
     await writer.append([makeEvent()])
-    await until('the event behind the stall', () => seen.length >= 2, 30_000)
+    await waitUntil('the event behind the stall', () => seen.length >= 2, { deadlineMs: 30_000 })
   })
 
   it('goes on from the beginning of new topics when the broker comes back empty (K3)', async () => {
@@ -121,23 +125,22 @@ describe('Kafka log, when Kafka misbehaves', () => {
     const { seen, worker } = await read(log)
     const before = Array.from({ length: 20 }, (_, index) => makeEvent({ slot: index }))
     await log.append(before)
-    await until('the events before', () => seen.length === 20)
+    await waitUntil('the events before', () => seen.length === 20)
     await broker.wipeAndRestart()
     const after = Array.from({ length: 5 }, (_, index) => makeEvent({ slot: index }))
-    await until(
-      'an append to the new broker',
-      () =>
-        log.append(after).then(
-          () => true,
-          () => false,
-        ),
-      30_000,
+    await waitUntil('an append to the new broker', () =>
+      log.append(after).then(
+        () => true,
+        () => false,
+      ),
     )
     const ids = after.map((event) => event.eventId)
-    await until('the events after', () => ids.every((eventId) => seen.includes(eventId)), 40_000)
+    await waitUntil('the events after', () => ids.every((eventId) => seen.includes(eventId)), {
+      deadlineMs: 40_000,
+    })
     assert.deepEqual(seen.slice(0, 20).sort(), before.map((event) => event.eventId).sort())
     assert.deepEqual([...new Set(seen.slice(20))].sort(), ids.sort())
-    await until('health', () => worker.health().ok && log.health().ok)
+    await waitUntil('health', () => worker.health().ok && log.health().ok)
   })
 
   it('refuses appends in time while the broker hangs, and goes on by itself afterwards (K2)', async () => {
@@ -154,18 +157,18 @@ describe('Kafka log, when Kafka misbehaves', () => {
       broker.resume()
     }
     const later = makeEvent()
-    await until('an append', () =>
+    await waitUntil('an append', () =>
       log.append([later]).then(
         () => true,
         () => false,
       ),
     )
-    await until('the event after the pause', () => seen.includes(later.eventId), 40_000)
+    await waitUntil('the event after the pause', () => seen.includes(later.eventId), { deadlineMs: 40_000 })
     assert.equal(log.health().ok, true)
   })
 
   it('says that nobody answers when no broker is there', async () => {
-    const [port] = (await freePorts(1)) as [number]
+    const port = await pickFreePort()
     await assert.rejects(openLog([`127.0.0.1:${port}`]), { code: 'ERR_LOG_UNAVAILABLE' })
   })
 })

@@ -4,7 +4,8 @@ import type { KafkaEventLog, KafkaEventLogOptions } from '../../src/eventlog/kaf
 import { newTopicPrefix, openKafkaLog } from '../conformance/event-log-rigs.js'
 import { type KafkaServer, startKafka } from '../support/kafka.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
-import { createTestKeyStore, createTestSlots, makeEvent, until } from './log-fixtures.js'
+import { waitUntil } from '../support/wait.js'
+import { createTestKeyStore, createTestSlots, makeEvent } from './log-fixtures.js'
 
 // Node finds only some of the names that kafkajs, a CommonJS package, exports.
 const { AclOperationTypes: Operation, AclPermissionTypes, AclResourceTypes, ResourcePatternTypes } = kafkajs
@@ -74,7 +75,7 @@ describe('Kafka log with TLS and SASL (K8)', () => {
       seen.push(...batch.items.flatMap((item) => item.event?.eventId ?? []))
     })
     await worker.start()
-    await until('the event', () => seen.length === 1)
+    await waitUntil('the event', () => seen.length === 1)
     await worker.stop()
     assert.deepEqual(seen, [event.eventId])
     assert.equal(log.health().ok, true)

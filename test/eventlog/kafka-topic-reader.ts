@@ -1,6 +1,6 @@
 import { Kafka, logLevel } from 'kafkajs'
 import { newId } from '../../src/kernel/ids.js'
-import { until } from './log-fixtures.js'
+import { waitUntil } from '../support/wait.js'
 
 /** Everything that is in a topic now, by a plain reader that knows nothing of the hub. */
 export async function readTopic(brokers: string[], topic: string): Promise<string[]> {
@@ -21,7 +21,7 @@ export async function readTopic(brokers: string[], topic: string): Promise<strin
       if (BigInt(batch.lastOffset()) >= BigInt(end?.high ?? 0) - 1n) waiting.delete(batch.partition)
     },
   })
-  await until(`the end of ${topic}`, () => waiting.size === 0)
+  await waitUntil(`the end of ${topic}`, () => waiting.size === 0)
   await consumer.disconnect()
   return values
 }

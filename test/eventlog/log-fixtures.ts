@@ -82,20 +82,5 @@ export function createTestSlots(): TestSlots {
   }
 }
 
-/** Looks until the answer is truthy; fails with `what` when that takes longer than the time. */
-export async function until<T>(
-  what: string,
-  look: () => T | Promise<T>,
-  timeoutMs = 20_000,
-): Promise<NonNullable<T>> {
-  const deadline = Date.now() + timeoutMs
-  for (;;) {
-    const answer = await look()
-    if (answer) return answer
-    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
-  }
-}
-
 /** A private key that no hub has. */
 export const foreignKeyPair = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey

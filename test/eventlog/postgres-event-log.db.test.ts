@@ -4,7 +4,8 @@ import type { Worker } from '../../src/kernel/worker.js'
 import { openPool, sqlRows } from '../../src/storage/database.js'
 import { openPostgresLog } from '../conformance/event-log-rigs.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
-import { createTestKeyStore, createTestSlots, makeEvent, until } from './log-fixtures.js'
+import { waitUntil } from '../support/wait.js'
+import { createTestKeyStore, createTestSlots, makeEvent } from './log-fixtures.js'
 
 describe('Postgres log', () => {
   let database: TestDatabase
@@ -48,7 +49,7 @@ describe('Postgres log', () => {
       })
     }
     const worker = await work(log.subscribe('urgent', steal))
-    await until('the failure', () => error)
+    await waitUntil('the failure', () => error)
     assert.ok(error instanceof BatchTaken)
     await worker.stop()
     assert.equal((await rows()).length <= 1, true)
@@ -61,7 +62,7 @@ describe('Postgres log', () => {
       .db('event_log')
       .insert({ lane: 1, slot: 4, event_id: makeEvent().eventId, record: 'forged' })
     await work(log.subscribe('urgent', closeAll))
-    await until('both to be closed', async () => (await rows()).length === 1)
+    await waitUntil('both to be closed', async () => (await rows()).length === 1)
     assert.deepEqual(await rows(), [{ slot: 3, relay: true }])
   })
 
@@ -80,10 +81,10 @@ describe('Postgres log', () => {
     slots.set([1])
     await log.append([makeEvent({ slot: 1 }), makeEvent({ slot: 2 })])
     await work(log.subscribe('urgent', closeAll))
-    await until('slot 1 to be settled', async () => (await rows()).length === 1)
+    await waitUntil('slot 1 to be settled', async () => (await rows()).length === 1)
     assert.deepEqual(await rows(), [{ slot: 2, relay: false }])
     slots.set([1, 2])
-    await until('slot 2 to be settled', async () => (await rows()).length === 0)
+    await waitUntil('slot 2 to be settled', async () => (await rows()).length === 0)
   })
 
   it('refuses appends in time when the table is locked, and takes them again afterwards', async () => {
@@ -107,17 +108,17 @@ describe('Postgres log', () => {
     const { log } = openLog(false, db)
     await work(log.subscribe('urgent', closeAll))
     await log.append([makeEvent()])
-    await until('the first to be settled', async () => (await rows()).length === 0)
+    await waitUntil('the first to be settled', async () => (await rows()).length === 0)
     await database.db.raw(
       "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'firebreak cut'",
     )
-    await until('an append', () =>
+    await waitUntil('an append', () =>
       log.append([makeEvent()]).then(
         () => true,
         () => false,
       ),
     )
-    await until('the second to be settled', async () => (await rows()).length === 0)
+    await waitUntil('the second to be settled', async () => (await rows()).length === 0)
   })
 
   it('refuses to start on a server that may lose what it has confirmed', async () => {

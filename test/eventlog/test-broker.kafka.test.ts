@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Kafka, logLevel } from 'kafkajs'
 import { type KafkaServer, startKafka } from '../support/kafka.js'
+import { processesWith } from '../support/process-list.js'
+import { waitUntil } from '../support/wait.js'
 
 describe('the test broker', () => {
   let broker: KafkaServer
@@ -31,4 +37,25 @@ describe('the test broker', () => {
     assert.deepEqual(await again.listTopics(), [])
     await again.disconnect()
   })
+
+  it('ends with the test process and leaves no folder, even when that is killed', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'firebreak-watchdog-'))
+    const kafka = new URL('../support/kafka.js', import.meta.url).href
+    const script = `import(${JSON.stringify(kafka)}).then(({ startKafka }) => startKafka()).then(() => setInterval(() => {}, 1e6))`
+    const child = spawn(process.execPath, ['-e', script], { env: { ...process.env, TMPDIR: folder } })
+    try {
+      await waitUntil('the broker runs', () => processesWith(`${folder}/`).some(isBroker), {
+        deadlineMs: 60_000,
+      })
+      child.kill('SIGKILL')
+      await waitUntil('the broker has ended', () => !processesWith(`${folder}/`).some(isBroker))
+      await waitUntil('its folder is gone', () => readdirSync(folder).length === 0)
+    } finally {
+      child.kill('SIGKILL')
+      for (const { pid } of processesWith(`${folder}/`)) process.kill(pid, 'SIGKILL')
+      rmSync(folder, { recursive: true, force: true })
+    }
+  })
 })
+
+const isBroker = ({ command }: { command: string }): boolean => command.includes('kafka.Kafka')

@@ -4,13 +4,8 @@ import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import {
-  clusterRoot,
-  createHubProcess,
-  endPostgres,
-  type HubProcess,
-  pickPort,
-} from '../support/hub-process.js'
+import { pickFreePort } from '../../src/storage/postgres-server.js'
+import { clusterRoot, createHubProcess, endPostgres, type HubProcess } from '../support/hub-process.js'
 import { createScene } from '../support/hub-scene.js'
 import { processesWith } from '../support/process-list.js'
 import { pushLoad } from '../support/set-producer.js'
@@ -49,10 +44,10 @@ describe('fault: the start of a hub', function () {
       hub.start()
       assert.deepEqual(await hub.ended(60_000), { code: 1, signal: null })
       assert.equal(
-        hub.errors(),
+        hub.stderr(),
         `firebreak: Port ${port} on 127.0.0.1 is taken; set ${name} to a free port or stop the program that uses it.\n`,
       )
-      assert.equal(hub.output(), hub.errors())
+      assert.equal(hub.output(), hub.stderr())
       assert.deepEqual(await readdir(path.dirname(hub.dataDir)), [])
     })
   }
@@ -67,7 +62,7 @@ describe('fault: the start of a hub', function () {
   })
 
   it('ends with 1 and one line that names DATABASE_URL when nothing answers there', async () => {
-    const port = await pickPort()
+    const port = await pickFreePort()
     const hub = await hubWith({ env: { DATABASE_URL: `postgres://hub:canary@127.0.0.1:${port}/hub` } })
     hub.start()
     assert.deepEqual(await hub.ended(60_000), { code: 1, signal: null })

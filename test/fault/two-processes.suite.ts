@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { createHubProcess, type HubProcess, pickPort } from '../support/hub-process.js'
+import { pickFreePort } from '../../src/storage/postgres-server.js'
+import { createHubProcess, type HubProcess } from '../support/hub-process.js'
 import { createScene, readMetric, type Scene } from '../support/hub-scene.js'
 import { pushLoad } from '../support/set-producer.js'
 import { waitUntil } from '../support/wait.js'
@@ -83,7 +84,7 @@ export function describeTwoProcesses(logName: string, open: () => Promise<Shared
 }
 
 async function startHubs(env: Readonly<Record<string, string>>): Promise<HubProcess[]> {
-  const port = await pickPort()
+  const port = await pickFreePort()
   // What stands before both in production: one issuer, so that a SET is the same whoever sends it.
   const shared = { ...env, ISSUER: `http://127.0.0.1:${port}` }
   const hubs = [await createHubProcess({ env: shared, port }), await createHubProcess({ env: shared })]

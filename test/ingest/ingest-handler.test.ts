@@ -12,6 +12,7 @@ import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { CAEP } from '../../src/secevent/event-types.js'
+import { waitUntil } from '../support/wait.js'
 import {
   claimsOf,
   listLog,
@@ -88,7 +89,7 @@ describe('ingest: the push endpoint', () => {
       answered = true
       return answer
     })
-    while (appended.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    await waitUntil('the append', () => appended.length > 0)
     assert.equal(answered, false)
     release()
     const answer = await pending
@@ -254,14 +255,14 @@ describe('ingest: the push endpoint', () => {
     })
     // A source may hold half of the places: two.
     const held = [post(setOf()), post(setOf())]
-    while (waiting.length < 2) await new Promise((resolve) => setTimeout(resolve, 5))
+    await waitUntil('two appends', () => waiting.length === 2)
     const shed = await post(setOf())
     assert.equal(shed.status, 503)
     assert.equal(shed.headers.get('retry-after'), '1')
     for (const release of waiting.splice(0)) release()
     for (const answer of await Promise.all(held)) assert.equal(answer.status, 202)
     const next = post(setOf())
-    while (waiting.length < 1) await new Promise((resolve) => setTimeout(resolve, 5))
+    await waitUntil('the append', () => waiting.length === 1)
     waiting[0]?.()
     assert.equal((await next).status, 202)
   })

@@ -7,6 +7,7 @@ import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
 import { KeysUnavailable } from '../../src/secevent/verify-set.js'
+import { waitUntil } from '../support/wait.js'
 import { ec, manualClock, publicJwk, rsa, transmitterOf } from './ingest-fixture.js'
 
 const K1 = publicJwk(rsa.publicKey, { kid: 'k1', alg: 'RS256' })
@@ -98,7 +99,7 @@ describe('ingest: keys of an issuer', () => {
     const waiting: ServerResponse[] = []
     respond = (res) => void waiting.push(res)
     const early = find(ES2)
-    while (waiting.length === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+    await waitUntil('a request', () => waiting.length > 0)
     clock.advance(10)
     const late = retryAfter(find(ES2))
     waiting[0]?.end(JSON.stringify({ keys: [K1] }))
@@ -150,7 +151,7 @@ describe('ingest: keys of an issuer', () => {
     clock.advance(301_000)
     // This one is still served from memory, and sets the refresh off.
     assert.ok(await find(RS1))
-    while (fetches < 2) await new Promise((resolve) => setTimeout(resolve, 2))
+    await waitUntil('the second fetch', () => fetches >= 2)
     clock.advance(5_000)
     assert.equal(await find(RS1), undefined)
   })

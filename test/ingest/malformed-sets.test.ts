@@ -300,7 +300,7 @@ describe('ingest: malformed SETs at the endpoint', () => {
         socket.write(text)
         if (end === 'close') socket.end()
       })
-      const timer = setTimeout(() => socket.destroy(), 1_500)
+      const timer = setTimeout(() => socket.destroy(), 20_000)
       socket.on('data', (chunk) => {
         seen += chunk.toString('latin1')
         if (end === 'keep' && seen.includes('\r\n\r\n')) socket.end()

@@ -5,8 +5,8 @@ describe('shared clock', () => {
   it('follows the database by a measured offset and says how far it moved', () => {
     const clock = createClock()
     const moved = clock.adjust(1_900_000_000_000, clock.monotonicMs())
-    assert.ok(Math.abs(clock.now() - 1_900_000_000_000) < 1_000)
-    assert.ok(Math.abs(moved - (1_900_000_000_000 - Date.now())) < 5_000)
+    assert.ok(Math.abs(clock.now() - 1_900_000_000_000) < 20_000)
+    assert.ok(Math.abs(moved - (1_900_000_000_000 - Date.now())) < 20_000)
   })
 
   it('writes times and days in UTC', () => {

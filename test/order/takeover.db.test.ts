@@ -5,12 +5,12 @@ import { silentLogger } from '../../src/kernel/logger.js'
 import { createSecurityEvent } from '../../src/secevent/security-event.js'
 import { createLeases } from '../../src/storage/leases.js'
 import { shardOf } from '../../src/streams/stream.js'
-import { until } from '../delivery/delivery-harness.js'
 import { type HangingEndpoint, startHangingEndpoint } from '../support/order-hanging-endpoint.js'
 import { newTopicPrefix, type OrderHub, startOrderHub } from '../support/order-hub.js'
 import { openPostgresLog } from '../support/order-logs.js'
 import { addReceiver, addStream, TYPES } from '../support/order-receivers.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { waitUntil } from '../support/wait.js'
 
 const ATTEMPT_MS = 4_000
 
@@ -73,11 +73,11 @@ describe('a shard that goes to a hub that has just come', function () {
     const receiverId = await addReceiver(database.db)
     await addStream(database.db, receiverId, endpoint.url, streamIdInUpperHalf())
     await first.log.append([event('loosens')])
-    await until('the all-clear is under way', () => endpoint.openAtArrival.length === 1)
+    await waitUntil('the all-clear is under way', () => endpoint.openAtArrival.length === 1)
     const second = await startHub()
     await second.log.append([event('tightens')])
     // It came first, so an endpoint that wakes up could read the older all-clear after it.
-    await until('the revocation is under way', () => endpoint.openAtArrival.length === 2)
+    await waitUntil('the revocation is under way', () => endpoint.openAtArrival.length === 2)
     assert.deepEqual(endpoint.openAtArrival, [1, 1])
   })
 })

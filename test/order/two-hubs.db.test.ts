@@ -2,9 +2,10 @@ import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import { CAEP } from '../../src/secevent/event-types.js'
 import { sqlRows } from '../../src/storage/database.js'
-import { type Sink, startSink, until } from '../delivery/delivery-harness.js'
+import { type Sink, startSink } from '../delivery/delivery-harness.js'
 import { addReceiver, addStream, type RealHub, startRealHub } from '../support/order-real-hub.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { waitUntil } from '../support/wait.js'
 
 const REVOKED = CAEP.sessionRevoked
 const revoke = (hub: RealHub, email: string) =>
@@ -48,7 +49,7 @@ describe('a subject added through one hub', function () {
       await revoke(takes, `stranger${round}@example.com`)
     }
     const came = () => sink.received.map(({ claims }) => claims.txn)
-    await until('all events came', () => sent.every((txn) => came().includes(txn)))
+    await waitUntil('all events came', () => sent.every((txn) => came().includes(txn)))
     assert.deepEqual([...new Set(came())].sort(), [...sent].sort(), 'and no event of a stranger')
   })
 })
@@ -110,8 +111,8 @@ describe('two hubs that are each the transmitter and the receiver of the other',
         (await Promise.all(databases.map((database) => count(database, table)))).every(
           (found) => found >= rows,
         )
-      await until('every event went over', async () => reached('deliveries', (round * events) / 2))
-      await until('every event was fanned out there', async () => reached('events', round * events))
+      await waitUntil('every event went over', async () => reached('deliveries', (round * events) / 2))
+      await waitUntil('every event was fanned out there', async () => reached('events', round * events))
     }
     for (const database of databases) {
       assert.equal(

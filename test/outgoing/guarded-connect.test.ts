@@ -24,7 +24,7 @@ const v4 = (...addresses: string[]): ResolvedAddress[] =>
   addresses.map((address) => ({ address, family: 4 as const }))
 
 function request(outgoing: Outgoing, url: string) {
-  return outgoing.request({ url, method: 'POST', headers: {}, body: 'x', deadlineMs: 2_000, pool: 'urgent' })
+  return outgoing.request({ url, method: 'POST', headers: {}, body: 'x', deadlineMs: 20_000, pool: 'urgent' })
 }
 
 async function reasonOf(work: Promise<unknown>): Promise<string> {
@@ -128,7 +128,7 @@ describe('outgoing: the guard at connect', () => {
     const connect = createGuardedConnect({
       rules: createUrlRules(createAddressRules([])),
       resolve: () => assert.fail('a literal was resolved'),
-      timeoutMs: 1_000,
+      timeoutMs: 20_000,
       dial: () => () => assert.fail('a refused literal was dialled'),
     })
     for (const hostname of ['127.0.0.1', '[::ffff:10.0.0.1]', '::1']) {

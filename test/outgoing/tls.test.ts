@@ -51,7 +51,7 @@ describe('outgoing: TLS', () => {
       method: 'POST',
       headers: {},
       body: 'x',
-      deadlineMs: 3_000,
+      deadlineMs: 20_000,
       pool: 'urgent',
     })
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import request from 'supertest'
 import { CAEP } from '../../src/secevent/event-types.js'
-import { createSsfHarness, type SsfHarness, type TestReceiver } from '../streams/ssf-harness.js'
+import { createSsfHarness, type SsfHarness, type TestReceiver, UNKNOWN_ID } from '../streams/ssf-harness.js'
 
 type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
 interface Operation {
@@ -11,7 +11,6 @@ interface Operation {
   body?: object
 }
 
-const UNKNOWN = '00000000-0000-4000-8000-000000000000'
 const SUBJECT = { format: 'email', email: 'ann@example.com' }
 
 /** Every call that names a stream. */
@@ -39,14 +38,14 @@ describe('SSF 1.0 §8 authorization of the management API', () => {
   let b: TestReceiver
   let stream: string
   before(async () => {
-    ssf = await createSsfHarness({ maxStreamsPerReceiver: 1000 })
+    ssf = await createSsfHarness()
     a = await ssf.addReceiver('gateway-a')
     b = await ssf.addReceiver('gateway-b')
     stream = await ssf.createStream(a, { events_requested: [CAEP.sessionRevoked], description: 'of a' })
   })
   after(() => ssf.close())
 
-  for (const [index, operation] of operationsOn(UNKNOWN).entries()) {
+  for (const [index, operation] of operationsOn(UNKNOWN_ID).entries()) {
     it(`answers ${title(operation)} for another’s stream exactly as for none, and does nothing (T-38)`, async () => {
       const before = await state()
       const foreign = await send(operationsOn(stream)[index] as Operation, b.token)
@@ -67,7 +66,7 @@ describe('SSF 1.0 §8 authorization of the management API', () => {
     )
   })
 
-  for (const operation of [CREATE, ...operationsOn(UNKNOWN)]) {
+  for (const operation of [CREATE, ...operationsOn(UNKNOWN_ID)]) {
     it(`challenges ${title(operation)} without a token, and with a bad one (T-39, T-41, T-45)`, async () => {
       const bare = await request(ssf.app)[operation.method](operation.path).send(operation.body)
       assert.equal(bare.status, 401)
@@ -86,7 +85,7 @@ describe('SSF 1.0 §8 authorization of the management API', () => {
     })
   }
 
-  for (const operation of [CREATE, ...operationsOn(UNKNOWN)].filter(({ method }) => method !== 'get')) {
+  for (const operation of [CREATE, ...operationsOn(UNKNOWN_ID)].filter(({ method }) => method !== 'get')) {
     it(`refuses ${title(operation)} with ssf.read alone, before it looks at the body (T-42, T-45)`, async () => {
       const res = await send(operation, a.readToken)
       assert.equal(res.status, 403)
@@ -100,7 +99,7 @@ describe('SSF 1.0 §8 authorization of the management API', () => {
     })
   }
 
-  for (const operation of operationsOn(UNKNOWN).filter(({ body }) => body)) {
+  for (const operation of operationsOn(UNKNOWN_ID).filter(({ body }) => body)) {
     it(`answers 400 to ${title(operation)} with a body that cannot be parsed, before the stream (T-45)`, async () => {
       for (const garbage of ['{"stream_id":', 'null', '[]', '"x"', '7', '']) {
         const res = await request(ssf.app)

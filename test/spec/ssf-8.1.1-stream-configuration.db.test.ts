@@ -3,19 +3,24 @@ import request from 'supertest'
 import { CAEP, EVENTS_SUPPORTED, RISC } from '../../src/secevent/event-types.js'
 import { sqlRows } from '../../src/storage/database.js'
 import { authorizationContext, shardOf } from '../../src/streams/stream.js'
-import { createSsfHarness, ISSUER, type SsfHarness, type TestReceiver } from '../streams/ssf-harness.js'
+import {
+  createSsfHarness,
+  ISSUER,
+  type SsfHarness,
+  type TestReceiver,
+  UNKNOWN_ID,
+} from '../streams/ssf-harness.js'
 
 const PUSH = 'urn:ietf:rfc:8935'
 const POLL = 'urn:ietf:rfc:8936'
 const ENDPOINT = 'https://127.0.0.1:8443/events?tenant=1'
-const UNKNOWN = '00000000-0000-4000-8000-000000000000'
 
 describe('SSF 1.0 §8.1.1 stream configuration', () => {
   let ssf: SsfHarness
   let a: TestReceiver
   let b: TestReceiver
   before(async () => {
-    ssf = await createSsfHarness({ maxStreamsPerReceiver: 1000 })
+    ssf = await createSsfHarness()
     a = await ssf.addReceiver('gateway-a')
     b = await ssf.addReceiver('gateway-b', { eventTypes: [CAEP.sessionRevoked] })
   })
@@ -239,13 +244,13 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
     })
 
     it('answers 404 for what is no stream, and 400 for an id twice or empty', async () => {
-      for (const id of [UNKNOWN, 'x', "'; drop table streams"]) {
+      for (const id of [UNKNOWN_ID, 'x', "'; drop table streams"]) {
         const res = await ssf.call('get', `/ssf/streams?stream_id=${encodeURIComponent(id)}`, a.token)
         assert.equal(res.status, 404)
         assert.equal(res.headers['cache-control'], 'no-store')
       }
       assert.equal((await ssf.call('get', '/ssf/streams?stream_id=', a.token)).status, 400)
-      const twice = `/ssf/streams?stream_id=${UNKNOWN}&stream_id=${UNKNOWN}`
+      const twice = `/ssf/streams?stream_id=${UNKNOWN_ID}&stream_id=${UNKNOWN_ID}`
       assert.equal((await ssf.call('get', twice, a.token)).status, 400)
     })
   })
@@ -384,8 +389,8 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
       const send = (body: object) => ssf.call(method, '/ssf/streams', a.token, body)
       assert.equal((await send({ description: 'x' })).status, 400)
       assert.equal((await send({ stream_id: 7 })).status, 400)
-      assert.equal((await send({ stream_id: UNKNOWN, delivery: 'x' })).status, 400)
-      assert.equal((await send({ stream_id: UNKNOWN })).status, 404)
+      assert.equal((await send({ stream_id: UNKNOWN_ID, delivery: 'x' })).status, 400)
+      assert.equal((await send({ stream_id: UNKNOWN_ID })).status, 404)
       assert.equal((await send({ stream_id: 'no-uuid' })).status, 404)
     })
   }

@@ -1,15 +1,12 @@
 import assert from 'node:assert/strict'
 import { SSF } from '../../src/secevent/event-types.js'
-import { createStreamMatcher, type StreamMatch } from '../../src/streams/stream-matching.js'
-import { createSsfHarness, type SsfHarness, type TestReceiver } from '../streams/ssf-harness.js'
-
-const UNKNOWN = '00000000-0000-4000-8000-000000000000'
+import { createSsfHarness, type SsfHarness, type TestReceiver, UNKNOWN_ID } from '../streams/ssf-harness.js'
 
 describe('SSF 1.0 §8.1.2 stream status', () => {
   let ssf: SsfHarness
   let a: TestReceiver
   before(async () => {
-    ssf = await createSsfHarness({ maxStreamsPerReceiver: 1000 })
+    ssf = await createSsfHarness()
     a = await ssf.addReceiver('gateway-a')
   })
   after(() => ssf.close())
@@ -109,7 +106,7 @@ describe('SSF 1.0 §8.1.2 stream status', () => {
   it('answers 400 without stream_id and 404 for an unknown one', async () => {
     assert.equal((await set({ status: 'paused' })).status, 400)
     assert.equal((await ssf.call('get', '/ssf/status', a.token)).status, 400)
-    for (const id of [UNKNOWN, 'x']) {
+    for (const id of [UNKNOWN_ID, 'x']) {
       assert.equal((await set({ stream_id: id, status: 'paused' })).status, 404)
       assert.equal((await read(id)).status, 404)
       // What is wrong with the body comes before what is wrong with the id (T-45).
@@ -118,13 +115,7 @@ describe('SSF 1.0 §8.1.2 stream status', () => {
   })
 
   describe('§8.1.5 set by the hub (T-64, T-78)', () => {
-    const match = createStreamMatcher({ hmac: (text) => Buffer.from(text), subjectRemovalGraceS: 0 })
-    async function takers(): Promise<StreamMatch[]> {
-      return match(
-        ssf.db,
-        (await ssf.logged()).map((event) => ({ event })),
-      )
-    }
+    const takers = async () => ssf.match(await ssf.logged())
 
     it('says so by stream-updated before it stops, in the same transaction', async () => {
       const id = await ssf.createStream(a)

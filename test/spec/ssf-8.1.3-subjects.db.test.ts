@@ -4,11 +4,9 @@ import type { Subject } from '../../src/secevent/event.js'
 import { CAEP } from '../../src/secevent/event-types.js'
 import { parseSubject } from '../../src/secevent/subject.js'
 import { sqlRows } from '../../src/storage/database.js'
-import { createStreamMatcher } from '../../src/streams/stream-matching.js'
 import { subjectContext } from '../../src/streams/subject-repository.js'
-import { createSsfHarness, type SsfHarness, type TestReceiver } from '../streams/ssf-harness.js'
+import { createSsfHarness, type SsfHarness, type TestReceiver, UNKNOWN_ID } from '../streams/ssf-harness.js'
 
-const UNKNOWN = '00000000-0000-4000-8000-000000000000'
 const email = (name: string): Subject => ({ format: 'email', email: `${name}@example.com` })
 const device = (id: string): Subject => ({ format: 'opaque', id })
 const complex = (members: Record<string, Subject>): Subject => ({ format: 'complex', ...members })
@@ -18,7 +16,7 @@ describe('SSF 1.0 §8.1.3 subjects', () => {
   let all: TestReceiver
   let none: TestReceiver
   before(async () => {
-    ssf = await createSsfHarness({ maxStreamsPerReceiver: 1000 })
+    ssf = await createSsfHarness()
     all = await ssf.addReceiver('takes-all')
     none = await ssf.addReceiver('takes-none', { defaultSubjects: 'NONE' })
   })
@@ -31,17 +29,13 @@ describe('SSF 1.0 §8.1.3 subjects', () => {
 
   /** Does the stream take an event about the subject? As fan-out decides it. */
   async function takes(id: string, subject: Subject): Promise<boolean> {
-    const match = createStreamMatcher({
-      hmac: (text) => ssf.keys.hmac('subject', text),
-      subjectRemovalGraceS: 0,
-    })
     const event = {
       eventId: newId(),
       type: CAEP.sessionRevoked,
       sourceId: newId(),
       subject: parseSubject(subject),
     }
-    return (await match(ssf.db, [{ event }])).some((taker) => taker.streamId === id)
+    return (await ssf.match([event])).some((taker) => taker.streamId === id)
   }
 
   describe('default_subjects ALL (T-66)', () => {
@@ -208,12 +202,7 @@ describe('SSF 1.0 §8.1.3 subjects', () => {
       await grace.subjects.add(receiver.id, id, email('ann'), true)
       await grace.subjects.remove(receiver.id, id, email('ann'))
       const event = { eventId: newId(), type: CAEP.sessionRevoked, sourceId: newId(), subject: email('ann') }
-      const takers = async () => {
-        const hmac = (text: string) => grace.keys.hmac('subject', text)
-        return (await createStreamMatcher({ hmac, subjectRemovalGraceS: 300 })(grace.db, [{ event }])).map(
-          (taker) => taker.streamId,
-        )
-      }
+      const takers = async () => (await grace.match([event])).map((taker) => taker.streamId)
       assert.ok((await takers()).includes(id))
       await sqlRows(grace.db, `update stream_subjects set changed_at = now() - interval '301 s'`)
       assert.ok(!(await takers()).includes(id))
@@ -321,7 +310,7 @@ describe('SSF 1.0 §8.1.3 subjects', () => {
         const id = await stream(none)
         assert.equal((await change(kind, none, id, subject)).status, 400)
         // Before the stream is looked for (T-45).
-        assert.equal((await change(kind, none, UNKNOWN, subject)).status, 400)
+        assert.equal((await change(kind, none, UNKNOWN_ID, subject)).status, 400)
         assert.equal(await ssf.count('stream_subjects', id), 0)
       })
     }
@@ -329,7 +318,8 @@ describe('SSF 1.0 §8.1.3 subjects', () => {
     it(`answers 400 to ${kind} without stream_id and 404 for an unknown one`, async () => {
       const res = await ssf.call('post', `/ssf/subjects/${kind}`, none.token, { subject: email('ann') })
       assert.equal(res.status, 400)
-      for (const id of [UNKNOWN, 'x']) assert.equal((await change(kind, none, id, email('ann'))).status, 404)
+      for (const id of [UNKNOWN_ID, 'x'])
+        assert.equal((await change(kind, none, id, email('ann'))).status, 404)
     })
   }
 

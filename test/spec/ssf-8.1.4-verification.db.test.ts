@@ -1,16 +1,19 @@
 import assert from 'node:assert/strict'
 import { HUB_SOURCE_ID } from '../../src/secevent/event.js'
 import { SSF } from '../../src/secevent/event-types.js'
-import { createStreamMatcher } from '../../src/streams/stream-matching.js'
-import { createSsfHarness, ISSUER, type SsfHarness, type TestReceiver } from '../streams/ssf-harness.js'
-
-const UNKNOWN = '00000000-0000-4000-8000-000000000000'
+import {
+  createSsfHarness,
+  ISSUER,
+  type SsfHarness,
+  type TestReceiver,
+  UNKNOWN_ID,
+} from '../streams/ssf-harness.js'
 
 describe('SSF 1.0 §8.1.4 verification', () => {
   let ssf: SsfHarness
   let a: TestReceiver
   before(async () => {
-    ssf = await createSsfHarness({ maxStreamsPerReceiver: 1000 })
+    ssf = await createSsfHarness()
     a = await ssf.addReceiver('gateway-a')
   })
   after(() => ssf.close())
@@ -55,11 +58,7 @@ describe('SSF 1.0 §8.1.4 verification', () => {
     const id = await ssf.createStream(none, { events_requested: [] })
     await ssf.createStream(none)
     await ssf.verifications.request(none.id, id, 's')
-    const match = createStreamMatcher({ hmac: (text) => Buffer.from(text), subjectRemovalGraceS: 0 })
-    const takers = await match(
-      ssf.db,
-      (await ssf.logged()).map((event) => ({ event })),
-    )
+    const takers = await ssf.match(await ssf.logged())
     assert.deepEqual(
       takers.map((taker) => [taker.streamId, taker.method]),
       [[id, 'poll']],
@@ -127,8 +126,8 @@ describe('SSF 1.0 §8.1.4 verification', () => {
     }
     assert.equal((await verify({ stream_id: id, state: '\ud800' })).status, 400)
     assert.equal((await verify({ stream_id: id, state: 'x'.repeat(5000) })).status, 400)
-    assert.equal((await verify({ stream_id: UNKNOWN, state: 7 })).status, 400)
-    assert.equal((await verify({ stream_id: UNKNOWN })).status, 404)
+    assert.equal((await verify({ stream_id: UNKNOWN_ID, state: 7 })).status, 400)
+    assert.equal((await verify({ stream_id: UNKNOWN_ID })).status, 404)
     assert.equal((await verify({ stream_id: 'x' })).status, 404)
     assert.deepEqual(await ssf.logged(), [])
   })

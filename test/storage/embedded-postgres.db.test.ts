@@ -20,11 +20,11 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
-import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { asUser, pickPostgresUser } from '../../src/storage/os-user.js'
 import { inspectProcess, isPostgresOn, isRunning } from '../../src/storage/process-facts.js'
+import { waitUntil } from '../support/wait.js'
 
 interface Said {
   url?: string
@@ -59,7 +59,7 @@ describe('storage: embedded Postgres', () => {
   afterEach(async () => {
     for (const child of children) child.kill('SIGKILL')
     for (const pid of servers) if (isRunning(pid)) process.kill(pid, 'SIGKILL')
-    await until(() => servers.every((pid) => !isRunning(pid)))
+    await waitUntil('the servers have ended', () => servers.every((pid) => !isRunning(pid)))
     children = []
     servers = []
     await rm(home, { recursive: true, force: true, maxRetries: 5 })
@@ -116,7 +116,7 @@ describe('storage: embedded Postgres', () => {
     await assert.rejects(query(wrong, 'select 1'), /password authentication failed/)
     await stop(first)
     // Whoever inherits it may take a moment to collect it.
-    await until(() => inspectProcess(first.pid).state === 'gone')
+    await waitUntil('the server is gone', () => inspectProcess(first.pid).state === 'gone')
   })
 
   it('shows Postgres nothing of the environment of the hub, which may hold its master key', async () => {
@@ -159,7 +159,7 @@ describe('storage: embedded Postgres', () => {
     const first = await startedHub()
     await query(first.url, 'create table kept (n int)')
     process.kill(first.pid, 'SIGKILL')
-    await until(() => answers(first.url, 'select from kept'))
+    await waitUntil('the server answers again', () => answers(first.url, 'select from kept'))
     servers.push(await serverPid(first.folder))
     await stop(first)
     assert.equal(existsSync(path.join(first.folder, 'data', 'postmaster.pid')), false)
@@ -170,7 +170,7 @@ describe('storage: embedded Postgres', () => {
     first.process.kill('SIGKILL')
     const second = await startedHub()
     process.kill(second.pid, 'SIGKILL')
-    await until(() => answers(second.url, 'select 1'))
+    await waitUntil('the server answers', () => answers(second.url, 'select 1'))
     servers.push(await serverPid(second.folder))
     await stop(second)
   })
@@ -206,7 +206,7 @@ describe('storage: embedded Postgres', () => {
   it('still refuses a second hub after its Postgres was killed and came back', async () => {
     const first = await startedHub()
     process.kill(first.pid, 'SIGKILL')
-    await until(() => answers(first.url))
+    await waitUntil('the server answers', () => answers(first.url))
     servers.push(await serverPid(first.folder))
     assert.match((await hub().next()).refused ?? '', /another firebreak hub/)
     await stop(first)
@@ -242,7 +242,7 @@ describe('storage: embedded Postgres', () => {
     children.push(parent)
     const [line] = (await once(parent.stdout, 'data')) as [Buffer]
     const zombie = Number(line.toString().trim())
-    await until(() => inspectProcess(zombie).state === 'zombie')
+    await waitUntil('the process is a zombie', () => inspectProcess(zombie).state === 'zombie')
     await writePidFile(first.folder, zombie)
     await stop(await startedHub())
   })
@@ -345,12 +345,4 @@ async function writePidFile(folder: string, pid: number): Promise<void> {
     path.join(dataDir, 'postmaster.pid'),
     `${pid}\n${dataDir}\n1700000000\n15432\n\n127.0.0.1\n`,
   )
-}
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 30_000
-  while (!(await holds())) {
-    assert.ok(performance.now() < end, 'waited 30 s')
-    await delay(20)
-  }
 }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import { createClock } from '../../src/kernel/clock.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { type Database, openPool, sqlRows } from '../../src/storage/database.js'
 import { createLeases, LEASE_MS, type LeaseSet } from '../../src/storage/leases.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { waitUntil } from '../support/wait.js'
 
 const UNITS = 16
 
@@ -39,7 +39,7 @@ describe('storage: leases', () => {
   async function renewal(set: LeaseSet): Promise<void> {
     const ends = () => Math.max(...[...set.owned().values()].map((lease) => lease.endsAtMonotonicMs))
     const before = ends()
-    await until(() => ends() > before)
+    await waitUntil('the lease is renewed', () => ends() > before)
   }
 
   it('gives one process everything at once, and shares evenly when a second comes', async () => {
@@ -48,7 +48,7 @@ describe('storage: leases', () => {
     const lost: number[] = []
     first.onChange((change) => lost.push(...change.lost))
     const second = await start('even')
-    await until(() => first.owned().size === 8 && second.owned().size === 8)
+    await waitUntil('both own a half', () => first.owned().size === 8 && second.owned().size === 8)
     assert.equal(new Set([...first.owned().keys(), ...second.owned().keys()]).size, UNITS)
     assert.deepEqual(
       lost.sort((a, b) => a - b),
@@ -63,12 +63,12 @@ describe('storage: leases', () => {
       lost.length > 0 ? new Promise<void>((resolve) => (end = resolve)) : undefined,
     )
     const second = await start('busy')
-    await until(() => first.owned().size === UNITS / 2)
+    await waitUntil('the first gives a half', () => first.owned().size === UNITS / 2)
     // By the next renewal the second has asked for its share more than once: it got nothing before its time.
     await renewal(first)
     assert.equal(second.owned().size, 0)
     end()
-    await until(() => second.owned().size === UNITS / 2)
+    await waitUntil('the second has a half', () => second.owned().size === UNITS / 2)
   })
 
   it('gives a unit to one process only, with an epoch that rises with each owner', async () => {
@@ -95,7 +95,7 @@ describe('storage: leases', () => {
     const pool = openPool(test.url, { name: 'dies', max: 2 })
     const dying = await start('death', pool)
     const living = await start('death')
-    await until(() => living.owned().size === 8 && dying.owned().size === 8)
+    await waitUntil('both own a half', () => living.owned().size === 8 && dying.owned().size === 8)
     const told: { at: number; units: number[] }[] = []
     dying.onChange(({ lost }) => void told.push({ at: performance.now(), units: lost }))
     const gained: number[] = []
@@ -107,7 +107,7 @@ describe('storage: leases', () => {
     })
     // Cut from the database, as by a network that is gone: it cannot release anything.
     await pool.destroy()
-    await until(() => living.owned().size === UNITS)
+    await waitUntil('the living one owns all', () => living.owned().size === UNITS)
     assert.equal(told.flatMap(({ units }) => units).length, 8)
     assert.ok(Math.max(...told.map(({ at }) => at)) < Math.min(...gained))
     started = started.filter((set) => set !== dying)
@@ -134,11 +134,3 @@ describe('storage: leases', () => {
     assert.ok((rows[0]?.ms ?? 0) > 0 && (rows[0]?.ms ?? 0) <= LEASE_MS)
   })
 })
-
-async function until(holds: () => boolean): Promise<void> {
-  const end = performance.now() + 30_000
-  while (!holds()) {
-    assert.ok(performance.now() < end, 'waited 30 s')
-    await delay(20)
-  }
-}

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { setTimeout as delay } from 'node:timers/promises'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { sqlRows } from '../../src/storage/database.js'
 import { createNotifier, type Notifier } from '../../src/storage/notifier.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { waitUntil } from '../support/wait.js'
 
 describe('storage: notifier', () => {
   let test: TestDatabase
@@ -28,7 +28,7 @@ describe('storage: notifier', () => {
     await two.start()
     one.notify('stream', 's1')
     one.notify('Other"channel', 'x')
-    await until(() => heard.length === 2)
+    await waitUntil('both hints are heard', () => heard.length === 2)
     assert.deepEqual(heard.sort(), ['other x', 's1'])
   })
 
@@ -40,7 +40,7 @@ describe('storage: notifier', () => {
     for (let n = 0; n < 100; n += 1) one.notify('wake', n % 2 === 0 ? 'control' : 'urgent')
     one.notify('end')
     // Hints arrive in the order they were sent, so nothing comes after this one.
-    await until(() => heard.includes('end'))
+    await waitUntil('the last hint is heard', () => heard.includes('end'))
     assert.deepEqual(heard, ['control', 'urgent', 'end'])
   })
 
@@ -50,7 +50,7 @@ describe('storage: notifier', () => {
     two.on('a', () => heard.push('on'))
     await two.start()
     off()
-    await until(() => {
+    await waitUntil('the hint is heard', () => {
       one.notify('a')
       return heard.length > 0
     })
@@ -65,19 +65,11 @@ describe('storage: notifier', () => {
       test.db,
       "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'firebreak notifier' and datname = current_database()",
     )
-    await until(() => heard.includes(''))
-    await until(() => {
+    await waitUntil('the ring after the cut is heard', () => heard.includes(''))
+    await waitUntil('the hint is heard', () => {
       one.notify('stream', 's2')
       return heard.includes('s2')
     })
     assert.deepEqual(two.health(), { ok: true })
   })
 })
-
-async function until(holds: () => boolean): Promise<void> {
-  const end = performance.now() + 30_000
-  while (!holds()) {
-    assert.ok(performance.now() < end, 'waited 30 s')
-    await delay(20)
-  }
-}

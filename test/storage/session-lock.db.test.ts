@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { StartupError } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { sqlRows } from '../../src/storage/database.js'
 import { holdSessionLock, type SessionLock } from '../../src/storage/session-lock.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { waitUntil } from '../support/wait.js'
 
 describe('storage: session lock', () => {
   let test: TestDatabase
@@ -38,14 +38,14 @@ describe('storage: session lock', () => {
       "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'firebreak hub %' and datname = current_database()",
     )
 
-  const holders = async () =>
-    (
-      await sqlRows<{ pid: number }>(
-        test.db,
-        `select pid from pg_locks where locktype = 'advisory' and granted
-           and database = (select oid from pg_database where datname = current_database())`,
-      )
-    ).map(({ pid }) => pid)
+  /** Server processes whose connection holds the lock. */
+  const holders = async () => {
+    const rows = await sqlRows<{ pid: number }>(
+      test.db,
+      "select pid from pg_locks where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())",
+    )
+    return rows.map(({ pid }) => pid)
+  }
 
   it('refuses a second holder and names the process of the first, until it is released', async () => {
     const first = await hold()
@@ -61,11 +61,13 @@ describe('storage: session lock', () => {
 
   it('is taken again after its connection was cut', async () => {
     const lock = await hold()
-    const [before] = await holders()
+    const before = await holders()
     await cut()
-    // It may be taken again between two looks, so another holder is what tells.
-    await until(async () => (await holders()).some((pid) => pid !== before))
-    await until(() => lock.held())
+    await waitUntil('another connection holds the lock', async () => {
+      const now = await holders()
+      return now.length === 1 && now[0] !== before[0]
+    })
+    await waitUntil('the lock is said to be held', () => lock.held())
     assert.deepEqual(lost, [])
   })
 
@@ -80,16 +82,8 @@ describe('storage: session lock', () => {
     const taken = other.query('select pg_advisory_lock($1, $2)', [rows[0]?.classid, rows[0]?.objid])
     await cut()
     await taken
-    await until(() => lost.length > 0)
+    await waitUntil('the loss is told', () => lost.length > 0)
     assert.match(lost[0]?.message ?? '', /process 4711/)
     await other.end()
   })
 })
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  const end = performance.now() + 10_000
-  while (!(await holds())) {
-    assert.ok(performance.now() < end, 'waited 10 s')
-    await delay(5)
-  }
-}

@@ -79,13 +79,16 @@ describe('storage: upkeep, clock and readiness', () => {
       "do $$ begin execute 'drop table events_' || to_char((now() at time zone 'utc')::date + 7, 'YYYYMMDD'); end $$",
     )
     const options = { db: test.db, clock: createClock(), logger: silentLogger, processId: randomUUID() }
-    const upkeep = createUpkeep({
-      ...RETENTION,
-      ...options,
-      lease: createLeases({ ...options, kind: 'upkeep', units: 1 }),
-    })
+    const lease = createLeases({ ...options, kind: 'upkeep', units: 1 })
+    const upkeep = createUpkeep({ ...RETENTION, ...options, lease })
     await upkeep.start()
     await upkeep.stop()
+    assert.equal((await daysAgo(test.db, 'events')).at(-1), -6)
+    await lease.start()
+    const again = createUpkeep({ ...RETENTION, ...options, lease })
+    await again.start()
+    await again.stop()
+    await lease.stop()
     assert.equal((await daysAgo(test.db, 'events')).at(-1), -7)
   })
 
@@ -113,7 +116,7 @@ describe('storage: upkeep, clock and readiness', () => {
       'select (extract(epoch from clock_timestamp()) * 1000)::float8 ms',
     )
     const ahead = clock.now() - (row?.ms ?? 0)
-    assert.ok(ahead >= -uncertaintyMs - 1 && ahead < 1_000, `ahead by ${ahead} ms`)
+    assert.ok(ahead >= -uncertaintyMs - 1 && ahead < 20_000, `ahead by ${ahead} ms`)
     await sync.start()
     assert.deepEqual(sync.health(), { ok: true })
     await sync.stop()

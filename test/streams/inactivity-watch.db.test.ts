@@ -9,7 +9,7 @@ describe('SSF 1.0 §8.1.1 inactivity_timeout (T-79)', () => {
   let ssf: SsfHarness
   let a: TestReceiver
   before(async () => {
-    ssf = await createSsfHarness({ inactivityTimeoutS: 3600, maxStreamsPerReceiver: 1000 })
+    ssf = await createSsfHarness({ inactivityTimeoutS: 3600 })
     a = await ssf.addReceiver('gateway-a')
   })
   after(() => ssf.close())

@@ -14,6 +14,7 @@ import { createFrameworkEvents } from '../../src/streams/framework-events.js'
 import { ssfRouter } from '../../src/streams/ssf-router.js'
 import type { StreamSettings } from '../../src/streams/stream.js'
 import type { StreamKeys } from '../../src/streams/stream-collaborators.js'
+import { createStreamMatcher, type MatchableEvent } from '../../src/streams/stream-matching.js'
 import { streamOperatorRouter } from '../../src/streams/stream-operator-router.js'
 import { createStreamReadModel } from '../../src/streams/stream-read-model.js'
 import { createStreamService } from '../../src/streams/stream-service.js'
@@ -23,10 +24,12 @@ import { createVerificationService } from '../../src/streams/verification-servic
 import { createTestDatabase } from '../support/postgres.js'
 
 export const ISSUER = 'https://hub.example.com'
+/** An id that nothing has. */
+export const UNKNOWN_ID = '00000000-0000-4000-8000-000000000000'
 
-export const SETTINGS: StreamSettings = {
+const SETTINGS: StreamSettings = {
   issuer: ISSUER,
-  maxStreamsPerReceiver: 5,
+  maxStreamsPerReceiver: 1_000,
   minVerificationIntervalS: 0,
   maxSubjectsPerStream: 50,
   subjectRemovalGraceS: 0,
@@ -49,7 +52,7 @@ export interface Grants {
 }
 
 /** Real encryption with a key of this process. */
-export function createTestKeys(): StreamKeys & { open(sealed: Buffer, context: string): Buffer } {
+function createTestKeys(): StreamKeys & { open(sealed: Buffer, context: string): Buffer } {
   const key = randomBytes(32)
   return {
     seal(plain, context) {
@@ -119,6 +122,10 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
   const statuses = createStreamStatusService({ db, settings, events, observer, openWork, audit })
   const subjects = createSubjectService({ db, settings, keys })
   const verifications = createVerificationService({ db, events, settings })
+  const match = createStreamMatcher({
+    hmac: (text) => keys.hmac('subject', text),
+    subjectRemovalGraceS: settings.subjectRemovalGraceS,
+  })
   const app: Express = createApp({
     logger: silentLogger,
     mount(root) {
@@ -198,6 +205,12 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
     verifications,
     observer,
     wakes,
+    /** Which streams take which events, as fan-out asks. */
+    match: (events: readonly MatchableEvent[]) =>
+      match(
+        db,
+        events.map((event) => ({ event })),
+      ),
     addReceiver,
     call,
     /** Creates a stream and answers its id. */

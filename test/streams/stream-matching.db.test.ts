@@ -3,7 +3,7 @@ import { newId } from '../../src/kernel/ids.js'
 import type { Subject } from '../../src/secevent/event.js'
 import { CAEP } from '../../src/secevent/event-types.js'
 import { sqlRows } from '../../src/storage/database.js'
-import { createStreamMatcher, type MatchableEvent } from '../../src/streams/stream-matching.js'
+import type { MatchableEvent } from '../../src/streams/stream-matching.js'
 import { createSsfHarness, type SsfHarness } from './ssf-harness.js'
 
 const SUBJECT: Subject = { format: 'email', email: 'ann@example.com' }
@@ -13,16 +13,9 @@ describe('streams: which streams take an event', () => {
   let ssf: SsfHarness
   let match: (events: MatchableEvent[]) => Promise<string[][]>
   before(async () => {
-    ssf = await createSsfHarness({ maxStreamsPerReceiver: 1000 })
-    const matcher = createStreamMatcher({
-      hmac: (text) => ssf.keys.hmac('subject', text),
-      subjectRemovalGraceS: 0,
-    })
+    ssf = await createSsfHarness()
     match = async (events) => {
-      const takers = await matcher(
-        ssf.db,
-        events.map((event) => ({ event })),
-      )
+      const takers = await ssf.match(events)
       return events.map((event) =>
         takers.filter((taker) => taker.eventId === event.eventId).map((taker) => taker.streamId),
       )
@@ -54,9 +47,7 @@ describe('streams: which streams take an event', () => {
       event({ type: 'urn:unknown' }),
     ]
     assert.deepEqual(await match(batch), [[revoked], [changed], [], []])
-    const [taker] = await createStreamMatcher({ hmac: Buffer.from, subjectRemovalGraceS: 0 })(ssf.db, [
-      { event: event() },
-    ])
+    const [taker] = await ssf.match([event()])
     assert.equal(taker?.receiverId, receiver.id)
     assert.equal(taker?.method, 'poll')
     assert.deepEqual(taker?.reports, ['applied'])

@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict'
 import { SSF } from '../../src/secevent/event-types.js'
-import { createSsfHarness, type SsfHarness, type TestReceiver } from './ssf-harness.js'
-
-const UNKNOWN = '00000000-0000-4000-8000-000000000000'
+import { createSsfHarness, type SsfHarness, type TestReceiver, UNKNOWN_ID } from './ssf-harness.js'
 
 describe('streams: operators’ view', () => {
   let ssf: SsfHarness
   let a: TestReceiver
   before(async () => {
-    ssf = await createSsfHarness({ maxStreamsPerReceiver: 1000 })
+    ssf = await createSsfHarness()
     a = await ssf.addReceiver('gateway-a')
   })
   after(() => ssf.close())
@@ -104,7 +102,7 @@ describe('streams: operators’ view', () => {
   })
 
   it('answers 404 for an unknown stream and 400 for a bad body or query', async () => {
-    for (const id of [UNKNOWN, 'x']) {
+    for (const id of [UNKNOWN_ID, 'x']) {
       assert.equal((await ssf.call('get', `/v1/streams/${id}`, 'viewer')).status, 404)
       assert.equal((await ssf.call('post', `/v1/streams/${id}/pause`, 'operator')).status, 404)
     }

@@ -1,21 +1,24 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { pickFreePort } from '../../src/storage/postgres-server.js'
 import { isAlive, processesWith } from './process-list.js'
 import { waitUntil } from './wait.js'
+import { startWatchdog } from './watchdog.js'
 
 /** A hub as a child process, known by its HTTP surfaces, its signals and its output alone. */
 export interface HubProcess {
   readonly url: string
   readonly managementUrl: string
   readonly port: number
+  /** Its working folder, with the data in `.firebreak` below, as in a clone. */
+  readonly folder: string
   readonly dataDir: string
+  /** Unset by `env`, the hub makes one of its own. */
   readonly adminToken: string
   pid(): number
   /** Starts it, for the first time or again: same ports, same data. Does not wait. */
@@ -29,8 +32,10 @@ export interface HubProcess {
   ended(deadlineMs?: number): Promise<{ code: number | null; signal: NodeJS.Signals | null }>
   /** Standard output and error of all its starts, in order of arrival. */
   output(): string
-  /** Standard error of all its starts. */
-  errors(): string
+  stdout(): string
+  stderr(): string
+  /** As when the program that read its output ends. */
+  closeOutput(): void
   /** Pid of the embedded Postgres; undefined when none runs on the data. */
   postgresPid(): number | undefined
   /** Ends whatever still runs and removes the folder. */
@@ -46,22 +51,36 @@ export interface HubProcessOptions {
   port?: number
 }
 
-const ENTRY = fileURLToPath(new URL('../../src/main.js', import.meta.url))
+export const HUB_ENTRY = fileURLToPath(new URL('../../src/main.js', import.meta.url))
 const READY_MS = 60_000
 const KEPT_NAMES = ['PATH', 'HOME', 'USER', 'LANG', 'TMPDIR', 'LD_LIBRARY_PATH']
+
+/** What a program needs of its surroundings, and none of the settings of whoever runs the tests. */
+export function plainEnvironment(): Record<string, string> {
+  return Object.fromEntries(
+    KEPT_NAMES.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])),
+  )
+}
+
+/** Waits for the end of a child, should it not have ended. @returns its exit code, null after a signal */
+export async function exitOf(child: ChildProcess): Promise<number | null> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+  return child.exitCode
+}
 
 export async function createHubProcess(options: HubProcessOptions = {}): Promise<HubProcess> {
   const folder = await mkdtemp(path.join(tmpdir(), 'firebreak-hub-'))
   // Postgres runs as another user when the tests run as root.
   await chmod(folder, 0o711)
-  const dataDir = options.dataDir ?? path.join(folder, 'data')
-  const port = options.port ?? (await pickPort())
-  const managementPort = await pickPort()
+  const dataDir = options.dataDir ?? path.join(folder, '.firebreak')
+  const port = options.port ?? (await pickFreePort())
+  const managementPort = await pickFreePort()
   const adminToken = 'fbk_op_process-level-tests-only'
-  const watchdog = startWatchdog(folder)
+  const watchdog = startWatchdog(folder, { marks: 'main.js serve' })
   let child: ChildProcess | undefined
   let output = ''
-  let errors = ''
+  let stdout = ''
+  let stderr = ''
 
   function current(): ChildProcess & { pid: number } {
     if (child?.pid === undefined) throw new Error('the hub was not started')
@@ -74,17 +93,18 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
     url: `http://127.0.0.1:${port}`,
     managementUrl: `http://127.0.0.1:${managementPort}`,
     port,
+    folder,
     dataDir,
     adminToken,
     pid: () => current().pid,
     start() {
-      child = spawn(process.execPath, [options.entry ?? ENTRY, 'serve'], {
+      child = spawn(process.execPath, [options.entry ?? HUB_ENTRY, 'serve'], {
         cwd: folder,
         // A process group of its own, as a terminal gives a command.
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe'],
         env: {
-          ...Object.fromEntries(KEPT_NAMES.map((name) => [name, process.env[name]])),
+          ...plainEnvironment(),
           PORT: String(port),
           MANAGEMENT_PORT: String(managementPort),
           DATA_DIR: dataDir,
@@ -94,14 +114,14 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
           ...options.env,
         },
       })
-      watchdog.stdin.write(`${child.pid}\n`)
-      const collect = (chunk: Buffer) => {
-        output += chunk.toString('utf8')
-      }
-      child.stdout?.on('data', collect)
-      child.stderr?.on('data', collect)
-      child.stderr?.on('data', (chunk: Buffer) => {
-        errors += chunk.toString('utf8')
+      watchdog.watch(child.pid)
+      child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+        output += text
+        stdout += text
+      })
+      child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+        output += text
+        stderr += text
       })
     },
     async ready() {
@@ -122,19 +142,22 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
       return { code: exitCode, signal: signalCode }
     },
     output: () => output,
-    errors: () => errors,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    closeOutput() {
+      child?.stdout?.destroy()
+      child?.stderr?.destroy()
+    },
     postgresPid() {
       const pid = recordedPostgres(dataDir)
       return pid !== undefined && isAlive(pid) ? pid : undefined
     },
     async remove() {
-      if (child && !hasEnded()) {
-        child.kill('SIGKILL')
-        await once(child, 'exit')
-      }
+      child?.kill('SIGKILL')
+      if (child) await exitOf(child)
       if (!options.dataDir) await endPostgres(dataDir)
       await rm(folder, { recursive: true, force: true, maxRetries: 5 })
-      watchdog.stdin.end()
+      await watchdog.dismiss()
     },
   }
   return hub
@@ -183,42 +206,4 @@ async function answersReady(url: string): Promise<boolean> {
   } catch {
     return false
   }
-}
-
-/** Free now, and below the range from which the kernel takes ports for outgoing connections. */
-export async function pickPort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(15_000, 32_000)
-    if (await isFree(port)) return port
-  }
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer()
-    server.once('error', () => resolve(false))
-    server.listen({ port, host: '127.0.0.1' }, () => server.close(() => resolve(true)))
-  })
-}
-
-/**
- * However the test process ends, SIGKILL included, its end of the pipe closes: then the shell ends the last hub that
- * it was told of and what runs on the folder, and removes the folder. In a session of its own, so no Ctrl-C ends it.
- */
-function startWatchdog(folder: string) {
-  const script = [
-    'while read -r pid; do last=$pid; done',
-    '[ -d "$1" ] || exit 0',
-    'case "$(ps -o args= -p "$last" 2>/dev/null)" in *main.js\\ serve*) kill -KILL "$last";; esac',
-    'ps -eo pid=,args= | grep -F -- "$1/" | grep -v grep | while read -r pid rest; do',
-    '  [ "$pid" = $$ ] || kill -QUIT "$pid" 2>/dev/null; done',
-    'sleep 1; rm -rf "$1"',
-  ].join('\n')
-  const watchdog = spawn('/bin/sh', ['-c', script, 'sh', folder], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-  })
-  watchdog.unref()
-  ;(watchdog.stdin as unknown as { unref(): void }).unref()
-  return watchdog
 }

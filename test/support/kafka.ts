@@ -1,9 +1,10 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { pickFreePort } from '../../src/storage/postgres-server.js'
+import { startWatchdog } from './watchdog.js'
 
 // dist/test/support/kafka.js → the repository.
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..')
@@ -48,7 +49,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
   if (!existsSync(join(JARS, '.complete')))
     throw new Error('The Kafka jars are missing: run `npm run setup:test`.')
   const folder = mkdtempSync(join(tmpdir(), 'firebreak-kafka-'))
-  const ports = await freePorts(4)
+  const ports = await pickPorts(4)
   const [port, controllerPort, proxyTargetPort, securePort] = ports as [number, number, number, number]
   const ca = options.users ? makeCertificate(folder) : ''
   const properties = join(folder, 'server.properties')
@@ -81,10 +82,19 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
 
 let shared: Promise<KafkaServer> | undefined
 
-/** One broker for all tests that do it no harm; use topic prefixes of your own. It ends with the test process. */
+/** One broker for all tests that do it no harm; use topic prefixes of your own. */
 export function sharedKafka(): Promise<KafkaServer> {
   shared ??= startKafka()
   return shared
+}
+
+// At the root of mocha's suites when a test file imports this; a plain script relies on the watchdog.
+if (typeof after === 'function') {
+  after(async () => {
+    const started = shared
+    shared = undefined
+    await (await started)?.remove()
+  })
 }
 
 function createProcess(folder: string, properties: string) {
@@ -97,11 +107,7 @@ function createProcess(folder: string, properties: string) {
     ...JAVA_OPTIONS,
   ]
 
-  function removeNow(): void {
-    child?.kill('SIGKILL')
-    rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
-  }
-  process.once('exit', removeNow)
+  const watchdog = startWatchdog(folder)
 
   const broker = {
     format() {
@@ -114,7 +120,7 @@ function createProcess(folder: string, properties: string) {
       const log = openSync(logFile, 'a')
       const started = spawn('java', [...java, 'kafka.Kafka', properties], { stdio: ['ignore', log, log] })
       child = started
-      // The test process must be able to end by itself; its exit then ends the broker.
+      // The test process must be able to end by itself; the watchdog then ends the broker.
       started.unref()
       const deadline = Date.now() + 60_000
       while (!readFileSync(logFile, 'utf8').includes('Kafka Server started')) {
@@ -140,8 +146,8 @@ function createProcess(folder: string, properties: string) {
     },
     async remove(): Promise<void> {
       await broker.end('SIGKILL')
-      process.off('exit', removeNow)
-      removeNow()
+      rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+      await watchdog.dismiss()
     },
   }
   return broker
@@ -245,21 +251,9 @@ function logConfiguration(folder: string): string {
   return file
 }
 
-/** Ports that were free a moment ago, each another. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer()
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      return server
-    }),
-  )
-  return Promise.all(
-    servers.map(async (server) => {
-      const address = server.address()
-      await new Promise((resolve) => server.close(resolve))
-      if (address === null || typeof address === 'string') throw new Error('no port')
-      return address.port
-    }),
-  )
+/** Each another. */
+async function pickPorts(count: number): Promise<number[]> {
+  const ports = new Set<number>()
+  while (ports.size < count) ports.add(await pickFreePort())
+  return [...ports]
 }

@@ -9,7 +9,6 @@ import type { SecurityEvent, Subject } from '../../src/secevent/event.js'
 import { createSecurityEvent } from '../../src/secevent/security-event.js'
 import { sqlRows } from '../../src/storage/database.js'
 import { createStreamStatusService } from '../../src/streams/stream-status-service.js'
-import { until } from '../delivery/delivery-harness.js'
 import { type LogParts, newTopicPrefix, type OpenedLog, type OrderHub, startOrderHub } from './order-hub.js'
 import { createOrderLedger, type Outcome } from './order-ledger.js'
 import { createDice, type Plan, type Step } from './order-plan.js'
@@ -23,6 +22,7 @@ import {
 } from './order-receivers.js'
 import { createScriptedLeases, moveShards, type ScriptedLeases, takeAllShards } from './order-shards.js'
 import { createTestDatabase } from './postgres.js'
+import { waitUntil } from './wait.js'
 
 export interface OrderWorldOptions {
   openLog(parts: LogParts): OpenedLog
@@ -172,12 +172,12 @@ export async function createOrderWorld(options: OrderWorldOptions) {
   async function settle(): Promise<void> {
     mood.calm = true
     const { db } = database
-    await until('every event is fanned out', async () => {
+    await waitUntil('every event is fanned out', async () => {
       const [row] = await sqlRows<{ count: number }>(db, 'select count(*)::int as count from events')
       return row?.count === expected
     })
     for (const stream of streams) await setStatus(0, stream, 'enabled')
-    await until('nothing is open', async () => {
+    await waitUntil('nothing is open', async () => {
       await replayParked(0)
       const [row] = await sqlRows<{ count: number }>(
         db,

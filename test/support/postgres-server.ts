@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -14,10 +14,13 @@ import {
   pickFreePort,
 } from '../../src/storage/postgres-server.js'
 import { waitUntil } from './wait.js'
+import { startWatchdog } from './watchdog.js'
 
-/** A PostgreSQL that a test may stop and kill: durable (fsync on), with an empty database. */
+/** A PostgreSQL of the tests' own, with an empty database; a test may stop and kill it. */
 export interface PostgresServer {
+  /** Of the empty database. */
   readonly url: string
+  urlOf(database: string): string
   /** Starts it, again after `stop` or `kill`, on the same port and data; resolves when it takes logins. */
   start(): Promise<void>
   /** Fast shutdown (SIGINT), and waits for the end. */
@@ -29,24 +32,33 @@ export interface PostgresServer {
 }
 
 const PASSWORD = 'loopback-test-only'
-const DATABASE = 'postgres'
 
-export async function startPostgresServer(): Promise<PostgresServer> {
+/** @param options.settings default: PostgreSQL's own, so durable */
+export async function startPostgresServer(
+  options: { settings?: Record<string, string>; initArgs?: string[] } = {},
+): Promise<PostgresServer> {
   const parent = await mkdtemp(path.join(tmpdir(), 'firebreak-postgres-'))
   const user = pickPostgresUser()
   if (user) await chmod(parent, 0o711)
   const binaries = await findPostgresBinaries({ user })
   const folder = clusterFolder(path.join(parent, 'cluster'))
-  await initCluster({ binaries, folder, password: PASSWORD, user })
+  await initCluster({
+    binaries,
+    folder,
+    password: PASSWORD,
+    user,
+    ...(options.initArgs && { extraArgs: options.initArgs }),
+  })
   const port = await pickFreePort()
-  const url = clusterUrl(port, PASSWORD, DATABASE)
+  const urlOf = (database: string): string => clusterUrl(port, PASSWORD, database)
+  const url = urlOf('postgres')
+  const settings = { max_connections: '200', ...options.settings }
   const watchdog = startWatchdog(parent)
   let child: ChildProcess
 
   async function start(): Promise<void> {
-    child = launchPostgres({ binaries, folder, port, user, settings: { max_connections: '200' } })
-    watchdog.stdin.write(`${child.pid}\n`)
-    await waitUntil('Postgres takes logins', () => tryLogin(url))
+    child = launchPostgres({ binaries, folder, port, user, settings })
+    await waitUntil('Postgres takes logins', () => tryLogin(url), { detail: () => folder.logFile })
   }
 
   async function end(signal: NodeJS.Signals): Promise<void> {
@@ -60,30 +72,14 @@ export async function startPostgresServer(): Promise<PostgresServer> {
   await start()
   return {
     url,
+    urlOf,
     start,
     stop: () => end('SIGINT'),
     kill: () => end('SIGKILL'),
     async remove() {
       await end('SIGQUIT')
       await rm(parent, { recursive: true, force: true, maxRetries: 5 })
-      watchdog.stdin.end()
+      await watchdog.dismiss()
     },
   }
-}
-
-/** However this process ends, its end of the pipe closes: then the shell ends the last server it was told of. */
-function startWatchdog(folder: string) {
-  const script = [
-    'while read -r pid; do last=$pid; done',
-    '[ -d "$1" ] || exit 0',
-    'case "$(ps -o args= -p "$last" 2>/dev/null)" in *"$1"*) kill -QUIT "$last";; esac',
-    'sleep 1; rm -rf "$1"',
-  ].join('\n')
-  const watchdog = spawn('/bin/sh', ['-c', script, 'sh', folder], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-  })
-  watchdog.unref()
-  ;(watchdog.stdin as unknown as { unref(): void }).unref()
-  return watchdog
 }

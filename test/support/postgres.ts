@@ -1,22 +1,7 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { chmod, mkdtemp } from 'node:fs/promises'
-import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { type Database, openPool } from '../../src/storage/database.js'
 import { migrate } from '../../src/storage/migrator.js'
-import { pickPostgresUser } from '../../src/storage/os-user.js'
-import { findPostgresBinaries } from '../../src/storage/postgres-binaries.js'
-import {
-  clusterFolder,
-  clusterUrl,
-  initCluster,
-  launchPostgres,
-  pickFreePort,
-} from '../../src/storage/postgres-server.js'
+import { startPostgresServer } from './postgres-server.js'
 
 export interface TestDatabase {
   /** For further connections: pools, LISTEN. */
@@ -34,7 +19,6 @@ interface TestServer {
 }
 
 const TEMPLATE = 'firebreak_template'
-const PASSWORD = 'loopback-test-only'
 /** Nothing here must survive a crash, so nothing waits for the disk. */
 const FAST = {
   fsync: 'off',
@@ -71,22 +55,11 @@ export async function createTestDatabase(): Promise<TestDatabase> {
 }
 
 async function startServer(): Promise<TestServer> {
-  const parent = await mkdtemp(path.join(tmpdir(), 'firebreak-test-'))
-  const user = pickPostgresUser()
-  if (user) await chmod(parent, 0o711)
-  const binaries = await findPostgresBinaries({ user })
-  const folder = clusterFolder(path.join(parent, 'cluster'))
-  await initCluster({ binaries, folder, password: PASSWORD, user, extraArgs: ['--no-sync'] })
-  const port = await pickFreePort()
-  const child = launchPostgres({ binaries, folder, port, user, settings: FAST })
-  const pid = child.pid ?? 0
-  const watchdog = startWatchdog(pid, parent)
-  const exited = once(child, 'exit')
-  if (!(await waitForPort(port, 30_000, () => child.exitCode !== null))) {
-    throw new Error(`the test Postgres did not start, see ${folder.logFile}`)
-  }
-  const urlOf = (database: string): string => clusterUrl(port, PASSWORD, database)
-  const admin = await connectAdmin(urlOf('postgres'))
+  const { url, urlOf, remove } = await startPostgresServer({ settings: FAST, initArgs: ['--no-sync'] })
+  const admin = new pg.Client({ connectionString: url })
+  // The watchdog's signal ends this connection; that is no failure of a test.
+  admin.on('error', () => {})
+  await admin.connect()
   await admin.query(`create database ${TEMPLATE}`)
   const template = openPool(urlOf(TEMPLATE), { name: 'template', max: 1 })
   await migrate(template)
@@ -108,46 +81,9 @@ async function startServer(): Promise<TestServer> {
   stream.unref()
   async function stop(): Promise<void> {
     await admin.end()
-    child.ref()
-    process.kill(pid, 'SIGQUIT')
-    await exited
-    watchdog.ref()
-    watchdog.stdin.end()
-    await once(watchdog, 'exit')
+    await remove()
   }
   return { urlOf, run, stop }
-}
-
-async function connectAdmin(url: string): Promise<pg.Client> {
-  for (;;) {
-    const client = new pg.Client({ connectionString: url })
-    // The watchdog's signal ends this connection; that is no failure of a test.
-    client.on('error', () => {})
-    try {
-      await client.connect()
-      return client
-    } catch (error) {
-      await client.end().catch(() => {})
-      // 57P03: accepts connections, but is still starting.
-      if ((error as { code?: string }).code !== '57P03') throw error
-    }
-  }
-}
-
-/**
- * However this process ends, SIGKILL included, its end of the pipe closes: then the shell stops Postgres and
- * removes its folder. It runs in a session of its own, so a Ctrl-C does not take it along.
- */
-function startWatchdog(pid: number, folder: string) {
-  const script =
-    'cat >/dev/null; kill -QUIT "$1" 2>/dev/null && sleep 0.3; rm -rf "$2"; sleep 0.2; rm -rf "$2"'
-  const watchdog = spawn('/bin/sh', ['-c', script, 'sh', String(pid), folder], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-  })
-  watchdog.unref()
-  ;(watchdog.stdin as unknown as { unref(): void }).unref()
-  return watchdog
 }
 
 // At the root of mocha's suites when a test file imports this; a plain script relies on the watchdog.
@@ -156,26 +92,5 @@ if (typeof after === 'function') {
     const started = server
     server = undefined
     if (started) await (await started).stop()
-  })
-}
-
-/** Waits until something accepts connections on the port; false when `gaveUp` says so or the time is over. */
-async function waitForPort(port: number, timeoutMs: number, gaveUp: () => boolean): Promise<boolean> {
-  const end = performance.now() + timeoutMs
-  while (performance.now() < end && !gaveUp()) {
-    if (await accepts(port)) return true
-    await delay(20)
-  }
-  return false
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1' })
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
   })
 }

@@ -1,5 +1,5 @@
-import { SETTING_NAMES } from './config.js'
-import { metaOf, SETTINGS, type SettingName } from './settings.js'
+import { SETTING_NAMES } from '../../src/config/config.js'
+import { metaOf, SETTINGS, type SettingName } from '../../src/config/settings.js'
 
 function defaultTextOf(name: SettingName): string {
   const meta = metaOf(name)
@@ -26,13 +26,16 @@ export function renderEnvExample(): string {
   return `${lines.join('\n')}\n`
 }
 
+/** Markdown would take `<port>` for a tag, and a bar for the next column. */
+const toCell = (text: string): string => text.replace(/[|<]/g, '\\$&')
+
 /** The README's table of settings. */
 export function renderSettingsTable(): string {
   const rows = SETTING_NAMES.map((name) => {
     const meta = metaOf(name)
     const shown = defaultTextOf(name)
     const text = shown === '' ? 'none' : meta.defaultText ? shown : `\`${shown}\``
-    return `| \`${name}\` | ${text.replaceAll('|', '\\|')} | ${meta.description}${meta.secret ? ` Or \`${name}_FILE\`.` : ''} |`
+    return `| \`${name}\` | ${toCell(text)} | ${toCell(meta.description)}${meta.secret ? ` Or \`${name}_FILE\`.` : ''} |`
   })
   return ['| Setting | Default | |', '|---|---|---|', ...rows].join('\n')
 }

@@ -1,0 +1,76 @@
+import { type AuditLog, createAuditLog } from './audit/audit-log.js'
+import { ensureFirstAdmin } from './auth/first-admin.js'
+import { type Config, issuerOf } from './config/config.js'
+import type { Doors } from './hub-doors.js'
+import { type HubPools, type HubStorage, ownPorts } from './hub-storage.js'
+import { keepAdminToken } from './hub-traces.js'
+import { createClock } from './kernel/clock.js'
+import type { Logger } from './kernel/logger.js'
+import type { Metrics } from './kernel/metrics.js'
+import { createKeyService, type KeyService } from './keys/key-service.js'
+import { createOutgoing, type Outgoing } from './outgoing/outgoing.js'
+import { type ClockSync, createClockSync } from './storage/clock-sync.js'
+import { migrate } from './storage/migrator.js'
+import { createNotifier, type Notifier } from './storage/notifier.js'
+
+/** What every part of the hub builds on. */
+export interface HubBase {
+  readonly config: Config
+  readonly issuer: string
+  readonly pools: HubPools
+  readonly clock: ReturnType<typeof createClock>
+  readonly clockSync: ClockSync
+  readonly keys: KeyService
+  readonly audit: AuditLog
+  readonly notifier: Notifier
+  readonly outgoing: Outgoing
+  readonly logger: Logger
+  readonly metrics: Metrics
+}
+
+export interface OpenBaseOptions {
+  readonly config: Config
+  readonly logger: Logger
+  readonly metrics: Metrics
+  readonly doors: Doors
+  readonly storage: HubStorage
+  onAdminToken(token: string, file: string | undefined): void
+}
+
+/** Migrates the database and makes what the first start needs: keys and the first admin. Nothing runs yet. */
+export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
+  const { config, logger, metrics, doors, storage } = options
+  const { pools } = storage
+  const { applied } = await migrate(pools.api)
+  if (applied.length > 0) logger.info('database.migrated', { applied })
+  const clock = createClock()
+  const clockSync = createClockSync({ db: pools.system, clock, metrics, logger })
+  await clockSync.syncOnce()
+  const keys = await createKeyService({
+    db: pools.api,
+    logger,
+    ...(config.firebreakMasterKey ? { masterKey: Buffer.from(config.firebreakMasterKey, 'base64') } : {}),
+  })
+  const audit = createAuditLog()
+  const token = await ensureFirstAdmin({ db: pools.api, audit, logger, given: config.firebreakAdminToken })
+  if (token) options.onAdminToken(token, keepAdminToken(config.dataDir, token))
+  return {
+    config,
+    issuer: issuerOf({ issuer: config.issuer, port: doors.port ?? config.port }),
+    pools,
+    clock,
+    clockSync,
+    keys,
+    audit,
+    notifier: createNotifier({ url: storage.listenUrl, logger }),
+    outgoing: createOutgoing({
+      allowedNetworks: config.firebreakAllowedNetworks,
+      // No registered URL may lead to the hub's own stores, even on an allowed network.
+      refusedPorts: ownPorts(config, doors.managementPort, storage.urls),
+      metrics,
+      logger,
+    }),
+    logger,
+    metrics,
+  }
+}

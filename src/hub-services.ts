@@ -1,0 +1,139 @@
+import type { AttemptLimiter } from './auth/attempt-limiter.js'
+import { createOperatorService } from './auth/operator-service.js'
+import { createReceiverAuth } from './auth/receiver-auth.js'
+import { createReceiverService } from './auth/receiver-service.js'
+import type { Delivery } from './delivery/delivery-service.js'
+import { createParkedService } from './delivery/parked-service.js'
+import { createAcknowledgementRepository } from './enforcement/acknowledgement-repository.js'
+import { createAcknowledgementService } from './enforcement/acknowledgement-service.js'
+import type { RevocationMetrics } from './enforcement/revocation-metrics.js'
+import type { StageDeadlines } from './enforcement/stages.js'
+import type { HubBase } from './hub-base.js'
+import type { HubEventLog } from './hub-event-log.js'
+import { createEventService } from './ingest/event-service.js'
+import { createIngestHandler } from './ingest/ingest-handler.js'
+import { createIssuerKeys } from './ingest/issuer-keys.js'
+import { createSetIngest } from './ingest/set-ingest.js'
+import { createSourceBudgets } from './ingest/source-budget.js'
+import { createTransmitterRegistry } from './ingest/transmitter-registry.js'
+import { createTransmitterRepository } from './ingest/transmitter-repository.js'
+import { createTransmitterService } from './ingest/transmitter-service.js'
+import { createFrameworkEvents } from './streams/framework-events.js'
+import { issuerPath } from './streams/metadata-router.js'
+import { createReceiverChanges } from './streams/receiver-changes.js'
+import type { StreamSettings } from './streams/stream.js'
+import { createStreamService } from './streams/stream-service.js'
+import { createStreamStatusService } from './streams/stream-status-service.js'
+import { createSubjectService } from './streams/subject-service.js'
+import { createVerificationService } from './streams/verification-service.js'
+
+export interface ServiceParts {
+  readonly eventLog: Pick<HubEventLog, 'log' | 'transactional'>
+  readonly delivery: Delivery
+  readonly deadlines: StageDeadlines
+  readonly revocation: RevocationMetrics
+  readonly attempts: AttemptLimiter
+  readonly nextEventId: () => string
+}
+
+export type Services = ReturnType<typeof createServices>
+
+const REGISTRY_CHANNEL = 'transmitters_changed'
+
+/** The services behind the routes, each with what it needs of the others. */
+export function createServices(base: HubBase, parts: ServiceParts) {
+  const { pools, audit, clock, logger } = base
+  const { delivery, attempts } = parts
+  const db = pools.api
+  const streams = createStreamServices(base, parts)
+  return {
+    ...streams,
+    ...createIngestServices(base, parts),
+    operators: createOperatorService({ db, audit, clock, attempts }),
+    receiverAuth: createReceiverAuth({ db, attempts }),
+    receivers: createReceiverService({
+      db,
+      audit,
+      clock,
+      issuer: base.issuer,
+      observer: createReceiverChanges({
+        db,
+        streams: streams.streams,
+        observer: delivery,
+        openWork: delivery,
+      }),
+    }),
+    parked: createParkedService({ db, audit, logger, onReplayed: (streamId) => delivery.wake(streamId) }),
+    acknowledgements: createAcknowledgementService({
+      repository: createAcknowledgementRepository(db),
+      clock,
+      metrics: parts.revocation,
+      jtis: base.keys.jtis,
+    }),
+  }
+}
+
+function createStreamServices(base: HubBase, { eventLog, delivery, nextEventId }: ServiceParts) {
+  const { config, issuer, keys, audit, outgoing } = base
+  const db = base.pools.api
+  const settings: StreamSettings = {
+    issuer,
+    maxStreamsPerReceiver: config.maxStreamsPerReceiver,
+    minVerificationIntervalS: config.minVerificationIntervalS,
+    maxSubjectsPerStream: config.maxSubjectsPerStream,
+    subjectRemovalGraceS: config.subjectRemovalGraceS,
+    ...(config.inactivityTimeoutS ? { inactivityTimeoutS: config.inactivityTimeoutS } : {}),
+    defaultSubjects: 'ALL',
+  }
+  const events = createFrameworkEvents({ issuer, log: eventLog.transactional, nextEventId })
+  const shared = { db, settings, keys, audit, events, observer: delivery, openWork: delivery }
+  return {
+    settings,
+    streams: createStreamService({ ...shared, outgoing }),
+    statuses: createStreamStatusService(shared),
+    subjects: createSubjectService(shared),
+    verifications: createVerificationService(shared),
+  }
+}
+
+function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceParts) {
+  const { issuer, pools, audit, clock, logger, metrics, outgoing, notifier } = base
+  const db = pools.api
+  const repository = createTransmitterRepository()
+  const registry = createTransmitterRegistry({
+    loadAll: () => repository.loadAll(pools.system),
+    findOne: (id) => repository.find(db, id),
+    clock,
+    logger,
+  })
+  notifier.on(REGISTRY_CHANNEL, () => void registry.refresh())
+  const ingest = createSetIngest({
+    clock,
+    keys: createIssuerKeys({ outgoing, clock, logger, metrics }),
+    budgets: createSourceBudgets(clock),
+    log: eventLog.log,
+    nextEventId,
+  })
+  const handleIngest = createIngestHandler({
+    registry,
+    ingest,
+    clock,
+    logger,
+    metrics,
+    issuerPath: issuerPath(issuer),
+  })
+  return {
+    registry,
+    handleIngest,
+    transmitters: createTransmitterService({
+      db,
+      outgoing,
+      audit,
+      async changed() {
+        await registry.refresh()
+        notifier.notify(REGISTRY_CHANNEL)
+      },
+    }),
+    events: createEventService({ db, audit, log: eventLog.transactional, nextEventId, issuer }),
+  }
+}
