@@ -29,6 +29,7 @@ import { createTimeToRevokeReadModel } from './enforcement/time-to-revoke-read-m
 import { timeToRevokeRouter } from './enforcement/time-to-revoke-router.js'
 import type { EventLog, TransactionalLog } from './eventlog/event-log.js'
 import { createApp } from './http/app.js'
+import { createClientAddress } from './http/client-address.js'
 import { eventRouter } from './ingest/event-router.js'
 import { createEventService } from './ingest/event-service.js'
 import { createIngestHandler } from './ingest/ingest-handler.js'
@@ -269,6 +270,7 @@ function createIngest(options: RoutesOptions) {
       clock,
       logger,
       metrics,
+      addressOf: createClientAddress(options.config.trustedProxies),
       issuerPath: issuerPath(issuer),
     }),
     transmitterRouter: (authorize: Authorize) =>
