@@ -5,6 +5,7 @@ import { auditRouter } from './audit/audit-router.js'
 import type { AttemptLimiter } from './auth/attempt-limiter.js'
 import { createAuthorizationServer } from './auth/authorization-server.js'
 import { bearerToken, InvalidToken } from './auth/bearer.js'
+import { createCallLimiter } from './auth/call-limiter.js'
 import { receiverOf, requireCaller, requireOperator, requireReceiver } from './auth/callers.js'
 import { operatorRouter } from './auth/operator-router.js'
 import { createOperatorService } from './auth/operator-service.js'
@@ -48,6 +49,7 @@ import type { KeyService } from './keys/key-service.js'
 import type { Outgoing } from './outgoing/outgoing.js'
 import { type Database, sqlRows, type Transaction } from './storage/database.js'
 import type { Notifier } from './storage/notifier.js'
+import { createQueryGate } from './storage/query-gate.js'
 import { createFrameworkEvents } from './streams/framework-events.js'
 import { createInactivityWatch } from './streams/inactivity-watch.js'
 import { issuerPath } from './streams/metadata-router.js'
@@ -92,11 +94,24 @@ export interface Routes {
 const REGISTRY_CHANNEL = 'transmitters_changed'
 const INACTIVITY_CHECK_MS = 15_000
 
+/**
+ * Calls of one operator or receiver. Subjects come one by one, so a receiver that names its users must get on; tokens
+ * are asked for by all replicas of a point at once, when it starts.
+ */
+const MANAGING = { perS: 200, burst: 1_000 }
+/** Polls and acknowledgements of one receiver, which go with its events. */
+const DELIVERING = { perS: 2_000, burst: 4_000 }
+const TOKENS = { perS: 20, burst: 1_000 }
+
 /** Builds every service of the outside and mounts every route. */
 export async function createRoutes(options: RoutesOptions): Promise<Routes> {
   const { config, issuer, db, keys, audit, clock, logger, delivery, attempts } = options
-  const operators = createOperatorService({ db, audit, clock, attempts })
-  const receiverAuth = createReceiverAuth({ db, attempts })
+  const calls = createCallLimiter({ clock, ...MANAGING })
+  const operators = createOperatorService({ db, audit, clock, attempts, calls })
+  const receiverAuth = createReceiverAuth({ db, attempts, calls })
+  const deliveryAuth = { ...receiverAuth, calls: createCallLimiter({ clock, ...DELIVERING }) }
+  const queries = createQueryGate({ atOnce: Math.floor(config.databasePoolSize / 2) })
+  const asOperator = <T>(query: () => Promise<T>): Promise<T> => queries.run('operators', query)
   const authorize = (permission: Permission) => requireOperator(operators, permission)
   const streamParts = createStreams(options)
   const ingestParts = createIngest(options)
@@ -108,13 +123,24 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
     resolveSources: findSources,
     observer: receiverObserver(options, streamParts.streams),
   })
-  const mountAuthorizationServer = await createAuthorizationServer({ db, clock, logger, issuer, attempts })
+  const mountAuthorizationServer = await createAuthorizationServer({
+    db,
+    clock,
+    logger,
+    issuer,
+    attempts,
+    tokens: createCallLimiter({ clock, ...TOKENS }),
+  })
   const parked = createParkedService({ db, audit, logger, onReplayed: (streamId) => delivery.wake(streamId) })
   const acknowledgements = createAcknowledgementService({
     repository: createAcknowledgementRepository(db),
     clock,
     metrics: options.revocation,
   })
+
+  const timeToRevoke = createTimeToRevokeReadModel(db)
+  const deliveries = createDeliveriesReadModel(db)
+  const events = createEventsReadModel(db, keys)
 
   const app = createApp({
     logger,
@@ -138,7 +164,7 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
         `${issuerPath(issuer)}/ssf/poll`,
         pollRouter({
           polls: delivery.polls,
-          authorize: requireReceiver(receiverAuth, 'ssf.read'),
+          authorize: requireReceiver(deliveryAuth, 'ssf.read'),
           async checkAccess(req) {
             if (!(await receiverAuth.authenticate(bearerToken(req)))) throw new InvalidToken()
           },
@@ -160,7 +186,7 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
       express.use(
         acknowledgementRouter({
           service: acknowledgements,
-          receiver: requireReceiver(receiverAuth, 'ssf.read'),
+          receiver: requireReceiver(deliveryAuth, 'ssf.read'),
           receiverOf,
           clock,
           logger,
@@ -168,7 +194,10 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
       )
       express.use(
         timeToRevokeRouter({
-          readModel: createTimeToRevokeReadModel(db),
+          readModel: {
+            query: (query, use) =>
+              queries.run(query.receiverId ?? 'operators', () => timeToRevoke.query(query, use)),
+          },
           caller: requireCaller({
             operators,
             receivers: receiverAuth,
@@ -182,12 +211,12 @@ export async function createRoutes(options: RoutesOptions): Promise<Routes> {
       )
       express.use(
         historyRouter({
-          deliveries: createDeliveriesReadModel(db),
-          events: createEventsReadModel(db, keys),
+          deliveries: { list: (filter) => asOperator(() => deliveries.list(filter)) },
+          events: { list: (filter) => asOperator(() => events.list(filter)) },
           operator: authorize('read'),
         }),
       )
-      express.use('/v1/audit', auditRouter({ db, authorize: authorize('audit.read') }))
+      express.use('/v1/audit', auditRouter({ db, authorize: authorize('audit.read'), run: asOperator }))
       express.get('/v1/log-keys', authorize('read'), (_req, res) => void res.json(keys.logJwks()))
     },
   })

@@ -3,12 +3,13 @@ import type { Express, Request, RequestHandler } from 'express'
 import type { Client, Configuration, KoaContextWithOIDC, Provider } from 'oidc-provider'
 import { asUnavailable } from '../http/outages.js'
 import type { Clock } from '../kernel/clock.js'
-import { Unavailable } from '../kernel/errors.js'
+import { type TooManyRequests, Unavailable } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Database } from '../storage/database.js'
 import type { AttemptLimiter } from './attempt-limiter.js'
 import { createAdapterFactory } from './authorization-adapter.js'
 import { KEY_ALGORITHMS, OAUTH_PATHS, serverMetadata, wellKnownPath } from './authorization-metadata.js'
+import type { CallLimiter } from './call-limiter.js'
 import type { Scope } from './callers.js'
 import { hashSecret, isSameHash } from './secrets.js'
 
@@ -20,6 +21,8 @@ export interface AuthorizationServerOptions {
   issuer: string
   /** Bounds failed client authentication by address. */
   attempts?: AttemptLimiter
+  /** Bounds the tokens that one client is given. */
+  tokens?: CallLimiter
   /** At most 3600 (CAEP interoperability profile §2.7.1), which is the default. */
   tokenLifetimeS?: number
 }
@@ -39,9 +42,16 @@ export async function createAuthorizationServer(
     options.issuer,
     configuration(options, () => currentClient(Provider)?.clientSecret),
   )
-  provider.registerGrantType('client_credentials', (ctx) => grant(provider, ctx, errors.InvalidScope), [
-    'scope',
-  ])
+  provider.registerGrantType(
+    'client_credentials',
+    async (ctx) => {
+      // Each token is a row that lives for an hour: a client that asks without end must not fill the table.
+      const refusal = options.tokens?.take((ctx.oidc.client as Client).clientId)
+      if (refusal) refuse(ctx, refusal)
+      else await grant(provider, ctx, errors.InvalidScope)
+    },
+    ['scope'],
+  )
   useHashedSecrets(provider, Provider)
   // Before what turns a status into 401, so that it sees the final one.
   limitFailures(provider, options.attempts)
@@ -97,7 +107,12 @@ function configuration(
     token: { clientId?: string | undefined },
   ) => token.clientId === client.clientId
   return {
-    adapter: createAdapterFactory({ db: options.db, clock: options.clock, currentSecretHash }),
+    adapter: createAdapterFactory({
+      db: options.db,
+      clock: options.clock,
+      logger: options.logger,
+      currentSecretHash,
+    }),
     // Signs nothing: tokens are opaque. Without a key of our own the library warns about its published one.
     jwks: {
       keys: [
@@ -196,11 +211,15 @@ function limitFailures(provider: Provider, attempts: AttemptLimiter | undefined)
     // The request is express's own, which knows the proxies to believe.
     const refusal = attempts.failed((ctx.req as Request).ip ?? 'unknown')
     if (!refusal) return
-    ctx.status = refusal.status
     ctx.remove('WWW-Authenticate')
-    ctx.set('Retry-After', String(Math.ceil(refusal.retryAfterS ?? 1)))
-    ctx.body = { code: refusal.code, message: refusal.message }
+    refuse(ctx, refusal)
   })
+}
+
+function refuse(ctx: Pick<KoaContextWithOIDC, 'status' | 'set' | 'body'>, refusal: TooManyRequests): void {
+  ctx.status = refusal.status
+  ctx.set('Retry-After', String(Math.ceil(refusal.retryAfterS ?? 1)))
+  ctx.body = { code: refusal.code, message: refusal.message }
 }
 
 /** The library warns on standard error about runtimes it does not test; which we run on is our own decision. */
