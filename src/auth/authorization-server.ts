@@ -79,7 +79,9 @@ export async function createAuthorizationServer(
       req.headers['x-forwarded-host'] = issuer.host
       req.headers['x-forwarded-proto'] = issuer.protocol.slice(0, -1)
       // To the library every request is one below the issuer's path: the difference of the two is where it stands.
-      req.url = req.originalUrl.slice(path.length)
+      // A target in absolute form would be that host's to the library; only its path and query count.
+      const query = req.originalUrl.indexOf('?')
+      req.url = req.path.slice(path.length) + (query < 0 ? '' : req.originalUrl.slice(query))
       req.originalUrl = issuerPath + req.url
       void answer(req, res)
     }
