@@ -28,6 +28,7 @@ export interface AuthorizationServerOptions {
 }
 
 const SCOPES: readonly Scope[] = ['ssf.read', 'ssf.manage']
+const LONGEST_ASSERTION_S = 3_600
 
 /**
  * The OAuth 2.0 authorization server for receivers: client credentials, introspection (RFC 7662), revocation (RFC 7009)
@@ -40,7 +41,10 @@ export async function createAuthorizationServer(
   const { Provider, errors } = await importQuietly()
   const provider = new Provider(
     options.issuer,
-    configuration(options, () => currentClient(Provider)?.clientSecret),
+    configuration(options, {
+      currentSecretHash: () => currentClient(Provider)?.clientSecret,
+      checkAssertion: assertionCheck(options.tokens, errors),
+    }),
   )
   provider.registerGrantType(
     'client_credentials',
@@ -99,9 +103,30 @@ export async function createAuthorizationServer(
   }
 }
 
+type AssertionCheck = NonNullable<Configuration['assertJwtClientAuthClaimsAndHeader']>
+
+/**
+ * Each assertion is remembered until it ends, so that it counts once: one for years would be a row for years, and
+ * a client that signs without end must not fill the table either.
+ */
+function assertionCheck(
+  tokens: CallLimiter | undefined,
+  errors: typeof import('oidc-provider')['errors'],
+): AssertionCheck {
+  return async (ctx, claims, _header, client) => {
+    if (Number(claims.exp) > Date.now() / 1000 + LONGEST_ASSERTION_S) {
+      throw new errors.InvalidClientAuth('assertion expires too late; it may be good for an hour at most')
+    }
+    const refusal = tokens?.take(`assertions of ${client.clientId}`)
+    if (!refusal) return
+    ctx.set('Retry-After', String(Math.ceil(refusal.retryAfterS ?? 1)))
+    throw Object.assign(new errors.InvalidRequest(refusal.message), { status: 429, statusCode: 429 })
+  }
+}
+
 function configuration(
   options: AuthorizationServerOptions,
-  currentSecretHash: () => string | undefined,
+  own: { currentSecretHash(): string | undefined; checkAssertion: AssertionCheck },
 ): Configuration {
   const ownToken = async (
     _ctx: KoaContextWithOIDC,
@@ -113,8 +138,9 @@ function configuration(
       db: options.db,
       clock: options.clock,
       logger: options.logger,
-      currentSecretHash,
+      currentSecretHash: own.currentSecretHash,
     }),
+    assertJwtClientAuthClaimsAndHeader: own.checkAssertion,
     // Signs nothing: tokens are opaque. Without a key of our own the library warns about its published one.
     jwks: {
       keys: [

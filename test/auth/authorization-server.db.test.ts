@@ -265,6 +265,37 @@ describe('auth: authorization server', () => {
     }
   })
 
+  it('remembers no assertion for longer than an hour, for it takes none that lasts longer', async () => {
+    const { publicKey, privateKey } = await generateKeyPair('ES256')
+    const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1' }] }
+    const client = await register({ token_endpoint_auth_method: 'private_key_jwt', jwks })
+    const send = async (lifetime: string) =>
+      request(hub.app)
+        .post('/oauth/token')
+        .type('form')
+        .send({
+          grant_type: 'client_credentials',
+          scope: 'ssf.read',
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+          client_assertion: await new SignJWT({ jti: lifetime })
+            .setProtectedHeader({ alg: 'ES256', kid: 'k1' })
+            .setIssuer(client.client_id)
+            .setSubject(client.client_id)
+            .setAudience(ISSUER)
+            .setExpirationTime(lifetime)
+            .sign(privateKey),
+        })
+    const late = await send('61 minutes')
+    assert.equal(late.status, 401)
+    assert.equal(late.body.error, 'invalid_client')
+    assert.equal((await send('59 minutes')).status, 200)
+    const kept = await hub
+      .db('oauth_artifacts')
+      .where({ model: 'ReplayDetection' })
+      .whereRaw("expires_at > now() + interval '3601 s'")
+    assert.deepEqual(kept, [])
+  })
+
   it('serves nothing else that the library knows', async () => {
     for (const path of [
       '/auth',

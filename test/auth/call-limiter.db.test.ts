@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
+import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import request from 'supertest'
 import { createAdapterFactory } from '../../src/auth/authorization-adapter.js'
 import { createCallLimiter } from '../../src/auth/call-limiter.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { sqlRows } from '../../src/storage/database.js'
 import { waitUntil } from '../support/wait.js'
-import { type AuthApp, createAuthApp } from './auth-app.js'
+import { type AuthApp, createAuthApp, ISSUER } from './auth-app.js'
 
 describe('auth: calls of one caller', () => {
   let nowMs = 0
@@ -78,6 +79,40 @@ describe('auth: calls of one caller', () => {
       assert.equal((await get('/as-operator', hub.adminToken)).status, 200)
     })
 
+    it('are bounded for signed assertions too, wherever they are sent', async () => {
+      nowMs += 60_000
+      const { publicKey, privateKey } = await generateKeyPair('ES256')
+      const created = await request(hub.app)
+        .post('/v1/receivers')
+        .auth(hub.adminToken, { type: 'bearer' })
+        .send({
+          name: 'signing',
+          token_endpoint_auth_method: 'private_key_jwt',
+          jwks: { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1' }] },
+        })
+      const id = created.body.client_id as string
+      const statuses: number[] = []
+      for (const jti of ['1', '2', '3']) {
+        const res = await request(hub.app)
+          .post('/oauth/introspect')
+          .type('form')
+          .send({
+            token: 'x',
+            client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+            client_assertion: await new SignJWT({ jti })
+              .setProtectedHeader({ alg: 'ES256', kid: 'k1' })
+              .setIssuer(id)
+              .setSubject(id)
+              .setAudience(ISSUER)
+              .setExpirationTime('1 minute')
+              .sign(privateKey),
+          })
+        statuses.push(res.status)
+        if (res.status === 429) assert.equal(res.headers['retry-after'], '1')
+      }
+      assert.deepEqual(statuses, [200, 200, 429])
+    })
+
     it('leave no expired tokens behind, however many there were', async () => {
       await sqlRows(
         hub.db,
@@ -94,9 +129,12 @@ describe('auth: calls of one caller', () => {
       await adapter.upsert('one', {}, 60)
       const expired = () => sqlRows(hub.db, 'select 1 from oauth_artifacts where expires_at < now()')
       await waitUntil('all expired tokens are gone', async () => (await expired()).length === 0)
-      assert.ok(
-        (await sqlRows(hub.db, "select 1 from oauth_artifacts where model = 'ReplayDetection'")).length === 1,
+      const [left] = await sqlRows<{ n: number }>(
+        hub.db,
+        "select count(*)::int as n from oauth_artifacts where model = 'ReplayDetection'",
       )
+      // That of this test, and those of the assertions before it.
+      assert.equal(left?.n, 3)
     })
   })
 })
