@@ -3,6 +3,7 @@ import { auditRouter } from './audit/audit-router.js'
 import type { AttemptLimiter } from './auth/attempt-limiter.js'
 import { createAuthorizationServer } from './auth/authorization-server.js'
 import { bearerToken, InvalidToken } from './auth/bearer.js'
+import { createCallLimiter } from './auth/call-limiter.js'
 import { callerOf, receiverOf, requireCaller, requireOperator, requireReceiver } from './auth/callers.js'
 import { operatorRouter } from './auth/operator-router.js'
 import { receiverRouter } from './auth/receiver-router.js'
@@ -27,6 +28,9 @@ import { ssfRouter } from './streams/ssf-router.js'
 import { streamOperatorRouter } from './streams/stream-operator-router.js'
 import { createStreamReadModel } from './streams/stream-read-model.js'
 
+/** Of the token endpoint; tokens are asked for by all replicas of a point at once, when it starts. */
+const TOKENS = { perS: 20, burst: 1_000 }
+
 export interface RouteParts {
   readonly services: Services
   readonly delivery: Pick<Delivery, 'polls'>
@@ -43,6 +47,7 @@ export async function createRoutes(base: HubBase, parts: RouteParts): Promise<Ex
     logger,
     issuer,
     attempts: parts.attempts,
+    tokens: createCallLimiter({ clock, ...TOKENS }),
   })
   return createApp({
     logger,
@@ -61,8 +66,8 @@ export async function createRoutes(base: HubBase, parts: RouteParts): Promise<Ex
 /** What receivers call: SSF, polls and acknowledgements. */
 function mountReceiverRoutes(app: Express, base: HubBase, { services, delivery }: RouteParts): void {
   const { issuer, keys, clock, logger } = base
-  const { receiverAuth, settings, streams, statuses, subjects, verifications } = services
-  const reader = requireReceiver(receiverAuth, 'ssf.read')
+  const { receiverAuth, deliveryAuth, settings, streams, statuses, subjects, verifications } = services
+  const reader = requireReceiver(deliveryAuth, 'ssf.read')
   app.use(
     ssfRouter({
       settings,
@@ -101,6 +106,9 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
   const db = base.pools.api
   const authorize = (permission: Permission) => requireOperator(operators, permission)
   const rule = { operator: authorize }
+  const run = <T>(query: () => Promise<T>): Promise<T> => services.queries.run('operators', query)
+  const deliveries = createDeliveriesReadModel(db, keys.jtis)
+  const events = createEventsReadModel(db, keys)
   app.use(
     '/v1/transmitters',
     transmitterRouter({ transmitters: services.transmitters, authorize: rule, issuer }),
@@ -112,21 +120,24 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
   app.use('/v1/events', eventRouter({ events: services.events, authorize: rule }))
   app.use(
     historyRouter({
-      deliveries: createDeliveriesReadModel(db, keys.jtis),
-      events: createEventsReadModel(db, keys),
+      deliveries: { list: (filter) => run(() => deliveries.list(filter)) },
+      events: { list: (filter) => run(() => events.list(filter)) },
       operator: authorize('read'),
     }),
   )
-  app.use('/v1/audit', auditRouter({ db, authorize: authorize('audit.read') }))
+  app.use('/v1/audit', auditRouter({ db, authorize: authorize('audit.read'), run }))
   app.get('/v1/log-keys', authorize('read'), (_req, res) => void res.json(keys.logJwks()))
 }
 
 /** For operators, who see all, and receivers, who see their own. */
 function mountTimeToRevoke(app: Express, base: HubBase, { services, deadlines }: RouteParts): void {
-  const { operators, receiverAuth } = services
+  const { operators, receiverAuth, queries } = services
+  const model = createTimeToRevokeReadModel(base.pools.api)
   app.use(
     timeToRevokeRouter({
-      readModel: createTimeToRevokeReadModel(base.pools.api),
+      readModel: {
+        query: (query, use) => queries.run(query.receiverId ?? 'operators', () => model.query(query, use)),
+      },
       caller: requireCaller({ operators, receivers: receiverAuth, permission: 'read', scope: 'ssf.read' }),
       receiverIdOf: (res) => callerOf(res).receiver?.receiverId,
       clock: base.clock,

@@ -1,4 +1,5 @@
 import type { AttemptLimiter } from './auth/attempt-limiter.js'
+import { createCallLimiter } from './auth/call-limiter.js'
 import { createOperatorService } from './auth/operator-service.js'
 import { createReceiverAuth } from './auth/receiver-auth.js'
 import { createReceiverService } from './auth/receiver-service.js'
@@ -8,6 +9,7 @@ import { createAcknowledgementRepository } from './enforcement/acknowledgement-r
 import { createAcknowledgementService } from './enforcement/acknowledgement-service.js'
 import type { RevocationMetrics } from './enforcement/revocation-metrics.js'
 import type { StageDeadlines } from './enforcement/stages.js'
+import { createClientAddress } from './http/client-address.js'
 import type { HubBase } from './hub-base.js'
 import type { HubEventLog } from './hub-event-log.js'
 import { createEventService } from './ingest/event-service.js'
@@ -18,6 +20,7 @@ import { createSourceBudgets } from './ingest/source-budget.js'
 import { createTransmitterRegistry } from './ingest/transmitter-registry.js'
 import { createTransmitterRepository } from './ingest/transmitter-repository.js'
 import { createTransmitterService } from './ingest/transmitter-service.js'
+import { createQueryGate } from './storage/query-gate.js'
 import { createFrameworkEvents } from './streams/framework-events.js'
 import { issuerPath } from './streams/metadata-router.js'
 import { createReceiverChanges } from './streams/receiver-changes.js'
@@ -40,17 +43,29 @@ export type Services = ReturnType<typeof createServices>
 
 const REGISTRY_CHANNEL = 'transmitters_changed'
 
+/**
+ * Calls of one operator or receiver. Subjects come one by one, so a receiver that names its users must get on.
+ */
+const MANAGING = { perS: 200, burst: 1_000 }
+/** Polls and acknowledgements of one receiver, which go with its events. */
+const DELIVERING = { perS: 2_000, burst: 4_000 }
+
 /** The services behind the routes, each with what it needs of the others. */
 export function createServices(base: HubBase, parts: ServiceParts) {
-  const { pools, audit, clock, logger } = base
+  const { config, pools, audit, clock, logger } = base
   const { delivery, attempts } = parts
   const db = pools.api
   const streams = createStreamServices(base, parts)
+  const calls = createCallLimiter({ clock, ...MANAGING })
+  const receiverAuth = createReceiverAuth({ db, attempts, calls })
   return {
     ...streams,
     ...createIngestServices(base, parts),
-    operators: createOperatorService({ db, audit, clock, attempts }),
-    receiverAuth: createReceiverAuth({ db, attempts }),
+    operators: createOperatorService({ db, audit, clock, attempts, calls }),
+    receiverAuth,
+    deliveryAuth: { ...receiverAuth, calls: createCallLimiter({ clock, ...DELIVERING }) },
+    /** Slow queries: at most half of the connections, so that calls that manage get through. */
+    queries: createQueryGate({ atOnce: Math.floor(config.databasePoolSize / 2) }),
     receivers: createReceiverService({
       db,
       audit,
@@ -97,7 +112,7 @@ function createStreamServices(base: HubBase, { eventLog, delivery, nextEventId }
 }
 
 function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceParts) {
-  const { issuer, pools, audit, clock, logger, metrics, outgoing, notifier } = base
+  const { config, issuer, pools, audit, clock, logger, metrics, outgoing, notifier } = base
   const db = pools.api
   const repository = createTransmitterRepository()
   const registry = createTransmitterRegistry({
@@ -120,6 +135,7 @@ function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceP
     clock,
     logger,
     metrics,
+    addressOf: createClientAddress(config.trustedProxies),
     issuerPath: issuerPath(issuer),
   })
   return {

@@ -1,8 +1,9 @@
 import { LRUCache } from 'lru-cache'
+import { networkOf } from '../http/client-address.js'
 import type { Clock } from '../kernel/clock.js'
 import { TooManyRequests } from '../kernel/errors.js'
 
-const MAX_ADDRESSES = 10_000
+const MAX_NETWORKS = 10_000
 
 /**
  * Bounds the answers that one address gets for credentials that turned out bad. Good ones are never held back: a
@@ -10,7 +11,7 @@ const MAX_ADDRESSES = 10_000
  * this makes guessing visible; it is not what makes guessing hopeless.
  */
 export interface AttemptLimiter {
-  /** Counts one failure of the address; the error to answer with when it has failed too often. */
+  /** Counts one failure of the address, in IPv6 of its network of 64 bits; the error to answer with when it has failed too often. */
   failed(address: string): TooManyRequests | undefined
 }
 
@@ -24,13 +25,14 @@ export interface AttemptLimits {
 
 export function createAttemptLimiter(limits: AttemptLimits): AttemptLimiter {
   const { clock, failures = 30, windowMs = 60_000 } = limits
-  const windows = new LRUCache<string, { count: number; endsAt: number }>({ max: MAX_ADDRESSES })
+  const windows = new LRUCache<string, { count: number; endsAt: number }>({ max: MAX_NETWORKS })
   return {
     failed(address) {
       const now = clock.monotonicMs()
-      const window = windows.get(address)
+      const network = networkOf(address)
+      const window = windows.get(network)
       if (!window || window.endsAt <= now) {
-        windows.set(address, { count: 1, endsAt: now + windowMs })
+        windows.set(network, { count: 1, endsAt: now + windowMs })
         return undefined
       }
       window.count += 1

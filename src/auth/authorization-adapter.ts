@@ -1,5 +1,7 @@
 import type { Adapter, AdapterPayload } from 'oidc-provider'
 import type { Clock } from '../kernel/clock.js'
+import { describeError } from '../kernel/errors.js'
+import type { Logger } from '../kernel/logger.js'
 import type { Database } from '../storage/database.js'
 import { type ArtifactPayload, createArtifactRepository } from './oauth-artifacts.js'
 import type { Receiver } from './receiver.js'
@@ -8,11 +10,15 @@ import { createReceiverRepository } from './receiver-repository.js'
 export interface AdapterOptions {
   db: Database
   clock: Pick<Clock, 'monotonicMs'>
+  logger: Logger
   /** Hex of the hash of the secret that the current request was authenticated by; undefined with a key. */
   currentSecretHash(): string | undefined
 }
 
 const PURGE_EVERY_MS = 60_000
+const PURGE_BATCH = 1_000
+/** Of one run; when that was not all, the next token asked for begins another. */
+const PURGE_BATCHES = 100
 /** Nothing is kept longer than a token may live. */
 const LONGEST_S = 3_600
 
@@ -23,10 +29,26 @@ export function createAdapterFactory(options: AdapterOptions): (model: string) =
   const receivers = createReceiverRepository()
   let purgedAt = clock.monotonicMs()
 
-  async function purge(): Promise<void> {
-    if (clock.monotonicMs() - purgedAt < PURGE_EVERY_MS) return
-    purgedAt = clock.monotonicMs()
-    await artifacts.deleteExpired(db)
+  let purging = false
+
+  /** In the background: whoever asks for a token waits for no others to be forgotten. */
+  function purge(): void {
+    if (purging || clock.monotonicMs() - purgedAt < PURGE_EVERY_MS) return
+    purging = true
+    deleteExpired()
+      .catch((error: unknown) => options.logger.warn('oauth.purge_failed', { error: describeError(error) }))
+      .finally(() => {
+        purging = false
+      })
+  }
+
+  async function deleteExpired(): Promise<void> {
+    for (let batch = 0; batch < PURGE_BATCHES; batch += 1) {
+      if ((await artifacts.deleteExpired(db, PURGE_BATCH)) < PURGE_BATCH) {
+        purgedAt = clock.monotonicMs()
+        return
+      }
+    }
   }
 
   async function store(
@@ -46,7 +68,7 @@ export function createAdapterFactory(options: AdapterOptions): (model: string) =
           })
         : await artifacts.insert(db, model, id, artifact)
     if (!stored) throw await refusal(model)
-    await purge()
+    purge()
   }
 
   return (model) => ({

@@ -3,12 +3,13 @@ import type { Express, Request, RequestHandler } from 'express'
 import type { Client, Configuration, KoaContextWithOIDC, Provider } from 'oidc-provider'
 import { asUnavailable } from '../http/outages.js'
 import type { Clock } from '../kernel/clock.js'
-import { Unavailable } from '../kernel/errors.js'
+import { type TooManyRequests, Unavailable } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Database } from '../storage/database.js'
 import type { AttemptLimiter } from './attempt-limiter.js'
 import { createAdapterFactory } from './authorization-adapter.js'
 import { KEY_ALGORITHMS, OAUTH_PATHS, serverMetadata, wellKnownPath } from './authorization-metadata.js'
+import type { CallLimiter } from './call-limiter.js'
 import type { Scope } from './callers.js'
 import { hashSecret, isSameHash } from './secrets.js'
 
@@ -20,11 +21,14 @@ export interface AuthorizationServerOptions {
   issuer: string
   /** Bounds failed client authentication by address. */
   attempts?: AttemptLimiter
+  /** Bounds the tokens that one client is given. */
+  tokens?: CallLimiter
   /** At most 3600 (CAEP interoperability profile §2.7.1), which is the default. */
   tokenLifetimeS?: number
 }
 
 const SCOPES: readonly Scope[] = ['ssf.read', 'ssf.manage']
+const LONGEST_ASSERTION_S = 3_600
 
 /**
  * The OAuth 2.0 authorization server for receivers: client credentials, introspection (RFC 7662), revocation (RFC 7009)
@@ -37,11 +41,21 @@ export async function createAuthorizationServer(
   const { Provider, errors } = await importQuietly()
   const provider = new Provider(
     options.issuer,
-    configuration(options, () => currentClient(Provider)?.clientSecret),
+    configuration(options, {
+      currentSecretHash: () => currentClient(Provider)?.clientSecret,
+      checkAssertion: assertionCheck(options.tokens, errors),
+    }),
   )
-  provider.registerGrantType('client_credentials', (ctx) => grant(provider, ctx, errors.InvalidScope), [
-    'scope',
-  ])
+  provider.registerGrantType(
+    'client_credentials',
+    async (ctx) => {
+      // Each token is a row that lives for an hour: a client that asks without end must not fill the table.
+      const refusal = options.tokens?.take((ctx.oidc.client as Client).clientId)
+      if (refusal) refuse(ctx, refusal)
+      else await grant(provider, ctx, errors.InvalidScope)
+    },
+    ['scope'],
+  )
   useHashedSecrets(provider, Provider)
   // Before what turns a status into 401, so that it sees the final one.
   limitFailures(provider, options.attempts)
@@ -69,7 +83,9 @@ export async function createAuthorizationServer(
       req.headers['x-forwarded-host'] = issuer.host
       req.headers['x-forwarded-proto'] = issuer.protocol.slice(0, -1)
       // To the library every request is one below the issuer's path: the difference of the two is where it stands.
-      req.url = req.originalUrl.slice(path.length)
+      // A target in absolute form would be that host's to the library; only its path and query count.
+      const query = req.originalUrl.indexOf('?')
+      req.url = req.path.slice(path.length) + (query < 0 ? '' : req.originalUrl.slice(query))
       req.originalUrl = issuerPath + req.url
       void answer(req, res)
     }
@@ -87,9 +103,30 @@ export async function createAuthorizationServer(
   }
 }
 
+type AssertionCheck = NonNullable<Configuration['assertJwtClientAuthClaimsAndHeader']>
+
+/**
+ * Each assertion is remembered until it ends, so that it counts once: one for years would be a row for years, and
+ * a client that signs without end must not fill the table either.
+ */
+function assertionCheck(
+  tokens: CallLimiter | undefined,
+  errors: typeof import('oidc-provider')['errors'],
+): AssertionCheck {
+  return async (ctx, claims, _header, client) => {
+    if (Number(claims.exp) > Date.now() / 1000 + LONGEST_ASSERTION_S) {
+      throw new errors.InvalidClientAuth('assertion expires too late; it may be good for an hour at most')
+    }
+    const refusal = tokens?.take(`assertions of ${client.clientId}`)
+    if (!refusal) return
+    ctx.set('Retry-After', String(Math.ceil(refusal.retryAfterS ?? 1)))
+    throw Object.assign(new errors.InvalidRequest(refusal.message), { status: 429, statusCode: 429 })
+  }
+}
+
 function configuration(
   options: AuthorizationServerOptions,
-  currentSecretHash: () => string | undefined,
+  own: { currentSecretHash(): string | undefined; checkAssertion: AssertionCheck },
 ): Configuration {
   const ownToken = async (
     _ctx: KoaContextWithOIDC,
@@ -97,7 +134,13 @@ function configuration(
     token: { clientId?: string | undefined },
   ) => token.clientId === client.clientId
   return {
-    adapter: createAdapterFactory({ db: options.db, clock: options.clock, currentSecretHash }),
+    adapter: createAdapterFactory({
+      db: options.db,
+      clock: options.clock,
+      logger: options.logger,
+      currentSecretHash: own.currentSecretHash,
+    }),
+    assertJwtClientAuthClaimsAndHeader: own.checkAssertion,
     // Signs nothing: tokens are opaque. Without a key of our own the library warns about its published one.
     jwks: {
       keys: [
@@ -196,11 +239,15 @@ function limitFailures(provider: Provider, attempts: AttemptLimiter | undefined)
     // The request is express's own, which knows the proxies to believe.
     const refusal = attempts.failed((ctx.req as Request).ip ?? 'unknown')
     if (!refusal) return
-    ctx.status = refusal.status
     ctx.remove('WWW-Authenticate')
-    ctx.set('Retry-After', String(Math.ceil(refusal.retryAfterS ?? 1)))
-    ctx.body = { code: refusal.code, message: refusal.message }
+    refuse(ctx, refusal)
   })
+}
+
+function refuse(ctx: Pick<KoaContextWithOIDC, 'status' | 'set' | 'body'>, refusal: TooManyRequests): void {
+  ctx.status = refusal.status
+  ctx.set('Retry-After', String(Math.ceil(refusal.retryAfterS ?? 1)))
+  ctx.body = { code: refusal.code, message: refusal.message }
 }
 
 /** The library warns on standard error about runtimes it does not test; which we run on is our own decision. */

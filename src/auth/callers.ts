@@ -1,6 +1,7 @@
 import type { Request, RequestHandler, Response } from 'express'
 import type { AttemptLimiter } from './attempt-limiter.js'
 import { bearerToken, Forbidden, InvalidToken } from './bearer.js'
+import type { CallLimiter } from './call-limiter.js'
 import { isAllowed, type Permission, type Role, rolesAllowed } from './roles.js'
 
 /** A person or a program that runs the hub. */
@@ -32,6 +33,8 @@ interface Authenticator<T> {
   authenticate(token: string): Promise<T | undefined>
   /** Shared by all authenticators of a hub. */
   readonly attempts?: AttemptLimiter
+  /** Bounds the calls of one caller. */
+  readonly calls?: CallLimiter
 }
 
 export type OperatorAuth = Authenticator<Operator>
@@ -41,6 +44,7 @@ export type ReceiverAuth = Authenticator<AuthenticatedReceiver>
 export function requireOperator(operators: OperatorAuth, permission: Permission): RequestHandler {
   return async (req, res, next) => {
     const operator = await authenticated(req, operators.attempts, operators.authenticate)
+    count(operators.calls, operator.id)
     checkPermission(operator, permission)
     res.locals.operator = operator
     next()
@@ -51,6 +55,7 @@ export function requireOperator(operators: OperatorAuth, permission: Permission)
 export function requireReceiver(receivers: ReceiverAuth, scope: Scope): RequestHandler {
   return async (req, res, next) => {
     const receiver = await authenticated(req, receivers.attempts, receivers.authenticate)
+    count(receivers.calls, receiver.receiverId)
     checkScope(receiver, scope)
     res.locals.receiver = receiver
     next()
@@ -77,8 +82,13 @@ export function requireCaller(rule: CallerRule): RequestHandler {
         return receiver && { receiver }
       },
     )
-    if (caller.operator) checkPermission(caller.operator, rule.permission)
-    else checkScope(caller.receiver, rule.scope)
+    if (caller.operator) {
+      count(rule.operators.calls, caller.operator.id)
+      checkPermission(caller.operator, rule.permission)
+    } else {
+      count(rule.receivers.calls, caller.receiver.receiverId)
+      checkScope(caller.receiver, rule.scope)
+    }
     res.locals.operator = caller.operator
     res.locals.receiver = caller.receiver
     next()
@@ -122,6 +132,11 @@ async function authenticated<T>(
   const found = await authenticate(token)
   if (found === undefined) throw attempts?.failed(req.ip ?? 'unknown') ?? new InvalidToken()
   return found
+}
+
+function count(calls: CallLimiter | undefined, callerId: string): void {
+  const refusal = calls?.take(callerId)
+  if (refusal) throw refusal
 }
 
 function checkPermission(operator: Operator, permission: Permission): void {

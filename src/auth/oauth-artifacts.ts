@@ -61,14 +61,16 @@ export function createArtifactRepository() {
       ])
     },
 
-    /** Bounded, so that a long pause does not end in one long delete. */
-    async deleteExpired(db: Database, most = 1000): Promise<void> {
-      await sqlRows(
+    /** At most so many, so that a long pause does not end in one long delete. @returns how many */
+    async deleteExpired(db: Database, most: number): Promise<number> {
+      const rows = await sqlRows(
         db,
         `delete from oauth_artifacts where (model, id_hash) in
-           (select model, id_hash from oauth_artifacts where expires_at < now() limit ? for update skip locked)`,
+           (select model, id_hash from oauth_artifacts where expires_at < now() limit ? for update skip locked)
+         returning 1`,
         [most],
       )
+      return rows.length
     },
   }
 }

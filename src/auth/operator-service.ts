@@ -4,6 +4,7 @@ import { newId, newSecret } from '../kernel/ids.js'
 import type { Database } from '../storage/database.js'
 import type { AttemptLimiter } from './attempt-limiter.js'
 import type { AuditTrail } from './audit-trail.js'
+import type { CallLimiter } from './call-limiter.js'
 import type { Operator, OperatorAuth } from './callers.js'
 import { createOperatorRepository, type OperatorChange, type OperatorRecord } from './operator-repository.js'
 import type { Role } from './roles.js'
@@ -15,6 +16,7 @@ export interface OperatorServiceOptions {
   audit: AuditTrail
   clock: Pick<Clock, 'now'>
   attempts?: AttemptLimiter
+  calls?: CallLimiter
 }
 
 export interface OperatorService extends OperatorAuth {
@@ -67,6 +69,7 @@ export function createOperatorService(options: OperatorServiceOptions): Operator
 
   return {
     ...(options.attempts && { attempts: options.attempts }),
+    ...(options.calls && { calls: options.calls }),
     authenticate: (token) => operators.findActive(db, hashSecret(token)),
     list: (page) => operators.list(db, page),
 

@@ -222,7 +222,8 @@ export const SETTINGS = {
   }),
   MAX_SUBJECTS_PER_STREAM: setting(whole(1, 10_000_000).prefault('1000000'), {
     section: 'Security',
-    description: 'Subjects that one stream may add or remove; each member of a complex subject counts.',
+    description:
+      'Subjects that one stream may add or remove; a complex one of 1, 2, 3, 4 … members counts as 1, 2, 4, 8 …',
   }),
   SUBJECT_REMOVAL_GRACE_S: setting(whole(0, 86_400).prefault('0'), {
     section: 'Security',

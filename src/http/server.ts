@@ -10,6 +10,7 @@ import type { AddressInfo } from 'node:net'
 import { StartupError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Health, Worker } from '../kernel/worker.js'
+import { networkOf } from './client-address.js'
 
 export interface HttpServerOptions {
   host: string
@@ -56,7 +57,9 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
     })
     if (!takenByFirst(options, req, res)) options.app(req, res)
   })
-  server.maxConnections = options.maxConnections ?? 5_000
+  const maxConnections = options.maxConnections ?? 5_000
+  server.maxConnections = maxConnections
+  keepConnectionsFree(server, maxConnections)
   server.on('drop', () =>
     options.logger.warn('connection.dropped', { server: name, reason: 'too many connections' }),
   )
@@ -93,6 +96,29 @@ function takenByFirst(options: HttpServerOptions, req: IncomingMessage, res: Ser
     res.end()
     return true
   }
+}
+
+/**
+ * Neither one network nor idle connections may take all places: above three quarters a network gets no more, and when
+ * hardly any are left, the idle ones are closed. Who is cut off so connects again.
+ */
+function keepConnectionsFree(server: Server, max: number): void {
+  const open = new Map<string, number>()
+  let total = 0
+  server.on('connection', (socket) => {
+    const network = networkOf(socket.remoteAddress ?? '')
+    const own = (open.get(network) ?? 0) + 1
+    open.set(network, own)
+    total += 1
+    socket.once('close', () => {
+      total -= 1
+      const left = (open.get(network) ?? 1) - 1
+      if (left > 0) open.set(network, left)
+      else open.delete(network)
+    })
+    if (own > Math.max(1, Math.ceil(max * 0.75))) socket.destroy()
+    else if (total > max * 0.9) server.closeIdleConnections()
+  })
 }
 
 function openServer(options: HttpServerOptions, listener: RequestListener): Server {

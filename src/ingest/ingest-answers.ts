@@ -13,6 +13,17 @@ export class MethodNotAllowed extends HubError {
   readonly status = 405
 }
 
+/** The body did not come in the time that it may take, or its place was needed for others. */
+export class SenderTooSlow extends HubError {
+  readonly code = 'ERR_TOO_SLOW'
+  readonly status = 408
+  override readonly failureClass = 'retry' as const
+
+  constructor() {
+    super('The body came too slowly; send the SET again, in one go.', { retryAfterS: 1 })
+  }
+}
+
 /** RFC 8935 §2.2: 202 and no body, only once the event is durable. */
 export function sendAccepted(res: ServerResponse): void {
   res.writeHead(202, { 'Cache-Control': 'no-store', 'Content-Length': 0 }).end()
@@ -44,7 +55,7 @@ function send(
 ): void {
   const text = JSON.stringify(body)
   // Node reads and drops what is left of a request; of one without end it must not.
-  if (status === 413 && !res.req.complete) res.shouldKeepAlive = false
+  if ((status === 413 || status === 408) && !res.req.complete) res.shouldKeepAlive = false
   res
     .writeHead(status, {
       ...headers,

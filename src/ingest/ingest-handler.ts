@@ -1,12 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { hashSecret, isSameHash } from '../auth/secrets.js'
+import { networkOf } from '../http/client-address.js'
 import { isUuid } from '../http/params.js'
 import type { Clock } from '../kernel/clock.js'
 import { describeError, HubError, NotFound, Unavailable } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Metrics } from '../kernel/metrics.js'
-import { MAX_SET_BYTES, SetRejected } from '../secevent/parse-set.js'
-import { type AdmissionLimits, createAdmission } from './admission.js'
+import { SetRejected } from '../secevent/parse-set.js'
+import { type Admission, type AdmissionLimits, createAdmission } from './admission.js'
 import { MethodNotAllowed, SenderNotAuthenticated, sendAccepted, sendFailure } from './ingest-answers.js'
 import { readSetBody, SenderGone } from './set-body.js'
 import type { IngestedSet, SetIngest } from './set-ingest.js'
@@ -19,6 +20,10 @@ export interface IngestHandlerOptions {
   logger: Logger
   metrics: Metrics
   limits?: AdmissionLimits
+  /** How long a body may take to begin with. Default 2 s. */
+  bodyTimeMs?: number
+  /** Who sends a request. Default: the peer of the socket. */
+  addressOf?: (req: IncomingMessage) => string
   /** The issuer's path, such as `/t1`: the endpoint stands below it too. */
   issuerPath?: string
 }
@@ -32,7 +37,7 @@ const PREFIX = '/ingest/'
 export function createIngestHandler(
   options: IngestHandlerOptions,
 ): (req: IncomingMessage, res: ServerResponse) => boolean {
-  const admission = createAdmission(options.limits)
+  const admission = createAdmission(options)
   const observe = createObserver(options)
   const prefixes = [PREFIX, ...(options.issuerPath ? [options.issuerPath + PREFIX] : [])]
 
@@ -41,15 +46,8 @@ export function createIngestHandler(
     const prefix = prefixes.find((candidate) => path.startsWith(candidate))
     if (prefix === undefined) return false
     const id = path.slice(prefix.length)
-    const beganMs = options.clock.monotonicMs()
-    const about: About = { id, beganMs }
-    const leave = admission.enter(id, reservedBytes(req))
-    const work = leave
-      ? receive(req, id, options)
-      : Promise.reject(
-          new Unavailable('The hub is at its limit; send the SET again shortly.', { retryAfterS: 1 }),
-        )
-    work
+    const about: About = { id, beganMs: options.clock.monotonicMs() }
+    receive(req, id, { ...options, admission })
       .then(
         (ingested) => {
           observe.accepted(about, ingested)
@@ -64,7 +62,6 @@ export function createIngestHandler(
           )
         },
       )
-      .finally(() => leave?.())
       .catch((error: unknown) => {
         options.logger.error('ingest.failed', { transmitter_id: id, error: describeError(error) })
         res.destroy()
@@ -82,14 +79,49 @@ class InternalFailure extends HubError {
 async function receive(
   req: IncomingMessage,
   id: string,
-  options: IngestHandlerOptions,
+  options: IngestHandlerOptions & { admission: Admission },
 ): Promise<IngestedSet> {
   const transmitter = isUuid(id) ? await options.registry.find(id) : undefined
   if (!transmitter?.enabled)
     throw new NotFound('There is no transmitter at this address; check the ingest URL.')
   checkAuthorization(req, transmitter)
   if (req.method !== 'POST') throw new MethodNotAllowed('Send the SET with POST.')
-  return await options.ingest(transmitter, await readSetBody(req))
+  return await admitted(req, transmitter, options)
+}
+
+/** Reads and verifies in a place of the sender's network, then goes on in a place of the source. */
+async function admitted(
+  req: IncomingMessage,
+  transmitter: Transmitter,
+  { admission, ingest, clock, addressOf, bodyTimeMs }: IngestHandlerOptions & { admission: Admission },
+): Promise<IngestedSet> {
+  let cut = () => {}
+  const network = networkOf(addressOf?.(req) ?? req.socket.remoteAddress ?? '')
+  const place = admission.admit(network, () => cut())
+  if (!place) throw atLimit()
+  try {
+    const body = await readSetBody(req, {
+      hold: place.hold,
+      whenCut(listener) {
+        cut = listener
+      },
+      clock,
+      timeMs: bodyTimeMs,
+    })
+    place.complete()
+    return await ingest(transmitter, body, () => {
+      place.leave()
+      const leave = admission.enter(transmitter.id)
+      if (!leave) throw atLimit()
+      return leave
+    })
+  } finally {
+    place.leave()
+  }
+}
+
+function atLimit(): Unavailable {
+  return new Unavailable('The hub is at its limit; send the SET again shortly.', { retryAfterS: 1 })
 }
 
 /** Hashes are compared, so the time taken tells nothing about the header that was expected. */
@@ -104,12 +136,6 @@ function pathOf(req: IncomingMessage): string {
   const url = req.url ?? ''
   const query = url.indexOf('?')
   return query < 0 ? url : url.slice(0, query)
-}
-
-/** Memory that this request may take: what it announces, within the limit that is kept. */
-function reservedBytes(req: IncomingMessage): number {
-  const announced = Number(req.headers['content-length'] ?? MAX_SET_BYTES)
-  return Number.isFinite(announced) ? Math.min(Math.max(announced, 0), MAX_SET_BYTES) : MAX_SET_BYTES
 }
 
 interface About {

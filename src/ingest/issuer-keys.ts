@@ -30,6 +30,8 @@ export interface IssuerKeysOptions {
 
 const FETCH_DEADLINE_MS = 3_000
 const MAX_JWKS_BYTES = 262_144
+/** SETs of one issuer that may wait for its keys at once. */
+const MAX_WAITING = 100
 
 interface IssuerState {
   readonly uri: string
@@ -38,6 +40,8 @@ interface IssuerState {
   setFromMs: number
   lastFetchMs: number
   fetching?: Promise<void>
+  /** SETs that wait for the fetch. */
+  waiting: number
 }
 
 /**
@@ -67,7 +71,12 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
   function stateOf({ id, jwksUri = '' }: Transmitter): IssuerState {
     let state = remote.get(id)
     if (state?.uri !== jwksUri) {
-      state = { uri: jwksUri, setFromMs: Number.NEGATIVE_INFINITY, lastFetchMs: Number.NEGATIVE_INFINITY }
+      state = {
+        uri: jwksUri,
+        setFromMs: Number.NEGATIVE_INFINITY,
+        lastFetchMs: Number.NEGATIVE_INFINITY,
+        waiting: 0,
+      }
       remote.set(id, state)
     }
     return state
@@ -110,6 +119,17 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
     return state.fetching
   }
 
+  /** Anybody can name a key that does not exist: only so many may wait here, the others are told to come back. */
+  async function waitForRefresh(state: IssuerState, transmitterId: string): Promise<void> {
+    if (state.waiting >= MAX_WAITING) throw later(state)
+    state.waiting += 1
+    try {
+      await refresh(state, transmitterId)
+    } finally {
+      state.waiting -= 1
+    }
+  }
+
   function usableSet(state: IssuerState): JwkSet | undefined {
     return clock.monotonicMs() - state.setFromMs <= maxAgeMs ? state.set : undefined
   }
@@ -129,7 +149,7 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
       return key
     }
     // Another SET's fetch may have come between.
-    if (state.setFromMs < arrivedAtMs) await refresh(state, transmitter.id)
+    if (state.setFromMs < arrivedAtMs) await waitForRefresh(state, transmitter.id)
     const found = await usableSet(state)?.find(header)
     if (found || state.setFromMs >= arrivedAtMs) return found
     throw later(state)

@@ -29,15 +29,22 @@ export interface SetIngestOptions {
   appendDeadlineMs?: number
 }
 
-/** One SET of a known transmitter, however it came: resolves when it is durable. */
-export type SetIngest = (transmitter: Transmitter, body: Buffer) => Promise<IngestedSet>
+/**
+ * One SET of a known transmitter, however it came: resolves when it is durable.
+ * @param enter takes the source's place as soon as the signature holds, and answers what gives it back
+ */
+export type SetIngest = (
+  transmitter: Transmitter,
+  body: Buffer,
+  enter?: () => () => void,
+) => Promise<IngestedSet>
 
 /** @throws (from the returned function) SetRejected, KeysUnavailable, TooManyRequests, LogUnavailable */
 export function createSetIngest(options: SetIngestOptions): SetIngest {
   const { clock, appendDeadlineMs = 10_000 } = options
   const nextEventId = options.nextEventId ?? createEventIds(clock)
 
-  return async (transmitter, body) => {
+  return async (transmitter, body, enter) => {
     const arrivedAtMs = clock.monotonicMs()
     const verified = await verifySet(parseSet(body), {
       issuer: transmitter.issuer,
@@ -47,6 +54,15 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
       nowMs: clock.now(),
       tolerances: transmitter.tolerances,
     })
+    const leave = enter?.()
+    try {
+      return await store(transmitter, verified)
+    } finally {
+      leave?.()
+    }
+  }
+
+  async function store(transmitter: Transmitter, verified: VerifiedSet): Promise<IngestedSet> {
     const allowance = options.budgets.take(transmitter.id, transmitter.budgetPerS)
     if (allowance.state === 'spent') {
       throw new TooManyRequests('This transmitter sends more than its budget; send the SET again later.', {

@@ -28,10 +28,9 @@ export class SubjectLimitReached extends HubError {
   readonly status = 429
   override readonly failureClass = 'retry' as const
 
-  /** @param which narrows the limit, e.g. `that share one member` */
-  constructor(limit: number, which = '') {
-    const subjects = `subjects${which && ` ${which}`}`
-    super(`This stream holds as many ${subjects} as it may (${limit}). Undo some before you send more.`, {
+  /** @param what there are too many of */
+  constructor(limit: number, what = 'subjects') {
+    super(`This stream holds as many ${what} as it may (${limit}). Undo some before you send more.`, {
       retryAfterS: 60,
     })
   }

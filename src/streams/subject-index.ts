@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+import { InvalidRequest } from '../kernel/errors.js'
 import type { Subject } from '../secevent/event.js'
 import { canonicalSubject } from '../secevent/subject.js'
 
@@ -10,22 +12,60 @@ export interface SubjectKey {
   readonly hash: Buffer
 }
 
+/** One combination of a complex subject's members. */
+export interface CombinedKey {
+  /** SHA-256 of the members' hashes, in the order of their bytes. */
+  readonly hash: Buffer
+  /** Names of the members left out, in the order of their bytes. */
+  readonly rest: readonly string[]
+}
+
 export interface SubjectIndex {
   /** Names the whole complex subject; empty for a simple one. */
   readonly complexHash: Buffer
   readonly rows: readonly SubjectKey[]
+  /** By which a complex subject is found, the one of all members first; none for a simple subject. */
+  readonly combined: readonly CombinedKey[]
 }
 
 const SIMPLE = Buffer.alloc(0)
 
+/** A subject of n members has 2ⁿ - 1 combinations. SSF 1.0 §3.3 names seven members. */
+const MAX_MEMBERS = 7
+const MAX_MEMBER_NAME_BYTES = 100
+
 /**
- * The rows of `stream_subjects` that stand for a subject: one for a simple subject (aliases too, which match as a
- * whole), one per member for a complex one, joined by `complexHash`. Pure.
+ * What stands for a subject of a stream: one row for a simple subject (aliases too, which match as a whole), one per
+ * member for a complex one, joined by `complexHash`, and its combined keys. Pure.
+ * @throws InvalidRequest for more or longer members than a stream's subject may have
  */
 export function subjectIndexRows(subject: Subject, hmac: SubjectHmac): SubjectIndex {
   const rows = eventMatchHashes(subject, hmac)
-  const complexHash = subject.format === 'complex' ? hmac(`whole\n${canonicalSubject(subject)}`) : SIMPLE
-  return { complexHash, rows }
+  if (subject.format !== 'complex') return { complexHash: SIMPLE, rows, combined: [] }
+  const tooLong = rows.some(({ member }) => Buffer.byteLength(member) > MAX_MEMBER_NAME_BYTES)
+  if (rows.length > MAX_MEMBERS || tooLong) {
+    throw new InvalidRequest(
+      `A complex subject of a stream may have at most ${MAX_MEMBERS} members, with names of at most ${MAX_MEMBER_NAME_BYTES} bytes; send fewer or shorter ones.`,
+    )
+  }
+  return { complexHash: hmac(`whole\n${canonicalSubject(subject)}`), rows, combined: combinedKeys(rows) }
+}
+
+/** The combined keys of these members, the one of all of them first. Pure. */
+export function combinedKeys(rows: readonly SubjectKey[]): CombinedKey[] {
+  const members = [...rows].sort((a, b) => Buffer.compare(a.hash, b.hash))
+  const all = 2 ** members.length - 1
+  return Array.from({ length: all }, (_, index) => {
+    const isIn = (position: number) => (((all - index) >> position) & 1) === 1
+    const hashes = members.filter((_member, position) => isIn(position)).map(({ hash }) => hash)
+    const rest = members
+      .filter((_member, position) => !isIn(position))
+      .map(({ member }) => Buffer.from(member))
+    return {
+      hash: createHash('sha256').update(Buffer.concat(hashes)).digest(),
+      rest: rest.sort(Buffer.compare).map(String),
+    }
+  })
 }
 
 /**
@@ -41,4 +81,9 @@ export function eventMatchHashes(subject: Subject, hmac: SubjectHmac): SubjectKe
       member: name,
       hash: hmac(`member\n${JSON.stringify(name)}\n${canonicalSubject(value as Subject)}`),
     }))
+}
+
+/** Texts as a literal of text[], where an array of arrays would have to be rectangular. */
+export function textArrayLiteral(texts: readonly string[]): string {
+  return `{${texts.map((text) => `"${text.replace(/["\\]/g, '\\$&')}"`).join(',')}}`
 }

@@ -6,6 +6,7 @@ import { auditRouter } from '../../src/audit/audit-router.js'
 import { createAuditSealer } from '../../src/audit/audit-sealer.js'
 import { createApp } from '../../src/http/app.js'
 import { encodeCursor } from '../../src/http/page.js'
+import { Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
@@ -47,6 +48,48 @@ describe('audit routes', () => {
       cursor = page.body.next as string | null
     } while (cursor)
     assert.deepEqual(seen, ['r4', 'r3', 'r2', 'r1', 'r0'])
+  })
+
+  it('reads a page by its index, however long the log', async () => {
+    const trx = await database.db.transaction()
+    try {
+      await trx.raw(
+        `insert into audit_log (id, at, actor, action) select gen_random_uuid(), now() - n * interval '1 s', 'a', 'b'
+         from generate_series(1, 20000) n`,
+      )
+      await trx.raw('analyze audit_log')
+      const plan = await trx.raw<{ rows: object[] }>(
+        `explain select * from audit_log where (at, id) < (now() - interval '3 h', '${'0'.repeat(8)}-0000-0000-0000-000000000000'::uuid)
+         order by at desc, id desc limit 50`,
+      )
+      const text = JSON.stringify(plan.rows)
+      assert.match(text, /Index Scan.*audit_log_listed/)
+      assert.match(text, /Index Cond/)
+      assert.doesNotMatch(text, /Sort/)
+    } finally {
+      await trx.rollback()
+    }
+  })
+
+  it('asks for its place before each query', async () => {
+    const busy = new Unavailable('busy')
+    const shell = createApp({
+      logger: silentLogger,
+      mount: (root) =>
+        void root.use(
+          '/v1/audit',
+          auditRouter({
+            db: database.db,
+            authorize: (_req, _res, next) => next(),
+            run: () => Promise.reject(busy),
+          }),
+        ),
+    })
+    for (const path of ['/v1/audit', '/v1/audit/verification']) {
+      const res = await request(shell).get(path)
+      assert.equal(res.status, 503)
+      assert.equal(res.headers['retry-after'], '2')
+    }
   })
 
   it('filters by actor, action, target and time', async () => {

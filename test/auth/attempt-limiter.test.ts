@@ -23,6 +23,13 @@ describe('auth: failed attempts', () => {
     assert.equal(attempts.failed('a'), undefined)
   })
 
+  it('takes all addresses of one IPv6 network as one', () => {
+    const attempts = limiter()
+    for (let n = 0; n < 3; n += 1) assert.equal(attempts.failed(`2001:db8::${n}`), undefined)
+    assert.ok(attempts.failed('2001:db8::ffff'))
+    assert.equal(attempts.failed('2001:db8:0:1::1'), undefined)
+  })
+
   it('answers 429 with Retry-After to bad tokens only, and lets a new good one pass', async () => {
     const good = { scopes: ['ssf.read'] } as AuthenticatedReceiver
     const receivers = {

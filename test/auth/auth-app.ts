@@ -2,6 +2,7 @@ import type { Express } from 'express'
 import { createAttemptLimiter } from '../../src/auth/attempt-limiter.js'
 import type { AuditTrail } from '../../src/auth/audit-trail.js'
 import { createAuthorizationServer } from '../../src/auth/authorization-server.js'
+import type { CallLimiter } from '../../src/auth/call-limiter.js'
 import {
   callerOf,
   type OperatorAuth,
@@ -56,6 +57,8 @@ export interface AuthAppOptions {
   failures?: number
   observer?: ReceiverObserver
   tokenLifetimeS?: number
+  /** Bounds calls and tokens of one caller. */
+  calls?: CallLimiter
   /** Another way to the same database. */
   openDb?(test: TestDatabase): Database
 }
@@ -67,8 +70,9 @@ export async function createAuthApp(options: AuthAppOptions = {}): Promise<AuthA
   const clock = createClock()
   const issuer = options.issuer ?? ISSUER
   const attempts = createAttemptLimiter({ clock, failures: options.failures ?? 1000 })
-  const operators = createOperatorService({ db, audit: plainAudit, clock, attempts })
-  const receivers = createReceiverAuth({ db, attempts })
+  const limits = options.calls ? { calls: options.calls } : {}
+  const operators = createOperatorService({ db, audit: plainAudit, clock, attempts, ...limits })
+  const receivers = createReceiverAuth({ db, attempts, ...limits })
   const service = createReceiverService({
     db,
     audit: plainAudit,
@@ -82,6 +86,7 @@ export async function createAuthApp(options: AuthAppOptions = {}): Promise<AuthA
     logger: silentLogger,
     issuer,
     attempts,
+    ...(options.calls && { tokens: options.calls }),
     ...(options.tokenLifetimeS !== undefined && { tokenLifetimeS: options.tokenLifetimeS }),
   })
   const adminToken = await ensureFirstAdmin({ db, audit: plainAudit, logger: silentLogger })

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import request from 'supertest'
 import { type AuthApp, createAuthApp, ISSUER } from './auth-app.js'
@@ -220,6 +223,77 @@ describe('auth: authorization server', () => {
     assert.equal(rekeyed.status, 200, rekeyed.text)
     assert.equal((await use('/as-reader', first.body.access_token)).status, 401)
     assert.equal((await send(await sign('four'))).status, 401)
+  })
+
+  it('takes no assertion made for the server that a request line names', async () => {
+    const { publicKey, privateKey } = await generateKeyPair('ES256')
+    const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1' }] }
+    const client = await register({ token_endpoint_auth_method: 'private_key_jwt', jwks })
+    const server = hub.app.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const send = async (audience: string, target: string): Promise<number> => {
+      const assertion = await new SignJWT({ jti: audience + target })
+        .setProtectedHeader({ alg: 'ES256', kid: 'k1' })
+        .setIssuer(client.client_id)
+        .setSubject(client.client_id)
+        .setAudience(audience)
+        .setExpirationTime('1 minute')
+        .sign(privateKey)
+      const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+      const { port } = server.address() as AddressInfo
+      const call = httpRequest({ port, host: '127.0.0.1', method: 'POST', path: target, headers })
+      call.end(
+        new URLSearchParams({
+          grant_type: 'client_credentials',
+          scope: 'ssf.read',
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+          client_assertion: assertion,
+        }).toString(),
+      )
+      const [res] = (await once(call, 'response')) as [IncomingMessage]
+      res.resume()
+      return res.statusCode ?? 0
+    }
+    try {
+      const foreign = 'http://elsewhere.example/oauth/token'
+      assert.equal(await send(foreign, foreign), 401)
+      assert.equal(await send(foreign, `${foreign}?a=b`), 401)
+      // RFC 9112 §3.2.2: a server takes the absolute form.
+      assert.equal(await send(`${ISSUER}/oauth/token`, foreign), 200)
+    } finally {
+      server.close()
+    }
+  })
+
+  it('remembers no assertion for longer than an hour, for it takes none that lasts longer', async () => {
+    const { publicKey, privateKey } = await generateKeyPair('ES256')
+    const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1' }] }
+    const client = await register({ token_endpoint_auth_method: 'private_key_jwt', jwks })
+    const send = async (lifetime: string) =>
+      request(hub.app)
+        .post('/oauth/token')
+        .type('form')
+        .send({
+          grant_type: 'client_credentials',
+          scope: 'ssf.read',
+          client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+          client_assertion: await new SignJWT({ jti: lifetime })
+            .setProtectedHeader({ alg: 'ES256', kid: 'k1' })
+            .setIssuer(client.client_id)
+            .setSubject(client.client_id)
+            .setAudience(ISSUER)
+            .setExpirationTime(lifetime)
+            .sign(privateKey),
+        })
+    const late = await send('61 minutes')
+    assert.equal(late.status, 401)
+    assert.equal(late.body.error, 'invalid_client')
+    assert.equal((await send('59 minutes')).status, 200)
+    const kept = await hub
+      .db('oauth_artifacts')
+      .where({ model: 'ReplayDetection' })
+      .whereRaw("expires_at > now() + interval '3601 s'")
+    assert.deepEqual(kept, [])
   })
 
   it('serves nothing else that the library knows', async () => {

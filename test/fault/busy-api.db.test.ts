@@ -37,6 +37,38 @@ describe('fault: an API that waits for the database', function () {
     await Promise.all(asked)
     assert.deepEqual(after.map(identity), before.map(identity))
   })
+
+  /** As an admin. */
+  const statusOf = (path: string): Promise<number> =>
+    hub.call('GET', path).then(
+      () => 200,
+      (error: Error) => Number(/answered (\d+)/.exec(error.message)?.[1]),
+    )
+
+  it('answers at once while queries over the events wait, and tells those beyond its bound to come back', async () => {
+    const trx = await database.db.transaction()
+    await trx.raw('lock table deliveries in access exclusive mode')
+    const statuses: number[] = []
+    const slow = Array.from({ length: REQUESTS }, async () => {
+      statuses.push(await statusOf('/v1/time-to-revoke'))
+    })
+    await waitUntil('the bound is reached', async () => statuses.includes(429))
+    assert.equal(await statusOf('/v1/receivers'), 200)
+    assert.deepEqual(new Set(statuses), new Set([429]))
+    await trx.rollback()
+    await Promise.all(slow)
+    assert.deepEqual(new Set(statuses), new Set([200, 429]))
+  })
+
+  it('answers 429 with Retry-After to one who calls without end', async () => {
+    const statuses: number[] = []
+    await waitUntil('a call is refused', async () => {
+      const asked = Array.from({ length: 100 }, () => statusOf('/v1/log-keys'))
+      statuses.push(...(await Promise.all(asked)))
+      return statuses.includes(429)
+    })
+    assert.ok(statuses.length >= 1_000)
+  })
 })
 
 interface Owned {

@@ -71,6 +71,27 @@ describe('http: server', () => {
     assert.deepEqual([broken.res.statusCode, broken.text], [500, ''])
   })
 
+  it('gives one network three quarters of its connections, and closes idle ones when few are left', async () => {
+    const server = await start({ maxConnections: 8 })
+    const closed: number[] = []
+    const open = async (name: number, localAddress = '127.0.0.1') => {
+      const socket = connect({ port: server.port(), host: '127.0.0.1', localAddress })
+      socket.on('close', () => closed.push(name))
+      socket.on('error', () => {})
+      await once(socket, 'connect')
+      return socket
+    }
+    const first = await open(0)
+    first.write('GET / HTTP/1.1\r\nHost: h\r\n\r\n')
+    await once(first, 'data')
+    for (let name = 1; name < 6; name += 1) await open(name)
+    await once(await open(6), 'close')
+    assert.deepEqual(closed, [6])
+    await open(7, '127.0.0.2')
+    await Promise.all([once(first, 'close'), open(8, '127.0.0.2')])
+    assert.equal((await ask(server)).res.statusCode, 200)
+  })
+
   it('says in one line which setting to change when the port is taken', async () => {
     const taken = await start()
     const second = createHttpServer({

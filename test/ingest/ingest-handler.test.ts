@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
 import { hashSecret } from '../../src/auth/secrets.js'
 import { LogUnavailable } from '../../src/eventlog/event-log.js'
 import type { AdmissionLimits } from '../../src/ingest/admission.js'
@@ -31,6 +33,7 @@ interface Setup {
   limits?: AdmissionLimits
   appendDeadlineMs?: number
   issuerPath?: string
+  bodyTimeMs?: number
 }
 
 describe('ingest: the push endpoint', () => {
@@ -65,6 +68,8 @@ describe('ingest: the push endpoint', () => {
         logger: silentLogger,
         metrics,
         ...(setup.limits && { limits: setup.limits }),
+        addressOf: (req) => String(req.headers['x-test-address'] ?? '192.0.2.1'),
+        ...(setup.bodyTimeMs && { bodyTimeMs: setup.bodyTimeMs }),
         ...(setup.issuerPath && { issuerPath: setup.issuerPath }),
       }),
     )
@@ -265,5 +270,86 @@ describe('ingest: the push endpoint', () => {
     await waitUntil('the append', () => waiting.length === 1)
     waiting[0]?.()
     assert.equal((await next).status, 202)
+  })
+
+  describe('slow senders', () => {
+    const sockets: Socket[] = []
+    afterEach(() => {
+      for (const socket of sockets.splice(0)) socket.destroy()
+    })
+
+    /** Announces a whole SET and sends only some bytes of it. */
+    async function drip(address: string, bytes = 10): Promise<{ socket: Socket; answer: Promise<string> }> {
+      const socket = connect(server?.port ?? 0, '127.0.0.1')
+      sockets.push(socket)
+      await once(socket, 'connect')
+      socket.write(
+        `POST /ingest/${TRANSMITTER_ID} HTTP/1.1\r\nHost: h\r\nX-Test-Address: ${address}\r\nContent-Length: 60000\r\n\r\n${'a'.repeat(bytes)}`,
+      )
+      let text = ''
+      socket.on('data', (data) => {
+        text += data
+      })
+      socket.on('error', () => {})
+      return { socket, answer: once(socket, 'close').then(() => text) }
+    }
+    /** The server has read what came before on other connections when it has answered this. */
+    const settled = () => post('x', {}, '/')
+
+    it('keep no place of the source that they name', async () => {
+      await start({ limits: { maxInFlight: 4 } })
+      for (let index = 0; index < 20; index += 1) await drip('192.0.2.7')
+      await settled()
+      assert.equal((await post(setOf())).status, 202)
+      assert.equal((await post(setOf(), { 'x-test-address': '192.0.2.7' })).status, 202)
+    })
+
+    it('are answered 408 and cut when the body stalls', async () => {
+      await start({ bodyTimeMs: 50 })
+      const { answer } = await drip('192.0.2.7')
+      await settled()
+      clock.advance(60)
+      const text = await answer
+      assert.match(text, /^HTTP\/1\.1 408 /)
+      assert.match(text, /ERR_TOO_SLOW/)
+      assert.match(text, /Connection: close/i)
+      assert.match(text, /Retry-After: 1/)
+    })
+
+    it('have longer the more has come', async () => {
+      await start({ bodyTimeMs: 50 })
+      const { socket, answer } = await drip('192.0.2.7', 32_000)
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      clock.advance(3_000)
+      await new Promise((resolve) => setTimeout(resolve, 150))
+      socket.end('a'.repeat(28_000))
+      assert.match(await answer, /^HTTP\/1\.1 400 /)
+    })
+
+    it('give way when their network, or the hub, is full', async () => {
+      await start({ limits: { maxUnverified: 8 } })
+      const first = await drip('192.0.2.7')
+      await drip('192.0.2.7')
+      await settled()
+      // Nobody is cut who has only begun.
+      assert.equal((await post(setOf(), { 'x-test-address': '192.0.2.7' })).status, 503)
+      assert.equal((await post(setOf(), { 'x-test-address': '192.0.2.8' })).status, 202)
+      clock.advance(600)
+      assert.equal((await post(setOf(), { 'x-test-address': '192.0.2.7' })).status, 202)
+      assert.match(await first.answer, /^HTTP\/1\.1 408 /)
+      for (let index = 0; index < 7; index += 1) await drip(`192.0.2.${10 + (index >> 1)}`)
+      await settled()
+      clock.advance(600)
+      assert.equal((await post(setOf(), { 'x-test-address': '192.0.2.9' })).status, 202)
+    })
+
+    it('hold no more bytes than came, and at most a quarter of the room', async () => {
+      await start({ limits: { maxBytes: 100_000 } })
+      await drip('192.0.2.7', 20_000)
+      await settled()
+      const greedy = await drip('192.0.2.7', 20_000)
+      assert.match(await Promise.race([greedy.answer, once(greedy.socket, 'data').then(String)]), / 503 /)
+      assert.equal((await post(setOf())).status, 202)
+    })
   })
 })

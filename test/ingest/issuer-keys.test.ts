@@ -123,6 +123,19 @@ describe('ingest: keys of an issuer', () => {
     assert.equal(fetches, 3)
   })
 
+  it('lets only so many SETs wait for a fetch, and tells the others to come back', async () => {
+    await find(RS1)
+    clock.advance(60_000)
+    const flood = Array.from({ length: 100 }, (_, index) => find({ kid: `x${index}`, alg: 'RS256' }))
+    const refused = find({ kid: 'x100', alg: 'RS256' })
+    await retryAfter(refused)
+    // Who names a known key does not wait.
+    assert.ok(await find(RS1))
+    await Promise.all(flood)
+    clock.advance(6_000)
+    assert.equal(await find({ kid: 'x101', alg: 'RS256' }), undefined)
+  })
+
   it('says later while the first fetch fails, and tries again after the cool-down', async () => {
     fail()
     await retryAfter(find(RS1))
