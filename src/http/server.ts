@@ -134,7 +134,10 @@ function openServer(options: HttpServerOptions, listener: RequestListener): Serv
   }
   if (!options.tls) return createServer(limits, listener)
   try {
-    return createTlsServer({ ...limits, ...options.tls, minVersion: 'TLSv1.2' }, listener)
+    return createTlsServer(
+      { ...limits, ...options.tls, minVersion: 'TLSv1.2', handshakeTimeout: limits.headersTimeout },
+      listener,
+    )
   } catch (cause) {
     throw new StartupError(
       'TLS_CERT_FILE and TLS_KEY_FILE are not a PEM certificate and its private key; check both files.',

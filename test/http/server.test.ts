@@ -223,7 +223,10 @@ describe('http: server', () => {
     const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1']
     await promisify(execFile)('openssl', ['req', '-x509', ...curve, '-keyout', key, '-out', cert, ...subject])
     const tls = { key: await readFile(key), cert: await readFile(cert) }
-    const server = await start({ tls })
+    const server = await start({ tls, headersTimeoutMs: 1_000 })
+    // Who begins no handshake is cut as who sends no headers, not after the two minutes of Node.
+    const silent = connect(server.port(), '127.0.0.1')
+    await once(silent, 'close')
     const req = getTls({ host: '127.0.0.1', port: server.port(), ca: tls.cert, agent: false })
     const [res] = (await once(req, 'response')) as [IncomingMessage]
     assert.equal(res.statusCode, 200)
