@@ -183,7 +183,7 @@ describe('fault: endpoints of one hub', function () {
       'the conflict is counted',
       async () => (await readMetric(hub, 'firebreak_conflicting_repeats_total')) === 1,
     )
-    assert.match(hub.output(), /set\.conflicting_repeat/)
+    await waitUntil('the conflict is logged', () => hub.output().includes('set.conflicting_repeat'))
     await scene.push({ txn: 'the last one' })
     await waitUntil('what came later has arrived', () => got(healthy, 'the last one') === 1)
     assert.equal(got(healthy, 'once'), 1)
