@@ -4,7 +4,7 @@ import { type Config, issuerOf } from './config/config.js'
 import type { Doors } from './hub-doors.js'
 import { type HubPools, type HubStorage, ownPorts } from './hub-storage.js'
 import { keepAdminToken } from './hub-traces.js'
-import { createClock } from './kernel/clock.js'
+import { type AdjustableClock, createClock } from './kernel/clock.js'
 import type { Logger } from './kernel/logger.js'
 import type { Metrics } from './kernel/metrics.js'
 import { createKeyService, type KeyService } from './keys/key-service.js'
@@ -18,7 +18,7 @@ export interface HubBase {
   readonly config: Config
   readonly issuer: string
   readonly pools: HubPools
-  readonly clock: ReturnType<typeof createClock>
+  readonly clock: AdjustableClock
   readonly clockSync: ClockSync
   readonly keys: KeyService
   readonly audit: AuditLog

@@ -8,7 +8,6 @@ import { createParkedService } from './delivery/parked-service.js'
 import { createAcknowledgementRepository } from './enforcement/acknowledgement-repository.js'
 import { createAcknowledgementService } from './enforcement/acknowledgement-service.js'
 import type { RevocationMetrics } from './enforcement/revocation-metrics.js'
-import type { StageDeadlines } from './enforcement/stages.js'
 import { createClientAddress } from './http/client-address.js'
 import type { HubBase } from './hub-base.js'
 import type { HubEventLog } from './hub-event-log.js'
@@ -20,20 +19,21 @@ import { createSourceBudgets } from './ingest/source-budget.js'
 import { createTransmitterRegistry } from './ingest/transmitter-registry.js'
 import { createTransmitterRepository } from './ingest/transmitter-repository.js'
 import { createTransmitterService } from './ingest/transmitter-service.js'
+import type { Worker } from './kernel/worker.js'
 import { createQueryGate } from './storage/query-gate.js'
 import { createFrameworkEvents } from './streams/framework-events.js'
+import { createInactivityWatch } from './streams/inactivity-watch.js'
 import { issuerPath } from './streams/metadata-router.js'
 import { createReceiverChanges } from './streams/receiver-changes.js'
 import type { StreamSettings } from './streams/stream.js'
 import { createStreamService } from './streams/stream-service.js'
-import { createStreamStatusService } from './streams/stream-status-service.js'
+import { createStreamStatusService, type StreamStatusService } from './streams/stream-status-service.js'
 import { createSubjectService } from './streams/subject-service.js'
 import { createVerificationService } from './streams/verification-service.js'
 
 export interface ServiceParts {
   readonly eventLog: Pick<HubEventLog, 'log' | 'transactional'>
   readonly delivery: Delivery
-  readonly deadlines: StageDeadlines
   readonly revocation: RevocationMetrics
   readonly attempts: AttemptLimiter
   readonly nextEventId: () => string
@@ -42,6 +42,7 @@ export interface ServiceParts {
 export type Services = ReturnType<typeof createServices>
 
 const REGISTRY_CHANNEL = 'transmitters_changed'
+const INACTIVITY_CHECK_MS = 15_000
 
 /**
  * Calls of one operator or receiver. Subjects come one by one, so a receiver that names its users must get on.
@@ -58,9 +59,12 @@ export function createServices(base: HubBase, parts: ServiceParts) {
   const streams = createStreamServices(base, parts)
   const calls = createCallLimiter({ clock, ...MANAGING })
   const receiverAuth = createReceiverAuth({ db, attempts, calls })
+  const { registry, ...ingest } = createIngestServices(base, parts)
   return {
     ...streams,
-    ...createIngestServices(base, parts),
+    ...ingest,
+    /** Not started yet. */
+    workers: [registry, ...inactivityWatches(base, streams.statuses)] as readonly Worker[],
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,
     deliveryAuth: { ...receiverAuth, calls: createCallLimiter({ clock, ...DELIVERING }) },
@@ -109,6 +113,13 @@ function createStreamServices(base: HubBase, { eventLog, delivery, nextEventId }
     subjects: createSubjectService(shared),
     verifications: createVerificationService(shared),
   }
+}
+
+function inactivityWatches({ config, pools, logger }: HubBase, statuses: StreamStatusService): Worker[] {
+  const { inactivityTimeoutS } = config
+  if (!inactivityTimeoutS) return []
+  const everyMs = INACTIVITY_CHECK_MS
+  return [createInactivityWatch({ db: pools.api, statuses, inactivityTimeoutS, everyMs, logger })]
 }
 
 function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceParts) {

@@ -17,7 +17,6 @@ export interface HubStorage {
   readonly urls: readonly string[]
   /** Where the data are, for a person. */
   readonly described: string
-  readonly embedded: EmbeddedPostgres | undefined
   close(): Promise<void>
 }
 
@@ -65,7 +64,6 @@ export async function openStorage(options: OpenStorageOptions): Promise<HubStora
     listenUrl,
     urls: [url, listenUrl],
     described: embedded ? embedded.describe() : `PostgreSQL at ${new URL(url).host}`,
-    embedded,
     close,
   }
 }

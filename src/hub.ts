@@ -19,10 +19,7 @@ import { createMetrics } from './kernel/metrics.js'
 import { LANES, SLOT_COUNT } from './secevent/event.js'
 import { EVENTS_SUPPORTED } from './secevent/event-types.js'
 import { createLeases } from './storage/leases.js'
-import { createInactivityWatch } from './streams/inactivity-watch.js'
 import { SHARD_COUNT } from './streams/stream.js'
-
-const INACTIVITY_CHECK_MS = 15_000
 
 export interface Hub {
   /** Undefined when this process serves no HTTP but the management port. */
@@ -135,20 +132,9 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
   }
   const attempts = createAttemptLimiter({ clock })
   const nextEventId = createEventIds(clock)
-  const services = createServices(base, { eventLog, delivery, deadlines, revocation, attempts, nextEventId })
+  const services = createServices(base, { eventLog, delivery, revocation, attempts, nextEventId })
   const app = await createRoutes(base, { services, delivery, deadlines, attempts })
-  await workers.start(services.registry)
-  if (config.inactivityTimeoutS) {
-    await workers.start(
-      createInactivityWatch({
-        db: pools.api,
-        statuses: services.statuses,
-        inactivityTimeoutS: config.inactivityTimeoutS,
-        everyMs: INACTIVITY_CHECK_MS,
-        logger,
-      }),
-    )
-  }
+  await workers.start(...services.workers)
   doors.open({ app, ...(has('ingest') ? { first: services.handleIngest } : {}) })
   return {
     delivery,

@@ -10,7 +10,6 @@ export interface Target {
   /** Without the brackets of an IPv6 literal. */
   readonly hostname: string
   readonly secure: boolean
-  readonly port: number
 }
 
 const MAX_URL_LENGTH = 2048
@@ -50,7 +49,7 @@ export function createUrlRules(addresses: AddressRules, refusedPorts: readonly n
       const hostname = url.hostname.replace(/^\[(.*)\]$/, '$1')
       const port = url.port === '' ? (secure ? 443 : 80) : Number(url.port)
       if (ports.has(port)) throw new AddressRefused(`port ${port}`)
-      const target = { origin: url.origin, path: url.pathname + url.search, hostname, secure, port }
+      const target = { origin: url.origin, path: url.pathname + url.search, hostname, secure }
       if (isIP(hostname) !== 0) checkAddress(target, hostname)
       return target
     },

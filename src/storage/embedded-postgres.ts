@@ -27,8 +27,6 @@ export interface EmbeddedPostgres {
   readonly url: string
   /** Where the data really are. */
   readonly folder: string
-  /** The server answers, and no other hub holds its session lock. */
-  alive(): boolean
   pid(): number | undefined
   describe(): string
   /** Fast shutdown; forced after 8 s. Drain first: open connections are cut. Always resolves within 12 s. */
@@ -90,7 +88,6 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   return {
     url,
     folder: place.folder.root,
-    alive: () => supervisor.up() && lock.held(),
     pid: supervisor.pid,
     describe: () =>
       `embedded PostgreSQL ${binaries.major} (process ${supervisor.pid() ?? 'none'}) on 127.0.0.1:${port}, data in ${place.folder.root}`,

@@ -41,7 +41,6 @@ export interface PostgresSupervisor {
   start(preferredPort: number | undefined): Promise<{ port: number; adopted: boolean }>
   /** From now on a server that dies is started again, on the same port, until `stop`. */
   watch(): void
-  up(): boolean
   pid(): number | undefined
   stop(): Promise<void>
 }
@@ -58,7 +57,6 @@ export function createPostgresSupervisor(options: SupervisorOptions): PostgresSu
   const { place, logger } = options
   const { dataDir } = place.folder
   let current: { pid: number; port: number } | undefined
-  let up = false
   let stopping = false
   let watcher: NodeJS.Timeout | undefined
   let restarting: Promise<void> | undefined
@@ -107,7 +105,6 @@ export function createPostgresSupervisor(options: SupervisorOptions): PostgresSu
 
   function check(): void {
     if (!watcher || stopping || restarting || (current && isPostgresOn(current.pid, dataDir))) return
-    up = false
     logger.error('postgres.died', { pid: current?.pid, port: current?.port })
     restarting = restart().finally(() => {
       restarting = undefined
@@ -119,7 +116,6 @@ export function createPostgresSupervisor(options: SupervisorOptions): PostgresSu
     for (let wait = 100; !stopping; wait = Math.min(wait * 2, MAX_BACKOFF_MS)) {
       try {
         await bringUp(current?.port, true)
-        up = true
         logger.warn('postgres.restarted', {
           pid: current?.pid,
           duration_ms: Math.round(performance.now() - start),
@@ -135,7 +131,6 @@ export function createPostgresSupervisor(options: SupervisorOptions): PostgresSu
   return {
     async start(preferredPort) {
       const adopted = await bringUp(preferredPort, false)
-      up = true
       return { port: current?.port ?? 0, adopted }
     },
     watch() {
@@ -144,13 +139,11 @@ export function createPostgresSupervisor(options: SupervisorOptions): PostgresSu
       watcher.unref()
       check()
     },
-    up: () => up,
     pid: () => current?.pid,
     async stop() {
       stopping = true
       clearInterval(watcher)
       await Promise.race([restarting, delay(STOP_RESTART_MS, undefined, { ref: false })])
-      up = false
       if (current) await stopServer(current.pid, dataDir)
     },
   }

@@ -123,8 +123,7 @@ describe('storage: upkeep, clock and readiness', () => {
   })
 
   it('finds a database ready, read-only, or gone', async () => {
-    const ready = await checkDatabase(test.db)
-    assert.ok(ready.ok && ready.latencyMs > 0)
+    assert.deepEqual(await checkDatabase(test.db), { ok: true })
     await test.db.raw(
       "do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$",
     )

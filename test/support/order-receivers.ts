@@ -76,21 +76,48 @@ interface Claims {
 const claimsOf = (set: string): Claims =>
   JSON.parse(Buffer.from(set.split('.')[1] ?? '', 'base64url').toString('utf8'))
 
+/** What a plan does to a receiver, and what its receiver could not understand. */
+interface Faults {
+  failUntil: number
+  rejecting: number
+  trouble: unknown
+}
+
+const noFaults = (): Faults => ({ failUntil: 0, rejecting: 0, trouble: undefined })
+
+function toStream(
+  ids: Pick<OrderStream, 'id' | 'receiverId'>,
+  faults: Faults,
+  close: () => Promise<void>,
+): OrderStream {
+  return {
+    ...ids,
+    fail(forMs) {
+      faults.failUntil = Date.now() + forMs
+    },
+    reject(count) {
+      faults.rejecting = count
+    },
+    check() {
+      if (faults.trouble) throw faults.trouble
+    },
+    close,
+  }
+}
+
 export async function addPushStream(db: Database, receiverId: string, mood: Mood): Promise<OrderStream> {
   const sink: Sink = await startSink()
   const id = await addStream(db, receiverId, sink.url)
-  let failUntil = 0
-  let rejecting = 0
-  let trouble: unknown
+  const faults = noFaults()
   sink.answer = async ({ claims }, res) => {
-    const fails = !mood.calm && Date.now() < failUntil
-    const rejects = !mood.calm && !fails && rejecting > 0
-    if (rejects) rejecting -= 1
+    const fails = !mood.calm && Date.now() < faults.failUntil
+    const rejects = !mood.calm && !fails && faults.rejecting > 0
+    if (rejects) faults.rejecting -= 1
     try {
       const { jti, txn } = claims
       mood.ledger.saw([{ stream: id, receiver: receiverId, txn, jti, taken: !fails && !rejects }])
     } catch (error) {
-      trouble = error
+      faults.trouble = error
     }
     // A slow answer keeps the subject busy, so that others of it wait in the hub's memory.
     await delay(mood.calm ? 0 : mood.dice() * 25)
@@ -102,20 +129,7 @@ export async function addPushStream(db: Database, receiverId: string, mood: Mood
       res.writeHead(fails ? 503 : 202).end()
     }
   }
-  return {
-    id,
-    receiverId,
-    fail: (forMs) => {
-      failUntil = Date.now() + forMs
-    },
-    reject: (count) => {
-      rejecting = count
-    },
-    check() {
-      if (trouble) throw trouble
-    },
-    close: () => sink.close(),
-  }
+  return toStream({ id, receiverId }, faults, () => sink.close())
 }
 
 /** Polls without end, at one hub and then the other, and acknowledges in no order, some SETs only much later. */
@@ -128,15 +142,13 @@ export async function addPollStream(
   const id = await addStream(db, receiverId)
   const stop = new AbortController()
   const held = new Set<string>()
-  let failUntil = 0
-  let rejecting = 0
-  let trouble: unknown
+  const faults = noFaults()
 
   async function pollOnce(): Promise<void> {
     const hub = hubs[mood.dice() < 0.5 ? 0 : 1] as OrderHub
     const settled = [...held].filter(() => mood.calm || mood.dice() < 0.4).sort(() => mood.dice() - 0.5)
-    const refused = mood.calm ? [] : settled.splice(0, Math.min(rejecting, settled.length))
-    rejecting -= refused.length
+    const refused = mood.calm ? [] : settled.splice(0, Math.min(faults.rejecting, settled.length))
+    faults.rejecting -= refused.length
     const request = {
       maxEvents: mood.calm ? 100 : 1 + Math.floor(mood.dice() * 6),
       ack: settled,
@@ -154,30 +166,17 @@ export async function addPollStream(
 
   async function run(): Promise<void> {
     while (!stop.signal.aborted) {
-      const restMs = mood.calm ? 5 : Math.max(mood.dice() * 20, failUntil - Date.now())
+      const restMs = mood.calm ? 5 : Math.max(mood.dice() * 20, faults.failUntil - Date.now())
       await delay(restMs)
       await pollOnce()
     }
   }
 
   const running = run().catch((error: unknown) => {
-    trouble = error
+    faults.trouble = error
   })
-  return {
-    id,
-    receiverId,
-    fail: (forMs) => {
-      failUntil = Date.now() + forMs
-    },
-    reject: (count) => {
-      rejecting = count
-    },
-    check() {
-      if (trouble) throw trouble
-    },
-    async close() {
-      stop.abort()
-      await running
-    },
-  }
+  return toStream({ id, receiverId }, faults, async () => {
+    stop.abort()
+    await running
+  })
 }
