@@ -45,8 +45,9 @@ export async function openStorage(options: OpenStorageOptions): Promise<HubStora
   const pools = {
     system: openPool(url, { name: 'system', max: SYSTEM_CONNECTIONS }),
   } as Record<keyof HubPools, Database>
-  for (const name of [...LANES, 'api'] as const) {
-    pools[name] = openPool(url, { name, max: config.databasePoolSize })
+  pools.api = openPool(url, { name: 'api', max: config.databasePoolSize })
+  for (const lane of LANES) {
+    pools[lane] = openPool(url, { name: lane, max: config.databasePoolSize, lookupsOnly: true })
   }
   const close = async (): Promise<void> => {
     await Promise.all(Object.values(pools).map((pool) => pool.destroy()))

@@ -16,8 +16,8 @@ export interface LaneIntakeDeps {
   readonly clock: Clock
   readonly queue: PendingQueue<SendItem>
   claim(limit: number, inHand: readonly string[]): Promise<Claim>
-  /** When the lane's earliest row that may be sent is due, ms since the epoch. */
-  nextDueMs(): Promise<number | undefined>
+  /** When the lane's earliest row that waits for another try is due, ms since the epoch. */
+  nextTryMs(inHand: readonly string[]): Promise<number | undefined>
   accept(items: readonly SendItem[]): void
   finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded'): void
   wakeAt(atMs: number): void
@@ -80,7 +80,7 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
     spilled = false
     deps.accept(arrivals.filter((item) => !queue.has(item.eventId)))
     arrivals = []
-    const dueMs = await deps.nextDueMs()
+    const dueMs = await deps.nextTryMs(queue.known())
     if (dueMs !== undefined) deps.wakeAt(Math.max(dueMs, clock.now() + SOON_MS))
   }
 

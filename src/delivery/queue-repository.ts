@@ -232,16 +232,24 @@ export const queueRepository = {
     return rows.map((row) => ({ streamId: row.stream_id, shard: row.shard }))
   },
 
-  /** When the lane's earliest row that may be sent is due, in ms since the epoch; undefined when it has none. */
-  async nextDueMs(db: Database, streamId: string, lane: Lane): Promise<number | undefined> {
+  /**
+   * When the lane's earliest row that waits for another try is due, in ms since the epoch; undefined when it has none.
+   * Rows that were never tried are due from the start: they are in hand, or their coming is announced.
+   * @param inHand events of this stream that the sender has already
+   */
+  async nextTryMs(
+    db: Database,
+    streamId: string,
+    { lane, inHand }: { lane: Lane; inHand: readonly string[] },
+  ): Promise<number | undefined> {
     const [row] = await sqlRows<{ due_ms: number | null }>(
       db,
       `select extract(epoch from min(q.next_attempt_at))::float8 * 1000 as due_ms
        from delivery_queue q
        join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
        join receivers r on r.id = q.receiver_id and r.enabled
-       where q.stream_id = ? and q.lane = ? and ${MAY_SEND}`,
-      [streamId, LANE_NUMBER[lane]],
+       where q.stream_id = ? and q.lane = ? and q.attempts > 0 and ${MAY_SEND} and q.event_id <> all(?::uuid[])`,
+      [streamId, LANE_NUMBER[lane], [...inHand]],
     )
     return row?.due_ms ?? undefined
   },

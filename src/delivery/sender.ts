@@ -81,7 +81,7 @@ export function createSender(options: SenderOptions): Sender {
         return target?.method === 'push' ? target : undefined
       },
       claim: (lane, page) => claim(streamId, lane, page),
-      nextDueMs: (lane) => queueRepository.nextDueMs(options.pools[lane], streamId, lane),
+      nextTryMs: (lane, inHand) => queueRepository.nextTryMs(options.pools[lane], streamId, { lane, inHand }),
       attempt,
       writeResult: (lane, result) => writers[lane](result),
       mayStart(lane) {

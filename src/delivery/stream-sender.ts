@@ -29,7 +29,7 @@ export interface StreamSenderDeps {
   lease(): Lease | undefined
   loadTarget(): Promise<StreamTarget | undefined>
   claim(lane: Lane, page: { limit: number; inHand: readonly string[] }): Promise<Claim & { version?: number }>
-  nextDueMs(lane: Lane): Promise<number | undefined>
+  nextTryMs(lane: Lane, inHand: readonly string[]): Promise<number | undefined>
   attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
   /** Resolves when written (or when the lease is gone and the row is another's). */
   writeResult(lane: Lane, result: DeliveryResult): Promise<void>
@@ -100,7 +100,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         if (known && claimed.version !== undefined && claimed.version !== known.version) target.forget()
         return claimed
       },
-      nextDueMs: () => deps.nextDueMs(lane),
+      nextTryMs: (inHand) => deps.nextTryMs(lane, inHand),
       accept,
       finishUnsent,
       wakeAt: deps.wakeAt,

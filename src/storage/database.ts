@@ -15,6 +15,11 @@ export interface PoolOptions {
   max: number
   /** Gives up on a statement after this long, ms. */
   statementTimeoutMs?: number
+  /**
+   * For statements that look up rows by key in tables that grow and shrink by the second: a plan made while a queue
+   * was empty would read all of it, dead rows included, for ever after.
+   */
+  lookupsOnly?: boolean
 }
 
 /** Opens one pool; connects lazily. */
@@ -31,11 +36,22 @@ export function openPool(databaseUrl: string, options: PoolOptions): Database {
   return knex({
     client: 'pg',
     connection,
-    pool: { min: 0, max: options.max, acquireTimeoutMillis: 5_000, idleTimeoutMillis: 60_000 },
+    pool: {
+      ...(options.lookupsOnly ? { afterCreate: avoidScans } : {}),
+      min: 0,
+      max: options.max,
+      acquireTimeoutMillis: 5_000,
+      idleTimeoutMillis: 60_000,
+    },
     acquireConnectionTimeout: 5_000,
     // Whatever knex would print it also throws, and there the caller logs it as one line.
     log: { debug() {}, warn() {}, error() {}, deprecate() {} },
   })
+}
+
+/** Without JIT too: before PostgreSQL 18 a scan that is avoided counts as a plan so dear that it must be compiled. */
+function avoidScans(connection: pg.Client, done: (error: Error | null, connection: pg.Client) => void): void {
+  connection.query('set enable_seqscan = off; set jit = off', (error) => done(error ?? null, connection))
 }
 
 /** As much of a connection as statements need; knex keeps it in its pool and drops it once it is marked. */

@@ -42,7 +42,7 @@ function rig(overrides: Partial<StreamSenderDeps>) {
     lease: () => ({ unit: 0, epoch: 1, endsAtMonotonicMs: Number.POSITIVE_INFINITY }),
     loadTarget: async () => targetOf('https://new.example.com', 2),
     claim: async () => ({ due: [], stale: [], ungranted: [] }),
-    nextDueMs: async () => undefined,
+    nextTryMs: async () => undefined,
     attempt: async (_item, target) => {
       sentTo.push(target.endpointUrl ?? '')
       return { class: 'received' }
