@@ -10,6 +10,8 @@ import { isTransient } from './storage-errors.js'
 export type ResultWriters = Readonly<Record<Lane, (result: DeliveryResult) => Promise<void>>>
 
 const RESULT_BATCH = 1_000
+/** A stream's next SETs do not wait for these results, so they may gather. */
+const REST_MS = 5
 
 /** Results gather while the previous flush is under way: one statement for hundreds of attempts of many streams. */
 export function createResultWriters(options: {
@@ -20,6 +22,7 @@ export function createResultWriters(options: {
   for (const lane of LANES) {
     const commit = createGroupCommit<DeliveryResult, void>({
       maxBatch: RESULT_BATCH,
+      restMs: REST_MS,
       async flush(results) {
         try {
           await writeApart(options.pools[lane], results)
