@@ -43,6 +43,8 @@ export interface DeliveryOptions {
   readonly metrics: Metrics
   readonly attemptTimeoutMs: number
   readonly concurrency: number
+  /** Default 5,000 of a stream and 20,000 in all. */
+  readonly keptInMemory?: { readonly perStream: number; readonly inAll: number }
   readonly holdMs: number
   readonly dedupeWindowDays: number
   /** Makes the partitions of one day (`YYYY-MM-DD`): a hub that slept may find events of days it never saw. */

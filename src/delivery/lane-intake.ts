@@ -40,7 +40,7 @@ export interface LaneIntake {
   buffered(): number
 }
 
-export const CLAIM_LIMIT = 200
+export const CLAIM_LIMIT = 500
 /** Between two tries of a query that failed. */
 const AFTER_FAULT_MS = 500
 const SOON_MS = 20

@@ -45,8 +45,11 @@ export interface PendingQueue<T extends Pending> {
 /**
  * The SETs of one stream that wait in memory: first come, first sent within a lane, one at a time per subject,
  * and never a loosening event after a newer tightening one of its subject (design.md, "Safe order").
+ * @param countWaiting told by how much the number of those that wait has changed
  */
-export function createPendingQueue<T extends Pending>(): PendingQueue<T> {
+export function createPendingQueue<T extends Pending>(
+  countWaiting: (change: number) => void = () => {},
+): PendingQueue<T> {
   const lanes: Record<Lane, T[]> = { control: [], urgent: [], routine: [] }
   const known = new Set<string>()
   const settledWhileHeld = new Set<string>()
@@ -85,6 +88,7 @@ export function createPendingQueue<T extends Pending>(): PendingQueue<T> {
       if (item.orderKey === '') {
         known.add(item.eventId)
         lanes[item.lane].push(item)
+        countWaiting(1)
         return []
       }
       const subject = subjectOf(item.orderKey)
@@ -103,6 +107,7 @@ export function createPendingQueue<T extends Pending>(): PendingQueue<T> {
       subject.waiting += 1
       known.add(item.eventId)
       lanes[item.lane].push(item)
+      countWaiting(1 - stale.length)
       return stale
     },
 
@@ -115,6 +120,7 @@ export function createPendingQueue<T extends Pending>(): PendingQueue<T> {
         if (subject?.busy) continue
         if (index === 0) queue.shift()
         else queue.splice(index, 1)
+        countWaiting(-1)
         if (subject) {
           subject.busy = true
           subject.waiting -= 1
@@ -147,6 +153,7 @@ export function createPendingQueue<T extends Pending>(): PendingQueue<T> {
           const subject = subjects.get(item.orderKey)
           if (subject) subject.waiting -= 1
         }
+        countWaiting(-lanes[lane].length)
         lanes[lane] = []
       }
       for (const [orderKey, subject] of subjects) forgetIfIdle(orderKey, subject)

@@ -31,7 +31,7 @@ export interface PollServiceOptions {
   readonly targets: StreamTargets
   readonly minter: Minter
   readonly jtis: JtiCodec
-  openContent(row: Pick<ClaimedDelivery, 'day' | 'sealedContent'>): Promise<EventContent>
+  openContent(row: Pick<ClaimedDelivery, 'delivery' | 'day' | 'sealedContent'>): Promise<EventContent>
   readonly clock: Clock
   readonly logger: Logger
   readonly metrics: Metrics

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { dayOf } from '../kernel/clock.js'
 import type { SecurityEvent } from '../secevent/event.js'
 import { eventTimestampMs } from '../secevent/security-event.js'
@@ -29,18 +30,28 @@ export function createEventPreparer(keys: ContentKeys) {
   }
 }
 
+/** An event goes to many streams within seconds; after a minute what a key protects is under it again. */
+const OPENED = { maxSize: 16_777_216, ttl: 60_000 }
+
 /** Opens what `prepare` sealed. What was erased is still owed, with nothing personal left in it. */
 export function createContentOpener(keys: Pick<ContentKeys, 'contentCipher'>) {
+  const opened = new LRUCache<string, EventContent>(OPENED)
+
   return async function openContent(row: {
+    delivery: { eventId: string }
     day: string
     sealedContent: Buffer | null
   }): Promise<EventContent> {
     if (!row.sealedContent) return { subject: { format: 'opaque', id: 'erased' }, claims: {} }
+    const known = opened.get(row.delivery.eventId)
+    if (known) return known
     const cipher = await keys.contentCipher(row.day)
     const { sub_id, claims } = JSON.parse(cipher.open(row.sealedContent).toString('utf8')) as {
       sub_id: EventContent['subject']
       claims: EventContent['claims']
     }
-    return { subject: sub_id, claims }
+    const content = { subject: sub_id, claims }
+    opened.set(row.delivery.eventId, content, { size: row.sealedContent.length })
+    return content
   }
 }

@@ -79,6 +79,9 @@ const SUPERSEDED = `(q.effect = 'loosens' and coalesce(o.newest_tightening > q.e
 const GRANTED = `(q.expects = 0 or ((r.grant_event_types is null or q.type = any (r.grant_event_types))
   and (r.grant_sources is null or q.source_id = any (r.grant_sources))))`
 
+/** As a subquery, which is hashed: an array would be read for each row. */
+const NOT_IN_HAND = 'not in (select unnest(?::uuid[]))'
+
 /** Only while enabled, except for the notice that the hub stopped the stream (SSF 1.0 §8.1.5). */
 const MAY_SEND = `(s.status = 'enabled' or (s.status_by <> 'receiver' and q.type = '${SSF.streamUpdated}'))`
 
@@ -169,7 +172,7 @@ export const queueRepository = {
        join events e on e.event_id = q.event_id and e.day = q.day
        left join subject_orders o on o.order_hash = q.order_hash
        where q.stream_id = ? and q.lane = ? and q.next_attempt_at <= clock_timestamp() and ${MAY_SEND}
-         and q.event_id <> all(?::uuid[])
+         and q.event_id ${NOT_IN_HAND}
        order by q.event_id
        limit ?`,
       [streamId, LANE_NUMBER[lane], [...inHand], limit],
@@ -248,7 +251,7 @@ export const queueRepository = {
        from delivery_queue q
        join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
        join receivers r on r.id = q.receiver_id and r.enabled
-       where q.stream_id = ? and q.lane = ? and q.attempts > 0 and ${MAY_SEND} and q.event_id <> all(?::uuid[])`,
+       where q.stream_id = ? and q.lane = ? and q.attempts > 0 and ${MAY_SEND} and q.event_id ${NOT_IN_HAND}`,
       [streamId, LANE_NUMBER[lane], [...inHand]],
     )
     return row?.due_ms ?? undefined

@@ -15,9 +15,11 @@ export interface SenderOptions extends PushAttemptOptions {
   readonly pools: Readonly<Record<Lane, Database>>
   readonly leases: LeaseSet
   readonly targets: StreamTargets
-  openContent(row: Pick<ClaimedDelivery, 'day' | 'sealedContent'>): Promise<EventContent>
+  openContent(row: Pick<ClaimedDelivery, 'delivery' | 'day' | 'sealedContent'>): Promise<EventContent>
   /** Requests in flight per stream. */
   readonly concurrency: number
+  /** SETs that wait in memory; above this the table is the queue, so that memory stays flat in backlog. */
+  readonly keptInMemory?: { readonly perStream: number; readonly inAll: number }
 }
 
 export interface Sender extends Worker {
@@ -33,6 +35,8 @@ export interface Sender extends Worker {
 
 /** Requests in flight in the whole process, per lane: a flood in one never takes the room of another. */
 const PROCESS_BUDGET: Readonly<Record<Lane, number>> = { control: 64, urgent: 256, routine: 128 }
+/** Some tens of MB in all. */
+const KEPT_IN_MEMORY = { perStream: 5_000, inAll: 20_000 }
 const SWEEP_MS = 5_000
 /** Three sweeps see each row that falls due. */
 const SWEEP_BACK_S = 15
@@ -53,6 +57,8 @@ export function createSender(options: SenderOptions): Sender {
   const attempt = createPushAttempt(options)
   const writers = createResultWriters(options)
   const hinted = new Set<number>()
+  const kept = options.keptInMemory ?? KEPT_IN_MEMORY
+  let waiting = 0
   let followingHints = false
   let stopping = false
   let sweep: NodeJS.Timeout | undefined
@@ -84,6 +90,10 @@ export function createSender(options: SenderOptions): Sender {
       nextTryMs: (lane, inHand) => queueRepository.nextTryMs(options.pools[lane], streamId, { lane, inHand }),
       attempt,
       writeResult: (lane, result) => writers[lane](result),
+      countWaiting(change) {
+        waiting += change
+      },
+      hasRoom: (ofStream) => ofStream < kept.perStream && waiting < kept.inAll,
       mayStart(lane) {
         if (inFlight[lane] < PROCESS_BUDGET[lane]) return true
         starving[lane].add(streamId)

@@ -33,6 +33,10 @@ export interface StreamSenderDeps {
   attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
   /** Resolves when written (or when the lease is gone and the row is another's). */
   writeResult(lane: Lane, result: DeliveryResult): Promise<void>
+  /** SETs that wait in memory, more or (negative) fewer. */
+  countWaiting(change: number): void
+  /** Room for one more of a stream of which so many wait. */
+  hasRoom(waiting: number): boolean
   /** Room in the process-wide budget of this lane. */
   mayStart(lane: Lane): boolean
   started(lane: Lane): void
@@ -61,8 +65,6 @@ export interface StreamSender {
   idle(): boolean
 }
 
-/** Above this the table is the queue: memory stays flat in backlog. */
-const MAX_IN_MEMORY = 500
 const PROBES = 2
 /** An attempt must end this long before its lease does. */
 const LEASE_MARGIN_MS = 150
@@ -72,7 +74,7 @@ const AFTER_FAULT_MS = 500
 /** Sends the SETs of one stream, in the process that holds its shard. */
 export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   const { clock } = deps
-  const queue = createPendingQueue<SendItem>()
+  const queue = createPendingQueue<SendItem>(deps.countWaiting)
   const endpoint = createEndpointHealth()
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
   let stopped = false
@@ -290,7 +292,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       const isOpen = !endpoint.isDown() && to?.sending === true && to.version === version
       for (const item of items) {
         const buffered = LANES.reduce((sum, lane) => sum + intakes[lane].buffered(), 0)
-        intakes[item.lane].offer(item, isOpen && queue.waiting() + buffered < MAX_IN_MEMORY)
+        intakes[item.lane].offer(item, isOpen && deps.hasRoom(queue.waiting() + buffered))
       }
       pump()
     },

@@ -86,6 +86,7 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
       metrics: createMetrics(),
       attemptTimeoutMs: options.attemptTimeoutMs ?? 2_000,
       concurrency: 8,
+      keptInMemory: { perStream: 500, inAll: 800 },
       holdMs: 5_000,
       dedupeWindowDays: 14,
       ensureDay: (day) => ensureDayPartition(db, day),

@@ -48,6 +48,8 @@ function rig(overrides: Partial<StreamSenderDeps>) {
       return { class: 'received' }
     },
     writeResult: async () => {},
+    countWaiting() {},
+    hasRoom: () => true,
     mayStart: () => true,
     started() {},
     ended() {},

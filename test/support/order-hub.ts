@@ -83,6 +83,8 @@ export async function startOrderHub(options: {
     metrics: createMetrics(),
     attemptTimeoutMs: options.attemptTimeoutMs ?? 5_000,
     concurrency: 8,
+    // Few, so that the table is the queue again and again.
+    keptInMemory: { perStream: 50, inAll: 150 },
     holdMs: 300,
     dedupeWindowDays: 14,
     ensureDay: (day) => ensureDayPartition(db, day),
