@@ -19,11 +19,12 @@ import type { StageDeadlines } from './enforcement/stages.js'
 import { createTimeToRevokeReadModel } from './enforcement/time-to-revoke-read-model.js'
 import { timeToRevokeRouter } from './enforcement/time-to-revoke-router.js'
 import { createApp } from './http/app.js'
+import type { QueryRunner } from './http/query-runner.js'
 import type { HubBase } from './hub-base.js'
 import type { Services } from './hub-services.js'
 import { eventRouter } from './ingest/event-router.js'
 import { transmitterRouter } from './ingest/transmitter-router.js'
-import { issuerPath } from './streams/metadata-router.js'
+import { pathsBelow } from './streams/metadata-router.js'
 import { ssfRouter } from './streams/ssf-router.js'
 import { streamOperatorRouter } from './streams/stream-operator-router.js'
 import { createStreamReadModel } from './streams/stream-read-model.js'
@@ -63,6 +64,16 @@ export async function createRoutes(base: HubBase, parts: RouteParts): Promise<Ex
   })
 }
 
+/** Operators and receivers each have places of their own, and share them out by caller. */
+function queryRunner({ operatorQueries, receiverQueries }: Services): QueryRunner {
+  return (res, query) => {
+    const { operator, receiver } = callerOf(res)
+    return operator
+      ? operatorQueries.run(operator.id, query)
+      : receiverQueries.run(receiver.receiverId, query)
+  }
+}
+
 /** What receivers call: SSF, polls and acknowledgements. */
 function mountReceiverRoutes(app: Express, base: HubBase, { services, delivery }: RouteParts): void {
   const { issuer, keys, clock, logger } = base
@@ -80,7 +91,7 @@ function mountReceiverRoutes(app: Express, base: HubBase, { services, delivery }
     }),
   )
   app.use(
-    `${issuerPath(issuer)}/ssf/poll`,
+    pathsBelow(issuer, '/ssf/poll'),
     pollRouter({
       polls: delivery.polls,
       authorize: reader,
@@ -106,9 +117,7 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
   const db = base.pools.api
   const authorize = (permission: Permission) => requireOperator(operators, permission)
   const rule = { operator: authorize }
-  const run = <T>(query: () => Promise<T>): Promise<T> => services.queries.run('operators', query)
-  const deliveries = createDeliveriesReadModel(db, keys.jtis)
-  const events = createEventsReadModel(db, keys)
+  const run = queryRunner(services)
   app.use(
     '/v1/transmitters',
     transmitterRouter({ transmitters: services.transmitters, authorize: rule, issuer }),
@@ -120,9 +129,10 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
   app.use('/v1/events', eventRouter({ events: services.events, authorize: rule }))
   app.use(
     historyRouter({
-      deliveries: { list: (filter) => run(() => deliveries.list(filter)) },
-      events: { list: (filter) => run(() => events.list(filter)) },
+      deliveries: createDeliveriesReadModel(db, keys.jtis),
+      events: createEventsReadModel(db, keys),
       operator: authorize('read'),
+      run,
     }),
   )
   app.use('/v1/audit', auditRouter({ db, authorize: authorize('audit.read'), run }))
@@ -131,13 +141,11 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
 
 /** For operators, who see all, and receivers, who see their own. */
 function mountTimeToRevoke(app: Express, base: HubBase, { services, deadlines }: RouteParts): void {
-  const { operators, receiverAuth, queries } = services
-  const model = createTimeToRevokeReadModel(base.pools.api)
+  const { operators, receiverAuth } = services
   app.use(
     timeToRevokeRouter({
-      readModel: {
-        query: (query, use) => queries.run(query.receiverId ?? 'operators', () => model.query(query, use)),
-      },
+      readModel: createTimeToRevokeReadModel(base.pools.api),
+      run: queryRunner(services),
       caller: requireCaller({ operators, receivers: receiverAuth, permission: 'read', scope: 'ssf.read' }),
       receiverIdOf: (res) => callerOf(res).receiver?.receiverId,
       clock: base.clock,

@@ -68,8 +68,9 @@ export function createServices(base: HubBase, parts: ServiceParts) {
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,
     deliveryAuth: { ...receiverAuth, calls: createCallLimiter({ clock, ...DELIVERING }) },
-    /** Slow queries: at most half of the connections, so that calls that manage get through. */
-    queries: createQueryGate({ atOnce: Math.floor(config.databasePoolSize / 2) }),
+    /** Slow queries: a part of the connections, so that calls that manage get through. Receivers crowd out no operator. */
+    operatorQueries: createQueryGate({ atOnce: Math.max(1, Math.floor(config.databasePoolSize / 2)) }),
+    receiverQueries: createQueryGate({ atOnce: Math.max(1, Math.floor(config.databasePoolSize / 6)) }),
     receivers: createReceiverService({
       db,
       audit,

@@ -3,6 +3,7 @@ import type { Config } from './config/config.js'
 import type { Role } from './config/settings.js'
 import { exposeBacklog } from './delivery/delivery-service.js'
 import { createRevocationMetrics } from './enforcement/revocation-metrics.js'
+import { exposeLag } from './eventlog/log-metrics.js'
 import { type HubBase, openBase } from './hub-base.js'
 import { openDelivery } from './hub-delivery.js'
 import { type Doors, openDoors } from './hub-doors.js'
@@ -112,6 +113,7 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
   let phase: Phase = 'starting'
   doors.reportReadiness(() => checkReadiness(base, { phase, log, workers: workers.running() }))
   exposeBacklog(metrics, pools.api)
+  exposeLag(metrics, log)
   metrics.gauge('firebreak_build_info', 'Always 1; the labels say what runs.', ['roles']).set(1, {
     roles: config.roles.join(','),
   })

@@ -59,7 +59,7 @@ const DOORS: Readonly<Record<string, RegExp>> = {
   commander: /^src\/cli\//,
   ajv: /^src\/(http\/validate\.ts|secevent\/)/,
   'ajv-formats': /^src\/(http\/validate\.ts|secevent\/)/,
-  'lru-cache': /^src\/(auth|delivery|keys)\//,
+  'lru-cache': /^src\/(auth|delivery|secevent)\//,
 }
 
 const MAX_LINES = 400

@@ -1,5 +1,6 @@
 import { type RequestHandler, Router } from 'express'
 import { PAGE_PROPERTIES, parsePage, type TimeCursor, toPage, toTimeCursor } from '../http/page.js'
+import { type QueryRunner, runAtOnce } from '../http/query-runner.js'
 import { parseQuery } from '../http/validate.js'
 import { type Database, sqlRows } from '../storage/database.js'
 import { verifyAuditChain } from './audit-chain.js'
@@ -81,18 +82,18 @@ export function auditRouter(options: {
   db: Database
   authorize: RequestHandler
   /** Bounds how many such queries run at once. */
-  run?: <T>(query: () => Promise<T>) => Promise<T>
+  run?: QueryRunner
 }): Router {
-  const { db, authorize, run = (query) => query() } = options
+  const { db, authorize, run = runAtOnce } = options
   const router = Router()
   router.get('/', authorize, async (req, res) => {
     const query = parseQuery<AuditQuery>(LIST_SCHEMA, req.query)
     const { limit, after } = parsePage(req.query, 2)
-    const rows = await run(() => list(db, query, { limit: limit + 1, after: toTimeCursor(after) }))
+    const rows = await run(res, () => list(db, query, { limit: limit + 1, after: toTimeCursor(after) }))
     res.json(toPage(rows, limit, { keysOf: (row) => [row.at_text, row.id], render }))
   })
   router.get('/verification', authorize, async (_req, res) => {
-    const verdict = await run(() => verifyAuditChain(db))
+    const verdict = await run(res, () => verifyAuditChain(db))
     res.json(
       verdict.ok
         ? { ok: true, rows: verdict.rows, last_hash: verdict.lastHash }

@@ -74,7 +74,8 @@ async function follow(call: ApiCall, options: TailOptions): Promise<void> {
     } catch (error) {
       // Once it has worked, a hub that restarts is waited for.
       const passing =
-        error instanceof HubUnreachable || (error instanceof HubRefused && error.httpStatus >= 500)
+        error instanceof HubUnreachable ||
+        (error instanceof HubRefused && (error.httpStatus >= 500 || error.httpStatus === 429))
       if (!reached || !passing) throw error
       call.io.err(`${error.message} Waiting.\n`)
       await pause(2_000, call.signal)

@@ -23,6 +23,7 @@ import { resultRepository } from './result-repository.js'
 import { createSender, type Sender, type SenderOptions } from './sender.js'
 import type { SendItem } from './stream-sender.js'
 import { createStreamTargets } from './stream-target-repository.js'
+import type { WaitingLimits } from './waiting-room.js'
 
 /** LISTEN/NOTIFY between processes: hints only. */
 export interface Hints {
@@ -43,8 +44,8 @@ export interface DeliveryOptions {
   readonly metrics: Metrics
   readonly attemptTimeoutMs: number
   readonly concurrency: number
-  /** Default 5,000 of a stream and 20,000 in all. */
-  readonly keptInMemory?: { readonly perStream: number; readonly inAll: number }
+  /** Of what waits in memory. */
+  readonly waitingLimits?: WaitingLimits
   readonly holdMs: number
   readonly dedupeWindowDays: number
   /** Makes the partitions of one day (`YYYY-MM-DD`): a hub that slept may find events of days it never saw. */
@@ -137,9 +138,10 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     if (elsewhere.size > 0) hints.notify(SHARDS_CHANNEL, `${processMark}:${[...elsewhere].join(',')}`)
   }
 
-  const toSendItem = ({ delivery, content }: QueuedDelivery): SendItem => ({
+  const toSendItem = ({ delivery, content, bytes }: QueuedDelivery): SendItem => ({
     ...delivery,
     content,
+    bytes,
     attempts: 0,
     queuedAtMs: clock.now(),
   })

@@ -1,5 +1,5 @@
 import { LANE_NUMBER, type Lane, type SecurityEvent } from '../secevent/event.js'
-import { sqlRows, type Transaction } from '../storage/database.js'
+import { sqlInOrder, sqlRows, type Transaction } from '../storage/database.js'
 
 /** An event prepared for storage: hashes made, content sealed. */
 export interface PreparedEvent {
@@ -22,23 +22,26 @@ export interface KnownKey {
 /** Sole writer of `event_keys`, `events` and `subject_orders`. */
 export const fanOutRepository = {
   /**
-   * Takes the slots of this batch for the rest of the transaction. In a statement of its own: what follows then
-   * sees all that an earlier holder committed.
+   * Takes the slots of this batch for the rest of the transaction, then looks these keys up in all days of the window:
+   * a partitioned table cannot hold a unique key across days. Two statements, in this order: what the second sees is all
+   * that an earlier holder of the slots committed.
    */
-  async lockSlots(trx: Transaction, lane: Lane, slots: readonly number[]): Promise<void> {
-    await sqlRows(
+  async lockAndFindKnown(
+    trx: Transaction,
+    batch: { lane: Lane; slots: readonly number[]; keyHashes: readonly Buffer[]; oldestDay: string },
+  ): Promise<KnownKey[]> {
+    const [, rows] = await sqlInOrder<[object, { key_hash: Buffer; content_hash: Buffer; event_id: string }]>(
       trx,
-      `select 1 from partition_fences where lane = ? and slot = any(?::smallint[]) order by slot for update`,
-      [LANE_NUMBER[lane], [...slots]],
-    )
-  },
-
-  /** Looks these keys up in all days of the window: a partitioned table cannot hold a unique key across days. */
-  async findKnown(trx: Transaction, keyHashes: readonly Buffer[], oldestDay: string): Promise<KnownKey[]> {
-    const rows = await sqlRows<{ key_hash: Buffer; content_hash: Buffer; event_id: string }>(
-      trx,
-      `select key_hash, content_hash, event_id from event_keys where key_hash = any(?::bytea[]) and day >= ?::date`,
-      [[...keyHashes], oldestDay],
+      [
+        [
+          'select 1 from partition_fences where lane = ? and slot = any(?::smallint[]) order by slot for update',
+          [LANE_NUMBER[batch.lane], batch.slots],
+        ],
+        [
+          `select key_hash, content_hash, event_id from event_keys where key_hash = any(?::bytea[]) and day >= ?::date`,
+          [batch.keyHashes, batch.oldestDay],
+        ],
+      ],
     )
     return rows.map((row) => ({
       keyHash: row.key_hash.toString('base64'),

@@ -3,7 +3,7 @@ import { dayOf } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { CounterMetric, Metrics } from '../kernel/metrics.js'
-import { type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
+import { type Lane, type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
 import type { Database, Transaction } from '../storage/database.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
 import { fanOutRepository, type PreparedEvent } from './fan-out-repository.js'
@@ -18,6 +18,8 @@ export interface QueuedDelivery {
   /** Of the stream when it was matched. */
   readonly version: number
   readonly content: EventContent
+  /** Of the sealed content. */
+  readonly bytes: number
 }
 
 export interface FanOutOptions {
@@ -122,10 +124,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     // Counted and logged after the commit: a batch that is tried again would say everything twice.
     const notes: (() => void)[] = []
     const slots = [...new Set(prepared.map(({ event }) => event.slot % SLOT_COUNT))].sort((a, b) => a - b)
-    const [, fresh] = await Promise.all([
-      slots.length > 0 && fanOutRepository.lockSlots(trx, batch.lane, slots),
-      dropRepeats(trx, prepared, notes),
-    ])
+    const fresh = await dropRepeats(trx, prepared, { lane: batch.lane, slots, notes })
     const healthy = fresh.filter(({ event }) => event.quarantine === undefined)
     const [, queued] = await Promise.all([
       fresh.length > 0 && fanOutRepository.insertEvents(trx, fresh),
@@ -152,14 +151,15 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
   async function dropRepeats(
     trx: Transaction,
     prepared: readonly PreparedEvent[],
-    notes: (() => void)[],
+    { lane, slots, notes }: { lane: Lane; slots: readonly number[]; notes: (() => void)[] },
   ): Promise<PreparedEvent[]> {
     if (prepared.length === 0) return []
     const newest = Math.max(...prepared.map(({ event }) => event.acceptedAtMs))
     const oldestDay = dayOf(newest - options.dedupeWindowDays * DAY_MS)
     const known = new Map<string, { contentHash: string; eventId: string }>()
-    const keys = prepared.map(({ keyHash }) => keyHash)
-    for (const row of await fanOutRepository.findKnown(trx, keys, oldestDay)) known.set(row.keyHash, row)
+    const keyHashes = prepared.map(({ keyHash }) => keyHash)
+    const rows = await fanOutRepository.lockAndFindKnown(trx, { lane, slots, keyHashes, oldestDay })
+    for (const row of rows) known.set(row.keyHash, row)
     return prepared.filter(({ event, keyHash, contentHash }) => {
       const key = keyHash.toString('base64')
       const content = contentHash.toString('base64')
@@ -214,6 +214,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
           method: match.method,
           version: match.version,
           content: { subject: prepared.event.subject, claims: event.claims },
+          bytes: prepared.sealedContent.length,
         },
       ]
     })

@@ -7,6 +7,7 @@ export interface Pending {
   readonly effect: AccessEffect
   /** Empty: no order to keep. */
   readonly orderKey: string
+  readonly bytes: number
 }
 
 /** How far to look past items whose subject is busy before giving up for now. */
@@ -45,10 +46,10 @@ export interface PendingQueue<T extends Pending> {
 /**
  * The SETs of one stream that wait in memory: first come, first sent within a lane, one at a time per subject,
  * and never a loosening event after a newer tightening one of its subject (design.md, "Safe order").
- * @param countWaiting told by how much the number of those that wait has changed
+ * @param count told of each item that begins (1) or ends (-1) to wait here
  */
 export function createPendingQueue<T extends Pending>(
-  countWaiting: (change: number) => void = () => {},
+  count: (change: 1 | -1, bytes: number) => void = () => {},
 ): PendingQueue<T> {
   const lanes: Record<Lane, T[]> = { control: [], urgent: [], routine: [] }
   const known = new Set<string>()
@@ -88,7 +89,7 @@ export function createPendingQueue<T extends Pending>(
       if (item.orderKey === '') {
         known.add(item.eventId)
         lanes[item.lane].push(item)
-        countWaiting(1)
+        count(1, item.bytes)
         return []
       }
       const subject = subjectOf(item.orderKey)
@@ -107,7 +108,8 @@ export function createPendingQueue<T extends Pending>(
       subject.waiting += 1
       known.add(item.eventId)
       lanes[item.lane].push(item)
-      countWaiting(1 - stale.length)
+      count(1, item.bytes)
+      for (const gone of stale) count(-1, gone.bytes)
       return stale
     },
 
@@ -120,7 +122,7 @@ export function createPendingQueue<T extends Pending>(
         if (subject?.busy) continue
         if (index === 0) queue.shift()
         else queue.splice(index, 1)
-        countWaiting(-1)
+        count(-1, item.bytes)
         if (subject) {
           subject.busy = true
           subject.waiting -= 1
@@ -150,10 +152,10 @@ export function createPendingQueue<T extends Pending>(
       for (const lane of LANES) {
         for (const item of lanes[lane]) {
           known.delete(item.eventId)
+          count(-1, item.bytes)
           const subject = subjects.get(item.orderKey)
           if (subject) subject.waiting -= 1
         }
-        countWaiting(-lanes[lane].length)
         lanes[lane] = []
       }
       for (const [orderKey, subject] of subjects) forgetIfIdle(orderKey, subject)

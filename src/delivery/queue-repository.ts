@@ -118,7 +118,7 @@ const toClaimed = (row: ClaimedRow): ClaimedDelivery => ({
 /** Milliseconds as SQL wants them. */
 export const seconds = (ms: number | null | undefined) => (ms === null || ms === undefined ? null : ms / 1000)
 
-/** Sole writer of `delivery_queue`. */
+/** Queues deliveries and reads them; `result-repository` and `parked-repository` take them out and put them back. */
 export const queueRepository = {
   /** Queues matches; a match that is there already (a replayed batch) is left alone. */
   async insert(trx: Transaction, rows: readonly NewDelivery[]): Promise<void> {

@@ -9,6 +9,7 @@ import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
 import { createResultWriters } from './result-writers.js'
 import { createStreamSender, type OfferedRows, type SendItem, type StreamSender } from './stream-sender.js'
 import type { StreamTargets } from './stream-target-repository.js'
+import { createWaitingRooms, type WaitingLimits } from './waiting-room.js'
 
 export interface SenderOptions extends PushAttemptOptions {
   /** A pool per lane, so that no lane waits for another's statements. */
@@ -18,8 +19,7 @@ export interface SenderOptions extends PushAttemptOptions {
   openContent(row: Pick<ClaimedDelivery, 'delivery' | 'day' | 'sealedContent'>): Promise<EventContent>
   /** Requests in flight per stream. */
   readonly concurrency: number
-  /** SETs that wait in memory; above this the table is the queue, so that memory stays flat in backlog. */
-  readonly keptInMemory?: { readonly perStream: number; readonly inAll: number }
+  readonly waitingLimits?: WaitingLimits
 }
 
 export interface Sender extends Worker {
@@ -35,8 +35,6 @@ export interface Sender extends Worker {
 
 /** Requests in flight in the whole process, per lane: a flood in one never takes the room of another. */
 const PROCESS_BUDGET: Readonly<Record<Lane, number>> = { control: 64, urgent: 256, routine: 128 }
-/** Some tens of MB in all. */
-const KEPT_IN_MEMORY = { perStream: 5_000, inAll: 20_000 }
 const SWEEP_MS = 5_000
 /** Three sweeps see each row that falls due. */
 const SWEEP_BACK_S = 15
@@ -57,8 +55,7 @@ export function createSender(options: SenderOptions): Sender {
   const attempt = createPushAttempt(options)
   const writers = createResultWriters(options)
   const hinted = new Set<number>()
-  const kept = options.keptInMemory ?? KEPT_IN_MEMORY
-  let waiting = 0
+  const openRoom = createWaitingRooms(options.waitingLimits)
   let followingHints = false
   let stopping = false
   let sweep: NodeJS.Timeout | undefined
@@ -90,10 +87,7 @@ export function createSender(options: SenderOptions): Sender {
       nextTryMs: (lane, inHand) => queueRepository.nextTryMs(options.pools[lane], streamId, { lane, inHand }),
       attempt,
       writeResult: (lane, result) => writers[lane](result),
-      countWaiting(change) {
-        waiting += change
-      },
-      hasRoom: (ofStream) => ofStream < kept.perStream && waiting < kept.inAll,
+      room: openRoom(),
       mayStart(lane) {
         if (inFlight[lane] < PROCESS_BUDGET[lane]) return true
         starving[lane].add(streamId)
@@ -145,7 +139,10 @@ export function createSender(options: SenderOptions): Sender {
     for (const row of rows) {
       if (!row.granted) ungranted.push(row.delivery)
       else if (row.superseded) stale.push(row.delivery)
-      else due.push({ ...row.delivery, content: await options.openContent(row) })
+      else {
+        const content = await options.openContent(row)
+        due.push({ ...row.delivery, content, bytes: row.sealedContent?.length ?? 0 })
+      }
     }
     const version = rows[0]?.version
     return { due, stale, ungranted, ...(version === undefined ? {} : { version }) }
@@ -164,6 +161,17 @@ export function createSender(options: SenderOptions): Sender {
       logger.warn('shards.load_failed', { shards: shards.length, reason: describeError(error) })
       // The sweep finds them again.
     })
+  }
+
+  /** Behind the word of changes: a stream that was changed while nobody listened is read again within seconds. */
+  async function reloadChanged(): Promise<void> {
+    const inUse = [...entries].filter(([, { sender }]) => sender.version() !== undefined)
+    if (inUse.length === 0) return
+    const versions = await options.targets.versionsOf(inUse.map(([streamId]) => streamId))
+    for (const [streamId, { sender }] of inUse) {
+      const version = sender.version()
+      if (version !== undefined && version !== versions.get(streamId)) await sender.reload()
+    }
   }
 
   /** A stream without work costs no memory; its next row brings it back. */
@@ -213,6 +221,9 @@ export function createSender(options: SenderOptions): Sender {
       // Behind the hints: a row that nobody announced is found within seconds.
       sweep = setInterval(() => {
         forgetIdle()
+        reloadChanged().catch((error: unknown) => {
+          logger.warn('streams.check_failed', { reason: describeError(error) })
+        })
         loadLater([...leases.owned().keys()], SWEEP_BACK_S)
       }, SWEEP_MS)
     },

@@ -11,9 +11,12 @@ import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPendingQueue } from './pending-queue.js'
 import type { DeliveryResult } from './queue-repository.js'
 import type { StreamTarget } from './stream-target-repository.js'
+import type { WaitingRoom } from './waiting-room.js'
 
 export interface SendItem extends OpenDelivery {
   readonly content: EventContent
+  /** Of the sealed content: what it takes in memory, more or less. */
+  readonly bytes: number
 }
 
 /** Rows of one stream that fan-out has just queued. */
@@ -33,10 +36,8 @@ export interface StreamSenderDeps {
   attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
   /** Resolves when written (or when the lease is gone and the row is another's). */
   writeResult(lane: Lane, result: DeliveryResult): Promise<void>
-  /** SETs that wait in memory, more or (negative) fewer. */
-  countWaiting(change: number): void
-  /** Room for one more of a stream of which so many wait. */
-  hasRoom(waiting: number): boolean
+  /** Of this stream in memory. */
+  readonly room: WaitingRoom
   /** Room in the process-wide budget of this lane. */
   mayStart(lane: Lane): boolean
   started(lane: Lane): void
@@ -59,6 +60,8 @@ export interface StreamSender {
   pump(): void
   /** Status, endpoint or grants changed: drops what waits, lets attempts end, reads the stream again. */
   reload(): Promise<void>
+  /** Of the stream, as it is sent for; undefined while it is not known. */
+  version(): number | undefined
   /** Stops starting; resolves when nothing is under way. */
   stop(): Promise<void>
   /** Nothing is known here that the table does not hold as well. */
@@ -74,7 +77,7 @@ const AFTER_FAULT_MS = 500
 /** Sends the SETs of one stream, in the process that holds its shard. */
 export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   const { clock } = deps
-  const queue = createPendingQueue<SendItem>(deps.countWaiting)
+  const queue = createPendingQueue<SendItem>(deps.room.count)
   const endpoint = createEndpointHealth()
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
   let stopped = false
@@ -99,7 +102,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         const claimed = await deps.claim(lane, { limit, inHand })
         // Memory proposes, SQL decides: a claim that saw another version of the stream makes us read it again.
         const known = target.get()
-        if (known && claimed.version !== undefined && claimed.version !== known.version) target.forget()
+        if (known && claimed.version !== undefined && claimed.version !== known.version) startAnew()
         return claimed
       },
       nextTryMs: (inHand) => deps.nextTryMs(lane, inHand),
@@ -155,9 +158,17 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       .finally(() => {
         writing -= 1
         queue.settle(item.eventId)
+        // While it was being written no claim could see when it is due.
+        if (result.nextAttemptAtMs !== undefined) deps.wakeAt(result.nextAttemptAtMs)
         settleQuiet()
         pump()
       })
+  }
+
+  /** The stream is another one than what waits here was meant for. */
+  function startAnew(): void {
+    target.forget()
+    toTable()
   }
 
   /** The table is the queue from here on. */
@@ -281,18 +292,18 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       if (isNews) deps.onFailing(reason, endpoint.failures())
     }
     write(item, { ...result, nextAttemptAtMs })
-    deps.wakeAt(nextAttemptAtMs)
   }
 
   return {
     offer({ version, items }) {
       if (stopped) return
-      // Of another version when no word of a change has come yet: the claim that it takes instead reads the stream again.
       const to = target.get()
+      // No word of the change has come yet, or never will.
+      if (to && version > to.version) startAnew()
       const isOpen = !endpoint.isDown() && to?.sending === true && to.version === version
       for (const item of items) {
         const buffered = LANES.reduce((sum, lane) => sum + intakes[lane].buffered(), 0)
-        intakes[item.lane].offer(item, isOpen && deps.hasRoom(queue.waiting() + buffered))
+        intakes[item.lane].offer(item, isOpen && deps.room.hasRoom(buffered))
       }
       pump()
     },
@@ -317,7 +328,10 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       stopped = true
       queue.clear()
       await quiet()
+      // What a claim brought meanwhile.
+      queue.clear()
     },
+    version: () => target.get()?.version,
     idle: () =>
       isQuiet() && queue.waiting() === 0 && !endpoint.isDown() && !anyLane((intake) => intake.needsClaim()),
   }

@@ -36,6 +36,16 @@ interface TargetRow {
 /** @param openSecret opens a sealed authorization header (KeyService.open) */
 export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, context: string) => Buffer) {
   return {
+    /** Versions of those that are still there. */
+    async versionsOf(streamIds: readonly string[]): Promise<Map<string, number>> {
+      const rows = await sqlRows<{ stream_id: string; version: number }>(
+        db,
+        'select stream_id, version from streams where stream_id = any(?::uuid[])',
+        [streamIds],
+      )
+      return new Map(rows.map((row) => [row.stream_id, row.version]))
+    },
+
     /** Undefined when the stream is gone. */
     async find(streamId: string): Promise<StreamTarget | undefined> {
       const [row] = await sqlRows<TargetRow>(

@@ -1,4 +1,5 @@
 import { type RequestHandler, type Response, Router } from 'express'
+import { type QueryRunner, runAtOnce } from '../http/query-runner.js'
 import { parseQuery } from '../http/validate.js'
 import { type Clock, toTimestamp } from '../kernel/clock.js'
 import { InvalidRequest } from '../kernel/errors.js'
@@ -47,15 +48,19 @@ export function timeToRevokeRouter(options: {
   receiverIdOf(res: Response): string | undefined
   clock: Clock
   deadlines: StageDeadlines
+  /** Bounds how many such queries run at once. */
+  run?: QueryRunner
 }): Router {
-  const { readModel, clock, deadlines } = options
+  const { readModel, clock, deadlines, run = runAtOnce } = options
   return Router().get('/v1/time-to-revoke', options.caller, async (req, res) => {
     const nowMs = clock.now()
     const query = readQuery(req.query, nowMs)
     const receiverId = options.receiverIdOf(res)
-    const items = await readModel.query(
-      { ...query, ...(receiverId !== undefined && { receiverId }) },
-      { nowMs, deadlineMs: deadlines[query.stage], limit: MAX_GROUPS },
+    const items = await run(res, () =>
+      readModel.query(
+        { ...query, ...(receiverId !== undefined && { receiverId }) },
+        { nowMs, deadlineMs: deadlines[query.stage], limit: MAX_GROUPS },
+      ),
     )
     if (items.length > MAX_GROUPS) {
       throw new InvalidRequest(

@@ -1,6 +1,6 @@
 import type { CounterMetric, HistogramMetric, Metrics } from '../kernel/metrics.js'
 import type { Lane } from '../secevent/event.js'
-import type { LogItem } from './event-log.js'
+import type { EventLog, LogItem } from './event-log.js'
 
 export type LogName = 'postgres' | 'kafka'
 
@@ -50,4 +50,22 @@ function createLogMetrics(metrics: Metrics): LogMetrics {
     },
     handlerFailed: (log, lane) => retries.add({ log, lane }),
   }
+}
+
+/** Gauges of what fan-out has not read yet, asked for at each scrape. */
+export function exposeLag(metrics: Metrics, log: Pick<EventLog, 'lag'>): void {
+  const records = metrics.gauge(
+    'firebreak_log_lag_records',
+    'Accepted events that fan-out has not settled yet.',
+    ['lane'],
+  )
+  const oldest = metrics.gauge('firebreak_log_lag_oldest_seconds', 'Age of the oldest of these events.', [
+    'lane',
+  ])
+  metrics.beforeScrape(async () => {
+    for (const lag of await log.lag()) {
+      records.set(lag.records, { lane: lag.lane })
+      oldest.set(lag.oldestAgeS, { lane: lag.lane })
+    }
+  })
 }

@@ -10,7 +10,7 @@ export const newId = (): string => randomUUID()
 
 /**
  * Gives event ids that are also the hub order: RFC 9562 UUIDv7 whose bytes sort by accept time
- * (ms, then 1/4096 ms), then process, then counter. Strictly increasing inside a process.
+ * (ms, then 1/4096 ms), then counter, then process. Strictly increasing inside a process.
  */
 export function createEventIds(clock: Clock): () => string {
   const process16 = randomInt(0, 1 << 16)

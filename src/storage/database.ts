@@ -77,15 +77,29 @@ export async function sqlRows<T>(
   bindings: readonly unknown[] = [],
   options: { timeoutMs?: number } = {},
 ): Promise<T[]> {
-  if (bindings.includes(undefined)) throw new TypeError(`a binding of this statement is undefined: ${sql}`)
-  if ((db as unknown as Partial<Transaction>).isCompleted?.()) throw new Error('the transaction has ended')
+  const [rows] = await sqlInOrder<[T]>(db, [[sql, bindings]], options)
+  return rows
+}
+
+/** Several statements in one turn on one connection: they go out together, and run one after the other. */
+export async function sqlInOrder<Rows extends readonly unknown[]>(
+  db: Database,
+  statements: readonly (readonly [sql: string, bindings: readonly unknown[]])[],
+  options: { timeoutMs?: number } = {},
+): Promise<{ [K in keyof Rows]: Rows[K][] }> {
+  for (const [sql, bindings] of statements) {
+    if (bindings.includes(undefined)) throw new TypeError(`a binding of this statement is undefined: ${sql}`)
+  }
   const connections = db.client as Connections
   const connection = await connections.acquireConnection()
   try {
-    const statement = prepare(sql)
+    // In the turn in which it is sent: after its end the connection is somebody else's.
+    if ((db as unknown as Partial<Transaction>).isCompleted?.()) throw new Error('the transaction has ended')
     const limit = options.timeoutMs === undefined ? {} : { query_timeout: options.timeoutMs }
-    const { rows } = await connection.query({ ...statement, values: bindings, ...limit })
-    return rows as T[]
+    const results = await Promise.all(
+      statements.map(([sql, values]) => connection.query({ ...prepare(sql), values, ...limit })),
+    )
+    return results.map(({ rows }) => rows) as { [K in keyof Rows]: Rows[K][] }
   } catch (error) {
     // pg gives up waiting, but the connection stays busy with the statement.
     if (error instanceof Error && error.message === 'Query read timeout') connection.__knex__disposed = error

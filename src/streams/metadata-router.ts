@@ -15,6 +15,11 @@ export function issuerPath(issuer: string): string {
   return new URL(issuer).pathname.replace(/\/$/, '')
 }
 
+/** Where a route is mounted: below the issuer's path, and at the root. */
+export function pathsBelow(issuer: string, path: string): string[] {
+  return [...new Set([`${issuerPath(issuer)}${path}`, path])]
+}
+
 /** SSF 1.0 §7.1. Public, for a receiver has no token before it has read it; no empty arrays (§7.2.3). */
 export function transmitterMetadata(settings: Pick<StreamSettings, 'issuer' | 'defaultSubjects'>): object {
   const url = (path: string) => endpointUrl(settings.issuer, path)

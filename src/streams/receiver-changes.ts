@@ -22,6 +22,8 @@ export function createReceiverChanges(options: ReceiverChangesOptions): Required
   return {
     async changing(trx, receiver) {
       await options.streams.grantsChanged(trx as Transaction, receiver.id)
+      // Grants of sources and `enabled` stand in no stream's row, but what was matched under the old ones must not go out.
+      await createStreamRepository(trx).raiseVersions(receiver.id)
     },
     async deleting(trx, receiver) {
       const ids = await idsOf(trx, receiver.id)

@@ -2,7 +2,7 @@ import { type Request, type RequestHandler, type Response, Router } from 'expres
 import { type ReceiverAuth, receiverOf, requireReceiver } from '../auth/callers.js'
 import { jsonBody } from '../http/body.js'
 import { parseSubject } from '../secevent/subject.js'
-import { issuerPath, type MetadataRouterOptions, metadataRouter } from './metadata-router.js'
+import { type MetadataRouterOptions, metadataRouter, pathsBelow } from './metadata-router.js'
 import type { StreamSettings } from './stream.js'
 import { MethodNotAllowed } from './stream-errors.js'
 import {
@@ -30,8 +30,8 @@ export interface SsfRouterOptions extends Pick<MetadataRouterOptions, 'jwks'> {
 }
 
 /**
- * The SSF Transmitter face (SSF 1.0 §7, §8). To be mounted at the root: it knows the issuer's path. Every route asks
- * who calls, then what is said, and only then whether the stream is there (T-45); the app's shell says no-store.
+ * The SSF Transmitter face (SSF 1.0 §7, §8). To be mounted at the root: it knows the issuer's path, and answers without
+ * it too, for a proxy that takes it off and for the hub's own command. Every route asks who calls, then what is said, and only then whether the stream is there (T-45); the app's shell says no-store.
  */
 export function ssfRouter(options: SsfRouterOptions): Router {
   const guards: Guards = {
@@ -45,7 +45,7 @@ export function ssfRouter(options: SsfRouterOptions): Router {
   ssf.use('/verify', verificationRouter(options.verifications, guards))
   const root = Router()
   root.use(metadataRouter(options))
-  root.use(`${issuerPath(options.settings.issuer)}/ssf`, ssf)
+  root.use(pathsBelow(options.settings.issuer, '/ssf'), ssf)
   return root
 }
 

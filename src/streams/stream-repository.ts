@@ -129,12 +129,17 @@ export function createStreamRepository(db: Database) {
       return saved as Stream
     },
 
-    /** The stream must be locked by this transaction. */
+    /** What decides where SETs go, or whether they may, has changed for all streams of this receiver. */
+    async raiseVersions(receiverId: string): Promise<void> {
+      await sqlRows(db, 'update streams set version = version + 1 where receiver_id = ?', [receiverId])
+    },
+
+    /** The stream must be locked by this transaction. Leaves `version` alone: senders need not know. */
     async saveSubjectCount(streamId: string, added: number): Promise<void> {
       await sqlRows(
         db,
-        `update streams set subject_count = subject_count + ?, version = version + 1, active_at = now(),
-           updated_at = now() where stream_id = ?`,
+        `update streams set subject_count = subject_count + ?, active_at = now(), updated_at = now()
+         where stream_id = ?`,
         [added, streamId],
       )
     },

@@ -51,7 +51,7 @@ export function subjectIndexRows(subject: Subject, hmac: SubjectHmac): SubjectIn
   return { complexHash: hmac(`whole\n${canonicalSubject(subject)}`), rows, combined: combinedKeys(rows) }
 }
 
-/** The combined keys of these members, the one of all of them first. Pure. */
+/** The combined keys of these members, at most `MAX_MEMBERS`, the one of all of them first. Pure. */
 export function combinedKeys(rows: readonly SubjectKey[]): CombinedKey[] {
   const members = [...rows].sort((a, b) => Buffer.compare(a.hash, b.hash))
   const all = 2 ** members.length - 1

@@ -86,7 +86,11 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
       metrics: createMetrics(),
       attemptTimeoutMs: options.attemptTimeoutMs ?? 2_000,
       concurrency: 8,
-      keptInMemory: { perStream: 500, inAll: 800 },
+      waitingLimits: {
+        inAll: { sets: 800, bytes: 1e8 },
+        perStream: { sets: 500, bytes: 1e8 },
+        guaranteed: { sets: 10, bytes: 1e6 },
+      },
       holdMs: 5_000,
       dedupeWindowDays: 14,
       ensureDay: (day) => ensureDayPartition(db, day),

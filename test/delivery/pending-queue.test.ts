@@ -8,6 +8,7 @@ const item = (eventId: string, effect: AccessEffect, orderKey = 'alice', lane: L
   effect,
   orderKey,
   lane,
+  bytes: 100,
 })
 
 describe('pending queue', () => {
@@ -22,6 +23,25 @@ describe('pending queue', () => {
     assert.equal(queue.take('urgent'), undefined)
     queue.finish(first as Pending)
     assert.equal(queue.take('urgent')?.eventId, '2')
+  })
+
+  it('counts what waits, and nothing of what is taken, stale or cleared', () => {
+    const waiting = { items: 0, bytes: 0 }
+    const queue = createPendingQueue((change, bytes) => {
+      waiting.items += change
+      waiting.bytes += change * bytes
+    })
+    queue.push(item('1', 'loosens'))
+    queue.push(item('1', 'loosens'))
+    queue.push(item('2', 'neutral', ''))
+    queue.push(item('3', 'loosens', 'bob'))
+    assert.deepEqual(waiting, { items: 3, bytes: 300 })
+    queue.push(item('4', 'tightens'))
+    assert.deepEqual(waiting, { items: 3, bytes: 300 }, 'the stale one is gone')
+    queue.take('urgent')
+    assert.deepEqual(waiting, { items: 2, bytes: 200 })
+    queue.clear()
+    assert.deepEqual(waiting, { items: 0, bytes: 0 })
   })
 
   it('names a waiting loosening item stale when a newer tightening one of its subject comes', () => {

@@ -131,6 +131,29 @@ describe('push delivery', () => {
     await stuck.close()
   })
 
+  it('leaves an endpoint that the stream has left, though nobody said so', async () => {
+    sink.answer = async (_request, res) => {
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      res.writeHead(202).end()
+    }
+    const other = await startSink()
+    const events = Array.from({ length: 400 }, (_, index) =>
+      hub.event({ subject: { format: 'email', email: `u${index}@example.com` } }),
+    )
+    await hub.fanOut(events)
+    await waitUntil('the first SETs', () => sink.received.length > 0)
+    await hub.rows('update streams set endpoint_url = ?, version = version + 1 where stream_id = ?', [
+      other.url,
+      streamId,
+    ])
+    await waitUntil('the rest at the new endpoint', () => other.received.length > 0, { deadlineMs: 20_000 })
+    const atOld = sink.received.length
+    await waitUntil('all', async () => (await outcomes()).length === 400, { deadlineMs: 20_000 })
+    assert.equal(sink.received.length, atOld)
+    assert.ok(atOld < 400)
+    await other.close()
+  })
+
   it('drains a backlog larger than what it holds in memory', async () => {
     const events = Array.from({ length: 1_400 }, (_, index) =>
       hub.event({ subject: { format: 'email', email: `user${index}@example.com` } }),

@@ -33,6 +33,7 @@ const item = (eventId: string): SendItem => ({
   attempts: 0,
   queuedAtMs: 0,
   content: { subject: { format: 'opaque', id: eventId }, claims: {} },
+  bytes: 100,
 })
 
 function rig(overrides: Partial<StreamSenderDeps>) {
@@ -48,8 +49,7 @@ function rig(overrides: Partial<StreamSenderDeps>) {
       return { class: 'received' }
     },
     writeResult: async () => {},
-    countWaiting() {},
-    hasRoom: () => true,
+    room: { count() {}, hasRoom: () => true },
     mayStart: () => true,
     started() {},
     ended() {},
@@ -127,6 +127,48 @@ describe('stream sender', () => {
     sender.offer({ version: 1, items: [item('0')] })
     await waitUntil('the claim', () => sender.idle())
     assert.equal(sentTo.length, 1)
+  })
+
+  it('keeps nothing that a claim brings while it stops', async () => {
+    let waiting = 0
+    let finishClaim = () => {}
+    const { sender } = rig({
+      room: {
+        count(change) {
+          waiting += change
+        },
+        hasRoom: () => true,
+      },
+      claim: async (lane) => {
+        if (lane !== 'urgent') return { due: [], stale: [], ungranted: [] }
+        await new Promise<void>((resolve) => {
+          finishClaim = resolve
+        })
+        return { due: [item('1'), item('2')], stale: [], ungranted: [] }
+      },
+    })
+    sender.wake()
+    await waitUntil('the claim', () => finishClaim.name !== 'finishClaim')
+    const stopped = sender.stop()
+    finishClaim()
+    await stopped
+    assert.equal(waiting, 0)
+  })
+
+  it('asks to be woken for another try once that is in the table, where claims see it', async () => {
+    const order: string[] = []
+    const { sender } = rig({
+      attempt: async () => ({ class: 'failed', answered: true, reason: 'answered 503' }),
+      async writeResult() {
+        await new Promise((resolve) => setImmediate(resolve))
+        order.push('written')
+      },
+      wakeAt: () => void order.push('asked'),
+    })
+    sender.wake()
+    await waitUntil('the load', () => sender.idle())
+    sender.offer({ version: 2, items: [item('1')] })
+    await waitUntil('the result', () => order.includes('written') && order.at(-1) === 'asked')
   })
 
   it('takes new work in memory again once a claim has drained the table, however steadily it comes', async () => {

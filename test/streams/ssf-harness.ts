@@ -228,18 +228,15 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
     async queueDelivery(receiver: TestReceiver, streamId: string): Promise<void> {
       await sqlRows(
         db,
-        `insert into delivery_queue (stream_id, lane, event_id, day, receiver_id, shard, jti, type, effect, txn,
+        `insert into delivery_queue (stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn,
            source_id, accepted_at, expects)
-         values (?, 1, ?, current_date, ?, 0, 'j', 't', 'neutral', 'x', ?, now(), 1)`,
+         values (?, 1, ?, current_date, ?, 0, 't', 'neutral', 'x', ?, now(), 1)`,
         [streamId, newId(), receiver.id, newId()],
       )
     },
     async count(table: string, streamId: string): Promise<number> {
-      const rows = await sqlRows<{ n: number }>(db, 'select count(*)::int as n from ?? where stream_id = ?', [
-        table,
-        streamId,
-      ])
-      return rows[0]?.n ?? 0
+      const [row] = await db(table).where({ stream_id: streamId }).count({ n: '*' })
+      return Number(row?.n ?? 0)
     },
     async close(): Promise<void> {
       await outgoing.close()

@@ -84,7 +84,11 @@ export async function startOrderHub(options: {
     attemptTimeoutMs: options.attemptTimeoutMs ?? 5_000,
     concurrency: 8,
     // Few, so that the table is the queue again and again.
-    keptInMemory: { perStream: 50, inAll: 150 },
+    waitingLimits: {
+      inAll: { sets: 150, bytes: 1e6 },
+      perStream: { sets: 50, bytes: 1e6 },
+      guaranteed: { sets: 10, bytes: 1e6 },
+    },
     holdMs: 300,
     dedupeWindowDays: 14,
     ensureDay: (day) => ensureDayPartition(db, day),
