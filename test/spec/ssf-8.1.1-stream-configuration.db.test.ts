@@ -447,6 +447,20 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
     assert.deepEqual(await eventTypes(id), [CAEP.credentialChange])
   })
 
+  it('is served below the issuer’s path, and at the root for a proxy that takes the path off', async () => {
+    const pathful = await createSsfHarness({ issuer: 'https://hub.example.com/t1' })
+    try {
+      const receiver = await pathful.addReceiver('behind-a-path')
+      const created = await pathful.call('post', '/t1/ssf/streams', receiver.token, {})
+      assert.equal(created.status, 201)
+      const listed = await pathful.call('get', '/ssf/streams', receiver.token)
+      assert.equal(listed.body.length, 1)
+      assert.ok(listed.body[0].delivery.endpoint_url.startsWith('https://hub.example.com/t1/ssf/poll/'))
+    } finally {
+      await pathful.close()
+    }
+  })
+
   it('answers 405 to other methods', async () => {
     for (const method of ['options', 'propfind'] as const) {
       const res = await request(ssf.app)[method]('/ssf/streams')
