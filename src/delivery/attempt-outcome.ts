@@ -25,13 +25,6 @@ const SET_ERRORS = new Set([
 
 const MAX_REASON = 300
 
-/** A stranger's words, fit for a table and a terminal: no control characters, no half of a surrogate pair. */
-export function cleanReason(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are exactly what goes
-  const plain = text.slice(0, MAX_REASON).replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
-  return Buffer.from(plain, 'utf8').toString('utf8')
-}
-
 interface Answer {
   readonly status: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>

@@ -127,11 +127,10 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       const [first] = rows
       if (!first) continue
       const { shard } = first.delivery
-      const offered = { shard, version: first.version, items: rows.map(toSendItem) }
       if (first.method === 'poll') {
         polls.wake(streamId)
         elsewhere.add(shard)
-      } else if (!sender.offer(streamId, offered)) {
+      } else if (!sender.offer(streamId, { shard, version: first.version, items: rows.map(toSendItem) })) {
         elsewhere.add(shard)
       }
     }

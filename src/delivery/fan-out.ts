@@ -123,8 +123,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
   async function store(trx: Transaction, batch: LogBatch, { items, prepared }: PreparedItems) {
     // Counted and logged after the commit: a batch that is tried again would say everything twice.
     const notes: (() => void)[] = []
-    const slots = [...new Set(prepared.map(({ event }) => event.slot % SLOT_COUNT))].sort((a, b) => a - b)
-    const fresh = await dropRepeats(trx, prepared, { lane: batch.lane, slots, notes })
+    const fresh = await dropRepeats(trx, batch.lane, { prepared, notes })
     const healthy = fresh.filter(({ event }) => event.quarantine === undefined)
     const [, queued] = await Promise.all([
       fresh.length > 0 && fanOutRepository.insertEvents(trx, fresh),
@@ -150,10 +149,11 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
 
   async function dropRepeats(
     trx: Transaction,
-    prepared: readonly PreparedEvent[],
-    { lane, slots, notes }: { lane: Lane; slots: readonly number[]; notes: (() => void)[] },
+    lane: Lane,
+    { prepared, notes }: { prepared: readonly PreparedEvent[]; notes: (() => void)[] },
   ): Promise<PreparedEvent[]> {
     if (prepared.length === 0) return []
+    const slots = [...new Set(prepared.map(({ event }) => event.slot % SLOT_COUNT))].sort((a, b) => a - b)
     const newest = Math.max(...prepared.map(({ event }) => event.acceptedAtMs))
     const oldestDay = dayOf(newest - options.dedupeWindowDays * DAY_MS)
     const known = new Map<string, { contentHash: string; eventId: string }>()

@@ -19,7 +19,7 @@ export interface WaitingRoom {
 }
 
 /** SETs of 1 to 2 KB are the rule, 64 KiB the most: one bound for each. */
-export const WAITING_LIMITS: WaitingLimits = {
+const WAITING_LIMITS: WaitingLimits = {
   inAll: { sets: 20_000, bytes: 67_108_864 },
   perStream: { sets: 5_000, bytes: 8_388_608 },
   guaranteed: { sets: 64, bytes: 131_072 },

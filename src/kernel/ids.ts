@@ -35,9 +35,14 @@ export function createEventIds(clock: Clock): () => string {
     bytes.writeUInt16BE((counter >>> 2) & 0xffff, 10)
     bytes.writeUInt16BE((counter & 3) << 14, 12)
     bytes.writeUInt16BE(process16, 14)
-    const hex = bytes.toString('hex')
-    return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+    return toUuid(bytes)
   }
+}
+
+/** 16 bytes in the text form of RFC 9562 §4. */
+export function toUuid(bytes: Buffer): string {
+  const hex = bytes.toString('hex')
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
 
 /** The accept time of an event id, in whole ms since the epoch. */

@@ -1,6 +1,7 @@
 import { type Cipher, createCipheriv, createDecipheriv, type Decipher } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import { eventIdTimeMs } from '../kernel/ids.js'
+import { dayOf } from '../kernel/clock.js'
+import { eventIdTimeMs, toUuid } from '../kernel/ids.js'
 
 /** Names each event towards each receiver, and reads the names back. */
 export interface JtiCodec {
@@ -11,7 +12,7 @@ export interface JtiCodec {
 }
 
 const FORM = /^(20\d{6})-([A-Za-z0-9_-]{22})$/
-const UUID_V7 = /^[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}$/
+const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 const REMEMBERED_RECEIVERS = 10_000
 
 /**
@@ -50,16 +51,13 @@ export function createJtiCodec(hmac: (data: string) => Buffer): JtiCodec {
       const block = Buffer.from(mark, 'base64url')
       // 22 characters hold 132 bits: of the spellings of one block only the canonical one is ours.
       if (block.toString('base64url') !== mark) return undefined
-      const hex = permutationOf(receiverId).opener.update(block).toString('hex')
-      if (!UUID_V7.test(hex)) return undefined
-      const eventId = `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
-      return dayMark(eventId) === day ? eventId : undefined
+      const eventId = toUuid(permutationOf(receiverId).opener.update(block))
+      return UUID_V7.test(eventId) && dayMark(eventId) === day ? eventId : undefined
     },
   }
 }
 
-/** The event's UTC day as `yyyymmdd`, and '' for a time that no calendar has. */
+/** The event's UTC day as `yyyymmdd`: any 48 bits of milliseconds are a time that a Date can hold. */
 function dayMark(eventId: string): string {
-  const day = new Date(eventIdTimeMs(eventId))
-  return Number.isNaN(day.getTime()) ? '' : day.toISOString().slice(0, 10).replaceAll('-', '')
+  return dayOf(eventIdTimeMs(eventId)).replaceAll('-', '')
 }
