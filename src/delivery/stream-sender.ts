@@ -81,6 +81,8 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   const endpoint = createEndpointHealth()
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
   let stopped = false
+  /** Stopped for good: a reload under way must not start it again. */
+  let ended = false
   let writing = 0
   const onQuiet: (() => void)[] = []
   const target = createLoadedTarget({
@@ -319,12 +321,14 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       await quiet()
       // What was claimed or loaded before the attempts ended is of the old state too.
       target.forget()
+      if (ended) return
       stopped = false
       endpoint.reset()
       toTable()
       pump()
     },
     async stop() {
+      ended = true
       stopped = true
       queue.clear()
       await quiet()

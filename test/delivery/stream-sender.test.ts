@@ -155,6 +155,32 @@ describe('stream sender', () => {
     assert.equal(waiting, 0)
   })
 
+  it('stays stopped when it was being reloaded', async () => {
+    let loads = 0
+    let answer = () => {}
+    const { sender } = rig({
+      loadTarget: async () => {
+        loads += 1
+        return targetOf('https://x.example.com', 2)
+      },
+      attempt: async () => {
+        await new Promise<void>((resolve) => {
+          answer = resolve
+        })
+        return { class: 'received' }
+      },
+    })
+    sender.wake()
+    await waitUntil('the load', () => loads === 1 && sender.idle())
+    sender.offer({ version: 2, items: [item('1')] })
+    const ending = [sender.reload(), sender.stop()]
+    answer()
+    await Promise.all(ending)
+    sender.offer({ version: 2, items: [item('2')] })
+    sender.wake()
+    assert.equal(loads, 1, 'whoever has the shard now reads the stream, not this')
+  })
+
   it('asks to be woken for another try once that is in the table, where claims see it', async () => {
     const order: string[] = []
     const { sender } = rig({
