@@ -104,7 +104,7 @@ describe('failover event log', () => {
   }
 
   for (const { title, fail, heal } of [
-    { title: 'hangs (SIGSTOP)', fail: async () => broker.pause(), heal: async () => broker.resume() },
+    { title: 'hangs (SIGSTOP)', fail: () => broker.pause(), heal: async () => broker.resume() },
     { title: 'dies (SIGKILL)', fail: () => broker.kill(), heal: () => broker.start() },
   ]) {
     it(`goes on while the broker ${title}, loses nothing, keeps order and returns to Kafka`, async () => {
@@ -155,7 +155,7 @@ describe('failover event log', () => {
     await log.append([event])
     const stored = (await readTopic(broker.brokers, `${prefix}.urgent`)).map(eventIdOf)
     assert.deepEqual(stored, [event.eventId])
-    broker.pause()
+    await broker.pause()
     try {
       await assert.rejects(log.append([makeEvent()]), { code: 'ERR_LOG_UNAVAILABLE', retryAfterS: 2 })
       assert.equal(log.health().ok, false)
@@ -171,7 +171,7 @@ describe('failover event log', () => {
     const [direct] = await appendAll(log, 1)
     const lease = createTestSlots()
     const relay = createLogRelay({ db: database.db, kafka, lease, logger: silentLogger, metrics, pollMs: 50 })
-    broker.pause()
+    await broker.pause()
     const around = await appendAll(log, 3).finally(() => broker.resume())
     await assertAllStored([direct as SecurityEvent, ...around])
     const kept = await sqlRows<{ relay: boolean }>(database.db, 'select relay from event_log')

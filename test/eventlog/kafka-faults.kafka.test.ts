@@ -147,7 +147,7 @@ describe('Kafka log, when Kafka misbehaves', () => {
     const log = await openLog(broker.brokers, { answerTimeoutMs: 500 })
     const { seen } = await read(log)
     await log.append([makeEvent()])
-    broker.pause()
+    await broker.pause()
     try {
       const startedMs = performance.now()
       await assert.rejects(log.append([makeEvent()]), { code: 'ERR_LOG_UNAVAILABLE' })

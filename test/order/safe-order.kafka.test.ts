@@ -21,7 +21,7 @@ describe('safe order on Kafka and through its failover', function () {
     world = await createOrderWorld({
       openLog: (parts) => openFailoverLog(broker.brokers, parts),
       async stopBroker(forMs) {
-        broker.pause()
+        await broker.pause()
         await delay(forMs)
         if (world.logHealth().some(({ reason }) => reason?.includes('go through Postgres'))) detours += 1
         broker.resume()

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { pickFreePort } from '../../src/storage/postgres-server.js'
+import { waitUntil } from './wait.js'
 import { startWatchdog } from './watchdog.js'
 
 // dist/test/support/kafka.js → the repository.
@@ -36,8 +37,8 @@ export interface KafkaServer {
   stop(): Promise<void>
   /** SIGKILL, and waits for the end. */
   kill(): Promise<void>
-  /** SIGSTOP: the broker stays connected and answers nothing. */
-  pause(): void
+  /** SIGSTOP, and waits until each thread has stopped: the broker stays connected and answers nothing. */
+  pause(): Promise<void>
   resume(): void
   /** Kills it, empties its disk and starts it again: a new, empty broker at the same address. */
   wipeAndRestart(): Promise<void>
@@ -68,8 +69,8 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaServe
     start: broker.start,
     stop: () => broker.end('SIGTERM'),
     kill: () => broker.end('SIGKILL'),
-    pause: () => broker.signal('SIGSTOP'),
-    resume: () => broker.signal('SIGCONT'),
+    pause: broker.pause,
+    resume: broker.resume,
     async wipeAndRestart() {
       await broker.end('SIGKILL')
       rmSync(join(folder, 'data'), { recursive: true, force: true })
@@ -132,7 +133,12 @@ function createProcess(folder: string, properties: string) {
         await new Promise((resolve) => setTimeout(resolve, 50))
       }
     },
-    signal: (signal: NodeJS.Signals) => void child?.kill(signal),
+    async pause(): Promise<void> {
+      child?.kill('SIGSTOP')
+      // The signal is sent, not yet taken: a thread that runs meanwhile may still answer one request.
+      await waitUntil('the broker to stop', () => allThreadsStopped(child?.pid))
+    },
+    resume: () => void child?.kill('SIGCONT'),
     async end(signal: NodeJS.Signals): Promise<void> {
       const ending = child
       if (!ending || ending.exitCode !== null || ending.signalCode !== null) return
@@ -151,6 +157,11 @@ function createProcess(folder: string, properties: string) {
     },
   }
   return broker
+}
+
+function allThreadsStopped(pid: number | undefined): boolean {
+  const states = execFileSync('ps', ['-L', '-o', 'state=', '-p', String(pid)], { encoding: 'utf8' })
+  return /^(\s*T\s*)+$/.test(states)
 }
 
 interface Layout extends KafkaOptions {
