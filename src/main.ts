@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { createAuditLog } from './audit/audit-log.js'
 import { resetAdmin } from './auth/first-admin.js'
 import { WrongUse } from './cli/cli-errors.js'
@@ -14,6 +14,7 @@ import {
   loadConfig,
 } from './config/config.js'
 import { startHub } from './hub.js'
+import { hubVersion } from './hub-description.js'
 import { openStorage } from './hub-storage.js'
 import { keepAdminToken } from './hub-traces.js'
 import { describeError } from './kernel/errors.js'
@@ -131,7 +132,7 @@ function createHooks(): CliHooks {
     clientConfig,
     eventTypes: EVENTS_SUPPORTED,
     environment: process.env,
-    version: versionOf(),
+    version: hubVersion(),
   }
 }
 
@@ -142,11 +143,6 @@ function clientConfig(): ClientConfig {
   } catch (error) {
     throw error instanceof InvalidConfig ? new WrongUse(error.message) : error
   }
-}
-
-function versionOf(): string {
-  const file = new URL('../../package.json', import.meta.url)
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }
 
 /** Whoever read our output has gone (`| head`): a command has nobody left to answer, a hub goes on. */
