@@ -10,11 +10,12 @@ import {
   type Config,
   describeConfig,
   InvalidConfig,
+  issuerOf,
   loadClientConfig,
   loadConfig,
 } from './config/config.js'
 import { startHub } from './hub.js'
-import { hubVersion } from './hub-description.js'
+import { describeHub, hubVersion } from './hub-description.js'
 import { openStorage } from './hub-storage.js'
 import { keepAdminToken } from './hub-traces.js'
 import { describeError } from './kernel/errors.js'
@@ -121,6 +122,7 @@ function createHooks(): CliHooks {
       describeConfig(loadConfig())
         .map(({ name, value, isDefault }) => `${name}=${value}${isDefault ? '  (default)' : ''}`)
         .join('\n'),
+    openApi: () => describeHub(issuerOf(loadConfig())),
     resetOperator: async () => {
       const config = loadConfig()
       return await withDatabase(config, async ({ pools }) => {

@@ -8,11 +8,11 @@ import type { OpenApiDocument } from './openapi.js'
 const VIEWER = fileURLToPath(new URL('./viewer/', import.meta.url))
 const VIEWER_FILES = ['swagger-ui-bundle.js', 'swagger-ui.css']
 
-/** Nothing from anywhere else, and nothing sent there; the viewer sets styles of elements, and draws from data: URLs. */
+/** Nothing from anywhere else, and nothing sent there; icons of the style sheet are data: URLs. */
 const POLICY = [
   "default-src 'none'",
   "script-src 'self'",
-  "style-src 'self' 'unsafe-inline'",
+  "style-src 'self'",
   "img-src 'self' data:",
   "connect-src 'self'",
   "base-uri 'none'",
@@ -42,7 +42,7 @@ const START = `SwaggerUIBundle({
   url: '/v1/openapi.json',
   dom_id: '#viewer',
   deepLinking: true,
-  docExpansion: 'none',
+  docExpansion: 'list',
   defaultModelsExpandDepth: 0,
   validatorUrl: null,
 })
@@ -66,13 +66,10 @@ const sendViewerFile: RequestHandler = (req, res, next) => {
   const { file } = req.params
   if (file === 'start.js') return void res.type('text/javascript').send(START)
   if (typeof file !== 'string' || !VIEWER_FILES.includes(file)) throw new NotFound('There is no such file.')
-  res.sendFile(
-    file,
-    { root: VIEWER, maxAge: 3_600_000, etag: false, lastModified: false },
-    (error?: Error) => {
-      if (error) next(error)
-    },
-  )
+  res.set('Cache-Control', 'public, max-age=3600')
+  res.sendFile(file, { root: VIEWER, cacheControl: false, lastModified: false }, (error?: Error) => {
+    if (error) next(error)
+  })
 }
 
 const html = { type: 'text/html', schema: { type: 'string' } }

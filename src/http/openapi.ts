@@ -96,7 +96,7 @@ function operationOf(route: ApiRoute, tag: string, components: Components): obje
     operationId: route.id,
     tags: [tag],
     summary: route.summary,
-    ...(route.description !== undefined && { description: route.description }),
+    description: [route.description, callersOf(route.access)].filter(Boolean).join('\n\n'),
     security: securityOf(route.access),
     ...(parameters.length > 0 && { parameters }),
     ...(body && {
@@ -126,6 +126,18 @@ function securityOf(access: Access): object[] {
     ...(access.permission === undefined ? [] : [{ operator: [access.permission] }]),
     ...(access.scope === undefined ? [] : [{ receiver: [access.scope] }]),
   ]
+}
+
+/** Viewers show a lock, and not what opens it. */
+function callersOf(access: Access): string {
+  if (access === 'public') return 'Anyone may call this.'
+  if (access === 'client') return 'Clients call this, authenticated as they are registered.'
+  if (access === 'transmitter') return 'Transmitters call this, authenticated as they are registered.'
+  const callers = [
+    access.permission !== undefined && `operators whose role holds \`${access.permission}\``,
+    access.scope !== undefined && `receivers whose token has the scope \`${access.scope}\``,
+  ]
+  return `For ${callers.filter(Boolean).join(', and for ')}.`
 }
 
 /** The error answers that follow from how a route is guarded and what it reads, and those it names itself. */
