@@ -1,13 +1,5 @@
-import {
-  type ApiSection,
-  closed,
-  nullable,
-  PAGE_QUERY,
-  pageOf,
-  TEXT,
-  TIME,
-  UUID,
-} from '../http/api-description.js'
+import { type ApiSection, closed, nullable, pageOf, TEXT, TIME, UUID } from '../http/api-description.js'
+import { PAGE_QUERY } from '../http/page.js'
 import { NEW_TRANSMITTER, TRANSMITTER_CHANGE } from './transmitter-router.js'
 
 const CHANGEABLE = TRANSMITTER_CHANGE.properties
