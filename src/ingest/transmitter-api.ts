@@ -30,12 +30,8 @@ const TRANSMITTER = closed(
 const read = { permission: 'read' }
 const manage = { permission: 'transmitters.manage' }
 const one = { description: 'The transmitter.', schema: TRANSMITTER }
-/** Of URLs that lead nowhere allowed, or that give no usable answer. */
-const errors = {
-  400: ['ERR_ADDRESS_REFUSED', 'ERR_INVALID_JWK_SET'],
-  409: ['ERR_CONFLICT'],
-  502: ['ERR_OUTGOING_FAILED'],
-}
+/** What a URL gave that is no metadata is ERR_INVALID_REQUEST. */
+const errors = { 400: ['ERR_ADDRESS_REFUSED'], 409: ['ERR_CONFLICT'] }
 
 /** Told of `transmitterRouter`. */
 export const TRANSMITTER_API: ApiSection = {
