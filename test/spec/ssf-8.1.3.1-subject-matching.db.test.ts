@@ -100,7 +100,9 @@ describe('SSF 1.0 §8.1.3.1 subject matching', () => {
       .array(simple, { minLength: 1, maxLength: 3 })
       .map((identifiers): Subject => ({ format: 'aliases', identifiers }))
     const seed = Date.now()
-    const subjects = fc.sample(fc.oneof(simple, complex, aliases), { numRuns: 60, seed }).map(parseSubject)
+    const subjects = fc
+      .sample(fc.oneof(simple, complex, aliases), { numRuns: 60, seed })
+      .map((one) => parseSubject(one))
     const streams: string[] = []
     for (const subject of subjects) streams.push(await addTo(subject))
     for (const [index, takers] of (await takersOf(subjects)).entries()) {
