@@ -1,8 +1,11 @@
 import { eventIdTimeMs } from '../kernel/ids.js'
-import { type KnownFact, MAX_KNOWN_FACTS, type PreparedEvent } from './fan-out-repository.js'
+import type { KnownFact, PreparedEvent } from './fan-out-repository.js'
 
 /** How long an undated fact of another source counts as the same occurrence. */
 const UNDATED_MS = 3_600_000
+
+/** Undated statements of one fact within that time, from which on it does not count who makes them. */
+const FLOOD = 10
 
 /**
  * Finds the events of a batch that say what was said before (docs/adr/0017): by event id, the events that said it. What
@@ -27,9 +30,9 @@ export function findCopies(
     const recent = saidOf(factHash).filter(
       (one) => fact.dated || eventIdTimeMs(one.eventId) > acceptedAtMs - UNDATED_MS,
     )
-    // Past the limit not all is seen, so nothing more is let through on the ground of who said it.
-    const isFlood = recent.length >= MAX_KNOWN_FACTS
-    const before = recent.filter((one) => fact.dated || isFlood || one.sourceId !== sourceId)
+    // Hubs in a ring that write the event differently on its way are then stopped too.
+    const anySource = fact.dated || recent.length >= FLOOD
+    const before = recent.filter((one) => anySource || one.sourceId !== sourceId)
     if (before.length > 0) copies.set(eventId, before)
     note({ factHash, sourceId, eventId, day })
   }

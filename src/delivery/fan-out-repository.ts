@@ -30,8 +30,8 @@ export interface KnownFact {
   readonly day: string
 }
 
-/** Newest events of one fact that are looked at. Only a flood of one statement has more. */
-export const MAX_KNOWN_FACTS = 100
+/** Newest events of one fact that are looked at: far more than there are, unless a source floods. */
+const MAX_KNOWN_FACTS = 100
 
 interface KnownRow {
   hash: Buffer

@@ -151,9 +151,9 @@ describe('fan-out', () => {
       assert.equal((await queued()).length, variants.length)
     })
 
-    it('does not look at members that are not passed on', async () => {
+    it('does not look at members that are not passed on, nor at reasons', async () => {
       await hub.addStream({ receiverId: await hub.addReceiver() })
-      const claims = { ...dated.claims, vendor: true }
+      const claims = { ...dated.claims, vendor: true, reason_admin: { en: 'left the company' } }
       await hub.fanOut([hub.event({ ...dated, claims }), hub.event(dated)])
       assert.equal((await queued()).length, 1)
     })
