@@ -64,7 +64,7 @@ const CHANGEABLE = {
   receiver_id: { type: ['string', 'null'], format: 'uuid' },
 } as const
 
-const CREATE = {
+export const NEW_TRANSMITTER = {
   type: 'object',
   additionalProperties: false,
   required: ['name', 'issuer', 'audience'],
@@ -79,7 +79,12 @@ const CREATE = {
     },
   },
 }
-const UPDATE = { type: 'object', additionalProperties: false, minProperties: 1, properties: CHANGEABLE }
+export const TRANSMITTER_CHANGE = {
+  type: 'object',
+  additionalProperties: false,
+  minProperties: 1,
+  properties: CHANGEABLE,
+}
 
 interface TransmitterBody {
   name?: string
@@ -119,7 +124,7 @@ export function transmitterRouter(options: TransmitterRouterOptions): Router {
   })
   router.post('/', manage, jsonBody(), async (req, res) => {
     const body = parseBody<TransmitterBody & { name: string; issuer: string; audience: string | string[] }>(
-      CREATE,
+      NEW_TRANSMITTER,
       req.body,
     )
     const input = {
@@ -134,7 +139,7 @@ export function transmitterRouter(options: TransmitterRouterOptions): Router {
     res.json(render(await transmitters.get(uuidParam(req, 'id', what))))
   })
   router.patch('/:id', manage, jsonBody(), async (req, res) => {
-    const change = toChange(parseBody<TransmitterBody>(UPDATE, req.body))
+    const change = toChange(parseBody<TransmitterBody>(TRANSMITTER_CHANGE, req.body))
     res.json(render(await transmitters.update(uuidParam(req, 'id', what), change, actorOf(res))))
   })
   router.delete('/:id', manage, async (req, res) => {
