@@ -189,14 +189,28 @@ describe('error answers of /v1', () => {
       for (const token of [undefined, 'admin', RECEIVER]) {
         for (const [method, path] of [
           ['get', '/v1/nothing'],
-          ['put', '/v1/receivers'],
-          ['post', '/v1/log-keys'],
+          ['post', '/v1/log-keys/x'],
           ['get', '/v1/Receivers'],
         ] as const) {
           const call = request(app)[method](path)
           const res = await (token ? call.auth(token, { type: 'bearer' }) : call)
           assert.equal(`${res.status} ${res.body.code}`, '404 ERR_NOT_FOUND', path)
         }
+      }
+    })
+
+    it('are 405 with the methods that a path takes, for others', async () => {
+      const taken = new Map<string, string[]>()
+      for (const { path, method } of apiOperations()) taken.set(path, [...(taken.get(path) ?? []), method])
+      for (const [path, methods] of taken) {
+        if (!path.startsWith('/v1/')) continue
+        const method = (['get', 'put', 'patch', 'delete', 'post'] as const).find(
+          (name) => !methods.includes(name),
+        )
+        const call = request(app)[method ?? assert.fail(path)](path.replace(/\{\w+\}/g, ID))
+        const res = await call.auth('admin', { type: 'bearer' })
+        assert.equal(`${res.status} ${res.body.code}`, '405 ERR_METHOD_NOT_ALLOWED', `${method} ${path}`)
+        assert.equal(res.headers.allow, methods.join(', ').toUpperCase())
       }
     })
 
