@@ -7,7 +7,9 @@ import { keepAdminToken } from './hub-traces.js'
 import { type AdjustableClock, createClock } from './kernel/clock.js'
 import type { Logger } from './kernel/logger.js'
 import type { Metrics } from './kernel/metrics.js'
+import type { KeyMaterial } from './keys/key-material.js'
 import { createKeyService, type KeyService } from './keys/key-service.js'
+import { readKeyFiles } from './keys/key-watch.js'
 import { createOutgoing, type Outgoing } from './outgoing/outgoing.js'
 import { type ClockSync, createClockSync } from './storage/clock-sync.js'
 import { migrate } from './storage/migrator.js'
@@ -21,6 +23,8 @@ export interface HubBase {
   readonly clock: AdjustableClock
   readonly clockSync: ClockSync
   readonly keys: KeyService
+  /** What SIGNING_KEY_FILES held at the start. */
+  readonly keyFiles: readonly KeyMaterial[]
   readonly audit: AuditLog
   readonly notifier: Notifier
   readonly outgoing: Outgoing
@@ -41,6 +45,7 @@ export interface OpenBaseOptions {
 export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
   const { config, logger, metrics, doors, storage } = options
   const { pools } = storage
+  const keyFiles = readKeyFiles(config.signingKeyFiles)
   const { applied } = await migrate(pools.api)
   if (applied.length > 0) logger.info('database.migrated', { applied })
   const clock = createClock()
@@ -48,6 +53,9 @@ export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
   await clockSync.syncOnce()
   const keys = await createKeyService({
     db: pools.api,
+    clock,
+    leadMs: config.signingKeyLeadS * 1000,
+    given: keyFiles,
     logger,
     ...(config.firebreakMasterKey ? { masterKey: Buffer.from(config.firebreakMasterKey, 'base64') } : {}),
   })
@@ -61,6 +69,7 @@ export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
     clock,
     clockSync,
     keys,
+    keyFiles,
     audit,
     notifier: createNotifier({ url: storage.listenUrl, logger }),
     outgoing: createOutgoing({

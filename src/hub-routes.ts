@@ -4,7 +4,7 @@ import type { AttemptLimiter } from './auth/attempt-limiter.js'
 import { createAuthorizationServer } from './auth/authorization-server.js'
 import { bearerToken, InvalidToken } from './auth/bearer.js'
 import { createCallLimiter } from './auth/call-limiter.js'
-import { callerOf, receiverOf, requireCaller, requireOperator, requireReceiver } from './auth/callers.js'
+import { actorOf, callerOf, receiverOf, requireCaller, requireOperator, requireReceiver } from './auth/callers.js'
 import { operatorRouter } from './auth/operator-router.js'
 import { receiverRouter } from './auth/receiver-router.js'
 import type { Permission } from './auth/roles.js'
@@ -24,6 +24,7 @@ import type { HubBase } from './hub-base.js'
 import type { Services } from './hub-services.js'
 import { eventRouter } from './ingest/event-router.js'
 import { transmitterRouter } from './ingest/transmitter-router.js'
+import { keysRouter } from './keys/keys-router.js'
 import { pathsBelow } from './streams/metadata-router.js'
 import { ssfRouter } from './streams/ssf-router.js'
 import { streamOperatorRouter } from './streams/stream-operator-router.js'
@@ -83,6 +84,7 @@ function mountReceiverRoutes(app: Express, base: HubBase, { services, delivery }
     ssfRouter({
       settings,
       jwks: () => keys.setJwks(),
+      jwksMaxAgeS: keys.jwksMaxAgeS,
       receivers: receiverAuth,
       streams,
       statuses,
@@ -136,6 +138,14 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
     }),
   )
   app.use('/v1/audit', auditRouter({ db, authorize: authorize('audit.read'), run }))
+  app.use(
+    '/v1/keys',
+    keysRouter({
+      rotation: services.keyRotation,
+      authorize: { read: authorize('read'), manage: authorize('keys.manage') },
+      actorOf,
+    }),
+  )
   app.get('/v1/log-keys', authorize('read'), (_req, res) => void res.json(keys.logJwks()))
 }
 

@@ -11,6 +11,7 @@ import type { RevocationMetrics } from './enforcement/revocation-metrics.js'
 import { createClientAddress } from './http/client-address.js'
 import type { HubBase } from './hub-base.js'
 import type { HubEventLog } from './hub-event-log.js'
+import { openKeyRotation } from './hub-keys.js'
 import { createEventService } from './ingest/event-service.js'
 import { createIngestHandler } from './ingest/ingest-handler.js'
 import { createIssuerKeys } from './ingest/issuer-keys.js'
@@ -60,11 +61,13 @@ export function createServices(base: HubBase, parts: ServiceParts) {
   const calls = createCallLimiter({ clock, ...MANAGING })
   const receiverAuth = createReceiverAuth({ db, attempts, calls })
   const { registry, ...ingest } = createIngestServices(base, parts)
+  const { rotation, watch } = openKeyRotation(base)
   return {
     ...streams,
     ...ingest,
     /** Not started yet. */
-    workers: [registry, ...inactivityWatches(base, streams.statuses)] as readonly Worker[],
+    workers: [watch, registry, ...inactivityWatches(base, streams.statuses)] as readonly Worker[],
+    keyRotation: rotation,
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,
     deliveryAuth: { ...receiverAuth, calls: createCallLimiter({ clock, ...DELIVERING }) },

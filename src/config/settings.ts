@@ -205,6 +205,27 @@ export const SETTINGS = {
       secret: true,
     },
   ),
+  SIGNING_KEY_LEAD_S: setting(whole(4, 2_592_000).prefault('3600'), {
+    section: 'Security',
+    description:
+      'How long a new signing key is published before it signs, in seconds: longer than receivers cache keys. The same for all processes.',
+  }),
+  SIGNING_KEY_GRACE_S: setting(whole(0, 31_536_000).prefault('86400'), {
+    section: 'Security',
+    description:
+      'How long a replaced signing key stays published after its last signature, in seconds, and longer while a SET that it signed is open.',
+  }),
+  SIGNING_KEY_ROTATE_DAYS: setting(whole(1, 3_650).optional(), {
+    section: 'Security',
+    description: 'A signing key this old is replaced by itself, in days.',
+    defaultText: 'never',
+  }),
+  SIGNING_KEY_FILES: setting(list.prefault(''), {
+    section: 'Security',
+    description:
+      'PEM files of the private keys that sign SETs: one RSA of 2048 bits or more, one EC on P-256, or either. A replaced file is a rotation.',
+    defaultText: 'none: keys are generated',
+  }),
   FIREBREAK_ALLOWED_NETWORKS: setting(
     list
       .refine((cidrs) => cidrs.every(isCidr), 'write CIDRs such as 10.20.0.0/16, separated by commas')

@@ -1,0 +1,63 @@
+import { type RequestHandler, type Response, Router } from 'express'
+import { jsonBody } from '../http/body.js'
+import { parseBody } from '../http/validate.js'
+import { NotFound } from '../kernel/errors.js'
+import type { SetAlgorithm } from '../secevent/sign.js'
+import type { ListedKey, RotationService } from './rotation-service.js'
+import type { KeyUse } from './signing-key.js'
+
+const ROTATE = {
+  type: 'object',
+  properties: {
+    use: { enum: ['set', 'log'] },
+    alg: { enum: ['RS256', 'ES256'] },
+    now: { type: 'boolean' },
+  },
+  required: ['use'],
+  // The event log knows one algorithm.
+  if: { properties: { use: { const: 'log' } } },
+  then: { properties: { alg: { const: 'ES256' } } },
+  additionalProperties: false,
+}
+
+/** RFC 7638: SHA-256 in base64url. */
+const KID = /^[A-Za-z0-9_-]{43}$/
+
+export interface KeysRouterOptions {
+  readonly rotation: Pick<RotationService, 'list' | 'rotate' | 'retire'>
+  readonly authorize: { readonly read: RequestHandler; readonly manage: RequestHandler }
+  /** Who acts, as audit rows name it. */
+  actorOf(res: Response): string
+}
+
+/** `/v1/keys`: names, states and times of the signing keys; never a private part. */
+export function keysRouter({ rotation, authorize, actorOf }: KeysRouterOptions): Router {
+  const router = Router()
+  router.get('/', authorize.read, async (_req, res) => {
+    res.json({ items: (await rotation.list()).map(toBody) })
+  })
+  router.post('/rotate', authorize.manage, jsonBody('16kb'), async (req, res) => {
+    const asked = parseBody<{ use: KeyUse; alg?: SetAlgorithm; now?: boolean }>(ROTATE, req.body)
+    res.status(201).json({ items: (await rotation.rotate(asked, actorOf(res))).map(toBody) })
+  })
+  router.post('/:kid/retire', authorize.manage, async (req, res) => {
+    const { kid = '' } = req.params as { kid?: string }
+    if (!KID.test(kid)) throw new NotFound('There is no key with this kid.')
+    res.json(toBody(await rotation.retire(kid, actorOf(res))))
+  })
+  return router
+}
+
+function toBody(key: ListedKey) {
+  return {
+    kid: key.kid,
+    use: key.use,
+    alg: key.alg,
+    state: key.state,
+    origin: key.origin,
+    created_at: key.createdAt.toISOString(),
+    active_from: key.activeFrom.toISOString(),
+    retires_at: key.retiresAt?.toISOString() ?? null,
+    retired_at: key.retiredAt?.toISOString() ?? null,
+  }
+}
