@@ -51,15 +51,16 @@ export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
   const clock = createClock()
   const clockSync = createClockSync({ db: pools.system, clock, metrics, logger })
   await clockSync.syncOnce()
+  const audit = createAuditLog()
   const keys = await createKeyService({
     db: pools.api,
     clock,
     leadMs: config.signingKeyLeadS * 1000,
     given: keyFiles,
     logger,
-    ...(config.firebreakMasterKey ? { masterKey: Buffer.from(config.firebreakMasterKey, 'base64') } : {}),
+    audit,
+    ...masterKeysOf(config),
   })
-  const audit = createAuditLog()
   const token = await ensureFirstAdmin({ db: pools.api, audit, logger, given: config.firebreakAdminToken })
   if (token) options.onAdminToken(token, keepAdminToken(config.dataDir, token))
   return {
@@ -81,5 +82,13 @@ export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
     }),
     logger,
     metrics,
+  }
+}
+
+function masterKeysOf(config: Config): { masterKey?: Buffer; previousMasterKey?: Buffer } {
+  const { firebreakMasterKey: current, firebreakMasterKeyPrevious: previous } = config
+  return {
+    ...(current ? { masterKey: Buffer.from(current, 'base64') } : {}),
+    ...(previous ? { previousMasterKey: Buffer.from(previous, 'base64') } : {}),
   }
 }

@@ -79,6 +79,9 @@ function crossChecks(settings: Settings): string[] {
   if (sasl.some(Boolean) && !sasl.every(Boolean)) {
     faults.push('KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD: set all three or none')
   }
+  if (settings.FIREBREAK_MASTER_KEY_PREVIOUS && !settings.FIREBREAK_MASTER_KEY) {
+    faults.push('FIREBREAK_MASTER_KEY_PREVIOUS: set FIREBREAK_MASTER_KEY too, to the key that replaces it')
+  }
   if (settings.RETENTION_DAYS <= settings.DEDUPE_WINDOW_DAYS) {
     faults.push('RETENTION_DAYS: write more than DEDUPE_WINDOW_DAYS, or repeats could not be told apart')
   }

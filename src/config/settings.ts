@@ -205,6 +205,22 @@ export const SETTINGS = {
       secret: true,
     },
   ),
+  FIREBREAK_MASTER_KEY_PREVIOUS: setting(
+    z
+      .string()
+      .refine(
+        (value) => Buffer.from(value, 'base64').length === 32,
+        'write the 32 bytes in base64 that FIREBREAK_MASTER_KEY was before',
+      )
+      .optional(),
+    {
+      section: 'Security',
+      description:
+        'The master key before the present one, while it is being replaced: what it sealed is opened, and sealed under the new one.',
+      defaultText: 'none',
+      secret: true,
+    },
+  ),
   SIGNING_KEY_LEAD_S: setting(whole(4, 2_592_000).prefault('3600'), {
     section: 'Security',
     description:

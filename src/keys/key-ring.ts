@@ -31,12 +31,23 @@ export async function lockKeyCreation(trx: Database): Promise<void> {
   await trx.raw('select pg_advisory_xact_lock(?)', [CREATE_LOCK])
 }
 
+export interface MasterKeys {
+  /** 32 bytes. */
+  readonly current?: Buffer
+  /** The one before: a ring that it sealed is opened, and sealed under the current one. */
+  readonly previous?: Buffer
+  /** In the transaction that seals the ring under the current key. */
+  resealed?(trx: Database, keyIds: string[]): Promise<void>
+}
+
 /**
  * Opens the ring, making its first key when there is none. A ring key is random; with a master key it is stored sealed
- * under it, so that bringing in a master key later touches this row alone and nothing that other rooms have sealed.
+ * under it, so that a new master key touches this row alone and nothing that other rooms have sealed. Processes that
+ * run have the ring open and notice nothing.
  * @throws StartupError when the master key is missing, malformed or not the one that sealed the ring
  */
-export async function openKeyRing(db: Database, masterKey: Buffer | undefined): Promise<KeyRing> {
+export async function openKeyRing(db: Database, masters: MasterKeys): Promise<KeyRing> {
+  const masterKey = masters.current
   if (masterKey && masterKey.length !== KEY_BYTES) {
     throw new StartupError('FIREBREAK_MASTER_KEY must be 32 bytes: make one with `openssl rand -base64 32`')
   }
@@ -47,7 +58,16 @@ export async function openKeyRing(db: Database, masterKey: Buffer | undefined): 
       'select key_id, secret, check_value from key_ring order by created_at desc, key_id',
     )
     if (rows.length === 0) return [await createRingKey(trx, masterKey)]
-    return await Promise.all(rows.map((row) => openRingKey(trx, row, masterKey)))
+    const opened = rows.map((row) => openRingKey(row, masters))
+    const stale = masterKey ? opened.filter((key) => key.sealedBy !== 'current') : []
+    for (const key of stale) await sealRingKey(trx, key, masterKey as Buffer)
+    if (stale.length > 0) {
+      await masters.resealed?.(
+        trx,
+        stale.map(({ id }) => id),
+      )
+    }
+    return opened
   })
   return createRing(keys, masterKey !== undefined)
 }
@@ -55,6 +75,11 @@ export async function openKeyRing(db: Database, masterKey: Buffer | undefined): 
 interface RingKey {
   id: string
   key: Buffer
+}
+
+interface OpenedRingKey extends RingKey {
+  secret: Buffer
+  sealedBy: 'current' | 'previous' | 'nothing'
 }
 
 async function createRingKey(trx: Database, masterKey: Buffer | undefined): Promise<RingKey> {
@@ -68,31 +93,40 @@ async function createRingKey(trx: Database, masterKey: Buffer | undefined): Prom
   return { id, key: deriveKey(secret, 'seal') }
 }
 
-async function openRingKey(trx: Database, row: KeyRingRow, masterKey: Buffer | undefined): Promise<RingKey> {
-  const stored = row.secret
-  const isPlain = stored.length === KEY_BYTES
-  if (!isPlain && !masterKey) {
+function openRingKey(row: KeyRingRow, masters: MasterKeys): OpenedRingKey {
+  const isPlain = row.secret.length === KEY_BYTES
+  if (!isPlain && !masters.current) {
     throw new StartupError(
       'the keys in the database are sealed: set FIREBREAK_MASTER_KEY to the key that sealed them',
     )
   }
-  const secret = isPlain || !masterKey ? stored : unsealRingKey(row, masterKey)
+  const { secret, sealedBy } = isPlain
+    ? { secret: row.secret, sealedBy: 'nothing' as const }
+    : unsealRingKey(row, masters)
   if (!timingSafeEqual(checkValue(secret), row.check_value)) throw wrongMasterKey(row.key_id)
-  if (isPlain && masterKey) {
-    await trx('key_ring')
-      .where({ key_id: row.key_id })
-      .update({ secret: encrypt(masterKey, secret, ringContext(row.key_id)) })
-  }
-  return { id: row.key_id, key: deriveKey(secret, 'seal') }
+  return { id: row.key_id, key: deriveKey(secret, 'seal'), secret, sealedBy }
 }
 
-function unsealRingKey(row: KeyRingRow, masterKey: Buffer): Buffer {
-  try {
-    return decrypt(masterKey, row.secret, ringContext(row.key_id))
-  } catch (error) {
-    if (error instanceof SealBroken) throw wrongMasterKey(row.key_id)
-    throw error
+function unsealRingKey(
+  row: KeyRingRow,
+  masters: MasterKeys,
+): { secret: Buffer; sealedBy: 'current' | 'previous' } {
+  for (const sealedBy of ['current', 'previous'] as const) {
+    const master = masters[sealedBy]
+    if (!master) continue
+    try {
+      return { secret: decrypt(master, row.secret, ringContext(row.key_id)), sealedBy }
+    } catch (error) {
+      if (!(error instanceof SealBroken)) throw error
+    }
   }
+  throw wrongMasterKey(row.key_id)
+}
+
+async function sealRingKey(trx: Database, { id, secret }: OpenedRingKey, masterKey: Buffer): Promise<void> {
+  await trx('key_ring')
+    .where({ key_id: id })
+    .update({ secret: encrypt(masterKey, secret, ringContext(id)) })
 }
 
 function wrongMasterKey(keyId: string): StartupError {

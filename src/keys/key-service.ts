@@ -10,6 +10,7 @@ import { type ContentCipher, createContentCiphers, ensureDataKey, NO_DAY } from 
 import { openKeyRing } from './key-ring.js'
 import type { KeyMaterial } from './key-material.js'
 import { takeSnapshot } from './key-snapshot.js'
+import type { AuditTrail } from './rotation-service.js'
 import { ensureSigningKeys, readSigningKeys } from './signing-key-repository.js'
 
 /** What an HMAC is for; each has a key of its own. */
@@ -49,6 +50,10 @@ export interface KeyServiceOptions {
   readonly db: Database
   /** 32 bytes; without it the ring's secret lies in the database. */
   readonly masterKey?: Buffer
+  /** The master key before, while the ring may still be sealed under it. */
+  readonly previousMasterKey?: Buffer
+  /** Told when the ring was sealed under another master key. */
+  readonly audit?: AuditTrail
   /** The database's time decides which key signs. */
   readonly clock: Clock
   /** How long a key is published before it signs; the same for all processes. */
@@ -67,7 +72,15 @@ const JWKS_MAX_AGE_S = 60
  */
 export async function createKeyService(options: KeyServiceOptions): Promise<KeyService> {
   const { db, clock, leadMs, logger } = options
-  const ring = await openKeyRing(db, options.masterKey)
+  const ring = await openKeyRing(db, {
+    ...(options.masterKey && { current: options.masterKey }),
+    ...(options.previousMasterKey && { previous: options.previousMasterKey }),
+    async resealed(trx, keyIds) {
+      logger.info('keys.resealed', { ring_keys: keyIds })
+      const detail = { ring_keys: keyIds }
+      await options.audit?.record(trx, { actor: 'hub', action: 'key_ring.resealed', detail })
+    },
+  })
   const created = await ensureSigningKeys(db, ring, options.given)
   if (created.length > 0) logger.info('keys.created', { kids: created })
   const secret = await ensureDataKey(db, ring, { purpose: 'hmac', day: NO_DAY })

@@ -34,7 +34,8 @@ export interface KeysRouterOptions {
 export function keysRouter({ rotation, authorize, actorOf }: KeysRouterOptions): Router {
   const router = Router()
   router.get('/', authorize.read, async (_req, res) => {
-    res.json({ items: (await rotation.list()).map(toBody) })
+    // Few at any time, so all on one page.
+    res.json({ items: (await rotation.list()).map(toBody), next: null })
   })
   router.post('/rotate', authorize.manage, jsonBody('16kb'), async (req, res) => {
     const asked = parseBody<{ use: KeyUse; alg?: SetAlgorithm; now?: boolean }>(ROTATE, req.body)
