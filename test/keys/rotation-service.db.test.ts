@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { createAuditLog } from '../../src/audit/audit-log.js'
 import { createClock } from '../../src/kernel/clock.js'
-import { Conflict, NotFound, StartupError, Unavailable } from '../../src/kernel/errors.js'
+import { Conflict, NotFound, Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
-import { makeKeyMaterial, readKeyMaterial } from '../../src/keys/key-material.js'
+import { makeKeyMaterial } from '../../src/keys/key-material.js'
 import { createKeyService } from '../../src/keys/key-service.js'
 import { createRotationService, type RotationServiceOptions } from '../../src/keys/rotation-service.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
@@ -213,15 +213,6 @@ describe('keys: rotation', () => {
       await assert.rejects(rotation.bringIn(material), /replaced before/)
       await assert.rejects(rotation.rotate({ use: 'set' }, ACTOR), /SIGNING_KEY_FILES/)
       assert.deepEqual(await audited(), [material, third].map(({ kid }) => `hub key.imported key:${kid}`))
-    })
-
-    it('says in one line what is wrong with a file', () => {
-      assert.throws(
-        () => readKeyMaterial('no key', '/run/keys/rsa.pem'),
-        (error) =>
-          error instanceof StartupError &&
-          /^SIGNING_KEY_FILES: \/run\/keys\/rsa\.pem holds no private key[^\n]*$/.test(error.message),
-      )
     })
   })
 })
