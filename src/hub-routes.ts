@@ -4,7 +4,14 @@ import type { AttemptLimiter } from './auth/attempt-limiter.js'
 import { createAuthorizationServer } from './auth/authorization-server.js'
 import { bearerToken, InvalidToken } from './auth/bearer.js'
 import { createCallLimiter } from './auth/call-limiter.js'
-import { actorOf, callerOf, receiverOf, requireCaller, requireOperator, requireReceiver } from './auth/callers.js'
+import {
+  actorOf,
+  callerOf,
+  receiverOf,
+  requireCaller,
+  requireOperator,
+  requireReceiver,
+} from './auth/callers.js'
 import { operatorRouter } from './auth/operator-router.js'
 import { receiverRouter } from './auth/receiver-router.js'
 import type { Permission } from './auth/roles.js'

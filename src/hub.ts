@@ -123,6 +123,7 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     base.notifier,
     base.clockSync,
     toWorker('event-log', log),
+    ...(doors.tlsWatch ? [doors.tlsWatch] : []),
   )
   if (has('upkeep')) {
     await workers.start(...upkeepWorkers(base, { lease: (kind) => leases(kind, 1), deadlines }), relayLease)

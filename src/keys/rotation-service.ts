@@ -13,7 +13,10 @@ import {
 
 /** How long the other processes are given when a key is to sign at once. They read the keys three times in it. */
 const AT_ONCE_LEAD_MS = 30_000
-const ALGORITHMS: Readonly<Record<KeyUse, readonly SetAlgorithm[]>> = { set: ['RS256', 'ES256'], log: ['ES256'] }
+const ALGORITHMS: Readonly<Record<KeyUse, readonly SetAlgorithm[]>> = {
+  set: ['RS256', 'ES256'],
+  log: ['ES256'],
+}
 
 /** What this room needs of the audit log: one row, in the transaction of the change it tells of. */
 export interface AuditTrail {
@@ -86,9 +89,7 @@ export function createRotationService(options: RotationServiceOptions) {
   async function listed(kids?: readonly string[]): Promise<ListedKey[]> {
     const keys = await readSigningKeys(db, true)
     const nowMs = await databaseNowMs(db)
-    return keys
-      .filter((key) => !kids || kids.includes(key.kid))
-      .map((key) => toListed(key, keys, nowMs))
+    return keys.filter((key) => !kids || kids.includes(key.kid)).map((key) => toListed(key, keys, nowMs))
   }
 
   /** Retiring keys of which nobody can need the public part any more. */
@@ -132,8 +133,7 @@ export function createRotationService(options: RotationServiceOptions) {
       const leadMs = asked.now ? Math.min(AT_ONCE_LEAD_MS, options.leadMs) : options.leadMs
       const kids = await change(async (trx, keys, nowMs) => {
         const waiting = keys.find(
-          (key) =>
-            key.use === use && algorithms.includes(key.alg) && stateOf(key, keys, nowMs) === 'next',
+          (key) => key.use === use && algorithms.includes(key.alg) && stateOf(key, keys, nowMs) === 'next',
         )
         if (waiting && !asked.now) {
           throw new Conflict(

@@ -2,8 +2,8 @@ import type { JsonWebKey } from 'node:crypto'
 import type { SetAlgorithm } from '../secevent/sign.js'
 import type { Database } from '../storage/database.js'
 import { sqlRows } from '../storage/database.js'
-import { type KeyRing, lockKeyCreation } from './key-ring.js'
 import { exportPrivate, type KeyMaterial, makeKeyMaterial } from './key-material.js'
+import { type KeyRing, lockKeyCreation } from './key-ring.js'
 import { activeKey, type KeyUse, type SigningKey } from './signing-key.js'
 
 /** What the hub starts with: SETs by either algorithm, and log records by a key that is used for nothing else. */
@@ -105,7 +105,10 @@ export async function retireSigningKey(trx: Database, kid: string): Promise<void
 }
 
 export async function databaseNowMs(db: Database): Promise<number> {
-  const [row] = await sqlRows<{ ms: number }>(db, 'select (extract(epoch from clock_timestamp()) * 1000)::float8 ms')
+  const [row] = await sqlRows<{ ms: number }>(
+    db,
+    'select (extract(epoch from clock_timestamp()) * 1000)::float8 ms',
+  )
   return row?.ms ?? 0
 }
 

@@ -110,7 +110,9 @@ describe('fault: keys rotated under load on two hub processes', function () {
         scene.ledger.received(name, set)
       })
       sinks.push(sink)
-      const { token } = await addReceiver(scene.admin, name, { signing_alg: number === 1 ? 'RS256' : 'ES256' })
+      const { token } = await addReceiver(scene.admin, name, {
+        signing_alg: number === 1 ? 'RS256' : 'ES256',
+      })
       await addPushStream(
         hubApi(() => hubs[0]?.url ?? '', token),
         sink.url,
@@ -182,7 +184,9 @@ describe('fault: keys rotated under load on two hub processes', function () {
     const audit = await scene.admin.call<{ items: object[] }>('GET', '/v1/audit?action=key_ring.resealed')
     assert.equal(audit.items.length, 1)
     // The old key alone opens nothing any more.
-    const stranger = await createHubProcess({ env: { ...env, FIREBREAK_MASTER_KEY: masters[0], FIREBREAK_MASTER_KEY_PREVIOUS: '' } })
+    const stranger = await createHubProcess({
+      env: { ...env, FIREBREAK_MASTER_KEY: masters[0], FIREBREAK_MASTER_KEY_PREVIOUS: '' },
+    })
     stranger.start()
     assert.equal((await stranger.ended(60_000)).code, 1)
     assert.match(stranger.stderr(), /FIREBREAK_MASTER_KEY is not the key that sealed this database/)

@@ -18,8 +18,7 @@ describe('keys: key service', () => {
   })
   afterEach(() => test.close())
   const options = () => ({ db: test.db, clock: createClock(), leadMs: 3_600_000, logger: silentLogger })
-  const create = (masterKey?: Buffer) =>
-    createKeyService({ ...options(), ...(masterKey && { masterKey }) })
+  const create = (masterKey?: Buffer) => createKeyService({ ...options(), ...(masterKey && { masterKey }) })
 
   it('makes set keys of both algorithms and a log key that is in no set JWKS', async () => {
     const keys = await create()

@@ -212,7 +212,10 @@ describe('keys: rotation', () => {
       await pass(LEAD_MS)
       await assert.rejects(rotation.bringIn(material), /replaced before/)
       await assert.rejects(rotation.rotate({ use: 'set' }, ACTOR), /SIGNING_KEY_FILES/)
-      assert.deepEqual(await audited(), [material, third].map(({ kid }) => `hub key.imported key:${kid}`))
+      assert.deepEqual(
+        await audited(),
+        [material, third].map(({ kid }) => `hub key.imported key:${kid}`),
+      )
     })
   })
 })
