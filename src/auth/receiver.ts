@@ -1,6 +1,6 @@
 /**
  * How a receiver proves itself at the token endpoint, by the names of the IANA registry (RFC 7591 §2).
- * `client_secret_basic`, the default, takes the secret in the body too: many clients send it there unasked.
+ * Each is held to its own method; `client_secret_basic` is the default.
  */
 export const CLIENT_AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'] as const
 

@@ -15,8 +15,7 @@ const ROTATE = {
   },
   required: ['use'],
   // The event log knows one algorithm.
-  if: { properties: { use: { const: 'log' } } },
-  then: { properties: { alg: { const: 'ES256' } } },
+  not: { properties: { use: { const: 'log' }, alg: { const: 'RS256' } }, required: ['use', 'alg'] },
   additionalProperties: false,
 }
 
