@@ -14,6 +14,7 @@ import {
 } from './auth/callers.js'
 import { operatorRouter } from './auth/operator-router.js'
 import { receiverRouter } from './auth/receiver-router.js'
+import { resourceMetadataRouter } from './auth/resource-metadata-router.js'
 import type { Permission } from './auth/roles.js'
 import type { Delivery } from './delivery/delivery-service.js'
 import { parkedRouter } from './delivery/parked-router.js'
@@ -50,14 +51,16 @@ export interface RouteParts {
 /** Mounts every route but ingest, which is served ahead of express. */
 export async function createRoutes(base: HubBase, parts: RouteParts): Promise<Express> {
   const { config, issuer, pools, clock, logger } = base
-  const mountAuthorizationServer = await createAuthorizationServer({
-    db: pools.api,
-    clock,
-    logger,
-    issuer,
-    attempts: parts.attempts,
-    tokens: createCallLimiter({ clock, ...TOKENS }),
-  })
+  const mountAuthorizationServer = config.oauthIssuer
+    ? () => {}
+    : await createAuthorizationServer({
+        db: pools.api,
+        clock,
+        logger,
+        issuer,
+        attempts: parts.attempts,
+        tokens: createCallLimiter({ clock, ...TOKENS }),
+      })
   return createApp({
     logger,
     trustedProxies: config.trustedProxies,
@@ -65,6 +68,7 @@ export async function createRoutes(base: HubBase, parts: RouteParts): Promise<Ex
       // Without this role only the ingest handler answers; everything else is 404.
       if (!config.roles.includes('api')) return
       mountAuthorizationServer(app)
+      app.use(resourceMetadataRouter(issuer, config.oauthIssuer ?? issuer))
       mountReceiverRoutes(app, base, parts)
       mountOperatorRoutes(app, base, parts)
       mountTimeToRevoke(app, base, parts)

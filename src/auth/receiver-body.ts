@@ -3,6 +3,7 @@ import type { Scope } from './callers.js'
 import {
   CLIENT_AUTH_METHODS,
   type ClientAuthMethod,
+  type NewReceiver,
   type Receiver,
   type ReceiverSettings,
   type ReceiverToken,
@@ -57,7 +58,12 @@ const PROPERTIES = {
   },
 }
 
-const CREATE = { type: 'object', properties: PROPERTIES, required: ['name'], additionalProperties: false }
+const CREATE = {
+  type: 'object',
+  properties: { ...PROPERTIES, client_id: { type: 'string', minLength: 1, maxLength: 200 } },
+  required: ['name'],
+  additionalProperties: false,
+}
 const UPDATE = { type: 'object', properties: PROPERTIES, minProperties: 1, additionalProperties: false }
 const TOKEN = {
   type: 'object',
@@ -88,8 +94,8 @@ interface ReceiverBody {
 }
 
 /** `POST /v1/receivers`: absent grants are all types and all sources, absent `default_subjects` is `ALL`. */
-export function parseNewReceiver(body: unknown): ReceiverSettings {
-  const input = parseBody<ReceiverBody>(CREATE, body)
+export function parseNewReceiver(body: unknown): NewReceiver {
+  const input = parseBody<ReceiverBody & { client_id?: string }>(CREATE, body)
   return {
     name: input.name,
     authMethod: 'client_secret_basic',
@@ -102,6 +108,7 @@ export function parseNewReceiver(body: unknown): ReceiverSettings {
     grantEventTypes: null,
     grantSources: null,
     ...toSettings(input),
+    ...(input.client_id !== undefined && { clientId: input.client_id }),
   }
 }
 
@@ -136,6 +143,7 @@ export function toReceiverBody(receiver: Receiver) {
     id: receiver.id,
     name: receiver.name,
     client_id: receiver.clientId,
+    ...(receiver.tokenIssuer !== null && { token_issuer: receiver.tokenIssuer }),
     audience: receiver.audience,
     token_endpoint_auth_method: receiver.authMethod,
     ...(receiver.jwks && { jwks: receiver.jwks }),

@@ -24,12 +24,20 @@ export interface ReceiverSettings {
   grantSources: string[] | null
 }
 
+/** What only a registration may set. */
+export interface NewReceiver extends ReceiverSettings {
+  /** As the configured issuer knows the client; absent: the hub names it and gives it a secret. */
+  clientId?: string
+}
+
 /** A registered receiver: who may hold streams, and which events may reach it. */
 export interface Receiver extends ReceiverSettings {
   id: string
   clientId: string
   audience: string
   enabled: boolean
+  /** Whose client it is; null: it gets its tokens here. */
+  tokenIssuer: string | null
   createdAt: Date
   updatedAt: Date
 }

@@ -43,6 +43,14 @@ export function isIssuer(value: string): boolean {
   return url.protocol === 'https:' || isLoopbackHost(url.hostname)
 }
 
+/** As `isIssuer`, of somebody else: a query and a trailing slash are theirs to choose. */
+export function isForeignIssuer(value: string): boolean {
+  if (!isUrl(value, ['https:', 'http:'])) return false
+  const url = new URL(value)
+  if (url.hash || url.username) return false
+  return url.protocol === 'https:' || isLoopbackHost(url.hostname)
+}
+
 /** An address alone, or with a prefix length. */
 export function isCidr(value: string): boolean {
   const [address = '', bits, extra] = value.split('/')

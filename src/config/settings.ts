@@ -1,5 +1,15 @@
 import { z } from 'zod'
-import { flag, isCidr, isIssuer, isUrl, list, port, postgresUrl, whole } from './setting-types.js'
+import {
+  flag,
+  isCidr,
+  isForeignIssuer,
+  isIssuer,
+  isUrl,
+  list,
+  port,
+  postgresUrl,
+  whole,
+} from './setting-types.js'
 
 /** What a person reads about a setting, in `.env.example`, the README's table and error messages. */
 export interface SettingMeta {
@@ -241,6 +251,56 @@ export const SETTINGS = {
     description:
       'PEM files of the private keys that sign SETs: one RSA of 2048 bits or more, one EC on P-256, or either. A replaced file is a rotation.',
     defaultText: 'none: keys are generated',
+  }),
+  OAUTH_ISSUER: setting(
+    z
+      .string()
+      .refine(isForeignIssuer, 'write the https URL that is the issuer of its tokens (http only on loopback)')
+      .optional(),
+    {
+      section: 'Security',
+      description:
+        'Authorization server that issues the receivers’ access tokens, in place of the hub’s own, which is then off.',
+      defaultText: 'the hub itself',
+    },
+  ),
+  OAUTH_AUDIENCE: setting(z.string().min(1).optional(), {
+    section: 'Security',
+    description: 'What tokens of OAUTH_ISSUER must name in `aud`.',
+    defaultText: 'ISSUER',
+  }),
+  OAUTH_JWKS_URI: setting(
+    z.string().refine(isForeignIssuer, 'write an https URL (http only on loopback)').optional(),
+    {
+      section: 'Security',
+      description: 'Keys of OAUTH_ISSUER. Unset: its metadata (RFC 8414, else OpenID Connect) says where.',
+      defaultText: 'from its metadata',
+    },
+  ),
+  OAUTH_CLIENT_CLAIM: setting(
+    z
+      .string()
+      .regex(/^[\w:/.-]{1,100}$/, 'write the name of a claim, such as client_id or azp')
+      .default('client_id'),
+    { section: 'Security', description: 'Claim of its tokens that names the client.' },
+  ),
+  OAUTH_INTROSPECTION_ENDPOINT: setting(
+    z.string().refine(isForeignIssuer, 'write an https URL (http only on loopback)').optional(),
+    {
+      section: 'Security',
+      description:
+        'Where OAUTH_ISSUER tells whether a token is revoked (RFC 7662). Unset: only JWTs of an hour at most are believed.',
+      defaultText: 'none',
+    },
+  ),
+  OAUTH_INTROSPECTION_CLIENT_ID: setting(z.string().min(1).optional(), {
+    section: 'Security',
+    description: 'Name of the hub at that endpoint.',
+  }),
+  OAUTH_INTROSPECTION_CLIENT_SECRET: setting(z.string().min(1).optional(), {
+    section: 'Security',
+    description: 'Secret of the hub at that endpoint.',
+    secret: true,
   }),
   FIREBREAK_ALLOWED_NETWORKS: setting(
     list

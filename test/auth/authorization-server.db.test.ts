@@ -80,8 +80,11 @@ describe('auth: authorization server', () => {
     for (const [path, form] of Object.entries(forms)) {
       const send = () => request(hub.app).post(path).type('form')
       const inHeader = ({ client_id, client_secret }: Client, more: object = {}) =>
-        send().auth(client_id, client_secret).send({ ...form, ...more })
-      const inBody = ({ client_id, client_secret }: Client) => send().send({ ...form, client_id, client_secret })
+        send()
+          .auth(client_id, client_secret)
+          .send({ ...form, ...more })
+      const inBody = ({ client_id, client_secret }: Client) =>
+        send().send({ ...form, client_id, client_secret })
       assert.equal((await inHeader(basic)).status, 200, path)
       assert.equal((await inHeader(basic, { client_secret: '' })).status, 200, path)
       assert.equal((await inBody(post)).status, 200, path)
