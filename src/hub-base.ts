@@ -9,7 +9,6 @@ import type { Logger } from './kernel/logger.js'
 import type { Metrics } from './kernel/metrics.js'
 import type { KeyMaterial } from './keys/key-material.js'
 import { createKeyService, type KeyService } from './keys/key-service.js'
-import { readKeyFiles } from './keys/key-watch.js'
 import { createOutgoing, type Outgoing } from './outgoing/outgoing.js'
 import { type ClockSync, createClockSync } from './storage/clock-sync.js'
 import { migrate } from './storage/migrator.js'
@@ -38,14 +37,14 @@ export interface OpenBaseOptions {
   readonly metrics: Metrics
   readonly doors: Doors
   readonly storage: HubStorage
+  readonly keyFiles: readonly KeyMaterial[]
   onAdminToken(token: string, file: string | undefined): void
 }
 
 /** Migrates the database and makes what the first start needs: keys and the first admin. Nothing runs yet. */
 export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
-  const { config, logger, metrics, doors, storage } = options
+  const { config, logger, metrics, doors, storage, keyFiles } = options
   const { pools } = storage
-  const keyFiles = readKeyFiles(config.signingKeyFiles)
   const { applied } = await migrate(pools.api)
   if (applied.length > 0) logger.info('database.migrated', { applied })
   const clock = createClock()

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { createAuditLog } from '../../src/audit/audit-log.js'
+import { createRecordCodec, type LogKeys } from '../../src/eventlog/record-codec.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { Conflict, NotFound, Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { makeKeyMaterial } from '../../src/keys/key-material.js'
 import { createKeyService } from '../../src/keys/key-service.js'
 import { createRotationService, type RotationServiceOptions } from '../../src/keys/rotation-service.js'
+import { clock, ISSUER, makeEvent } from '../eventlog/log-fixtures.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
 const LEAD_MS = 3_600_000
@@ -78,6 +80,27 @@ describe('keys: rotation', () => {
       assert.deepEqual(await audited(), [`${ACTOR} key.rotated key:${next.kid}`])
     })
   }
+
+  it('leaves records of the log readable that the key before signed, as long as they are believed', async () => {
+    const { keys, rotation, ahead } = await startProcess()
+    const other = await startProcess()
+    const codecOf = (keys: LogKeys) => createRecordCodec({ keys, issuer: ISSUER, clock, maxAgeMs: GRACE_MS })
+    const event = makeEvent()
+    const { record } = codecOf(keys).encode(event)
+    const decode = () => codecOf(other.keys).decode(record, event)
+    await rotation.rotate({ use: 'log' }, ACTOR)
+    ahead.ms = LEAD_MS + 5_000
+    const after = codecOf(keys).encode(makeEvent())
+    await pass(LEAD_MS + GRACE_MS - 60_000)
+    await rotation.keepUp()
+    await other.keys.refresh()
+    assert.deepEqual(decode(), event)
+    assert.ok(codecOf(other.keys).decode(after.record, event))
+    await pass(120_000)
+    await rotation.keepUp()
+    await other.keys.refresh()
+    assert.throws(decode, { reason: 'not_signed_by_hub' })
+  })
 
   it('changes over in a process that only read the keys, without another read', async () => {
     const one = await startProcess()
