@@ -142,6 +142,15 @@ const CASES: Case[] = [
     shows: [/client_secret\s+s3cret/, /not shown again/],
   },
   {
+    title: 'registers a client of another issuer, which has no secret here',
+    words: ['receiver', 'add', '--name', 'gw', '--client-id', 'gateway'],
+    sends: [['POST /v1/receivers', { name: 'gw', client_id: 'gateway' }]],
+    answers: {
+      'POST /v1/receivers': { status: 201, body: { id: 'r1', client_id: 'gateway', audience: 'aud-1' } },
+    },
+    shows: [/client_id +gateway\naudience +aud-1\n$/],
+  },
+  {
     title: 'registers a receiver with grants and reports',
     words: [
       'receiver',
