@@ -58,14 +58,19 @@ const PROPERTIES = {
   },
 }
 
-const CREATE = {
+export const NEW_RECEIVER = {
   type: 'object',
   properties: { ...PROPERTIES, client_id: { type: 'string', minLength: 1, maxLength: 200 } },
   required: ['name'],
   additionalProperties: false,
 }
-const UPDATE = { type: 'object', properties: PROPERTIES, minProperties: 1, additionalProperties: false }
-const TOKEN = {
+export const RECEIVER_CHANGE = {
+  type: 'object',
+  properties: PROPERTIES,
+  minProperties: 1,
+  additionalProperties: false,
+}
+export const TOKEN_REQUEST = {
   type: 'object',
   properties: {
     scopes: {
@@ -95,7 +100,7 @@ interface ReceiverBody {
 
 /** `POST /v1/receivers`: absent grants are all types and all sources, absent `default_subjects` is `ALL`. */
 export function parseNewReceiver(body: unknown): NewReceiver {
-  const input = parseBody<ReceiverBody & { client_id?: string }>(CREATE, body)
+  const input = parseBody<ReceiverBody & { client_id?: string }>(NEW_RECEIVER, body)
   return {
     name: input.name,
     authMethod: 'client_secret_basic',
@@ -114,11 +119,14 @@ export function parseNewReceiver(body: unknown): NewReceiver {
 
 /** `PATCH /v1/receivers/{id}`: what is absent stays; `null` in a grant means all again. */
 export function parseReceiverChange(body: unknown): Partial<ReceiverSettings> {
-  return toSettings(parseBody<Partial<ReceiverBody>>(UPDATE, body))
+  return toSettings(parseBody<Partial<ReceiverBody>>(RECEIVER_CHANGE, body))
 }
 
 export function parseTokenRequest(body: unknown): { scopes: Scope[]; expiresAt: Date | null } {
-  const { scopes, expires_at } = parseBody<{ scopes: Scope[]; expires_at?: string | null }>(TOKEN, body)
+  const { scopes, expires_at } = parseBody<{ scopes: Scope[]; expires_at?: string | null }>(
+    TOKEN_REQUEST,
+    body,
+  )
   return { scopes, expiresAt: expires_at ? parseTime('expires_at', expires_at) : null }
 }
 

@@ -6,7 +6,7 @@ import type { SetAlgorithm } from '../secevent/sign.js'
 import type { ListedKey, RotationService } from './rotation-service.js'
 import type { KeyUse } from './signing-key.js'
 
-const ROTATE = {
+export const KEY_ROTATION = {
   type: 'object',
   properties: {
     use: { enum: ['set', 'log'] },
@@ -37,7 +37,7 @@ export function keysRouter({ rotation, authorize, actorOf }: KeysRouterOptions):
     res.json({ items: (await rotation.list()).map(toBody), next: null })
   })
   router.post('/rotate', authorize.manage, jsonBody('16kb'), async (req, res) => {
-    const asked = parseBody<{ use: KeyUse; alg?: SetAlgorithm; now?: boolean }>(ROTATE, req.body)
+    const asked = parseBody<{ use: KeyUse; alg?: SetAlgorithm; now?: boolean }>(KEY_ROTATION, req.body)
     res.status(201).json({ items: (await rotation.rotate(asked, actorOf(res))).map(toBody) })
   })
   router.post('/:kid/retire', authorize.manage, async (req, res) => {
