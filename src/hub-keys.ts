@@ -19,7 +19,7 @@ export function openKeyRotation(base: HubBase): HubKeys {
   const leadMs = config.signingKeyLeadS * 1000
   const rotation = createRotationService({
     db: pools.api,
-    ring: keys,
+    ring: keys.ring,
     audit,
     leadMs,
     graceMs: {

@@ -26,7 +26,9 @@ const COLUMNS: Column<Key>[] = [
 
 /** The keys by which the hub signs SETs and log records. */
 export function addKeysCommands(cli: Cli, program: Command): void {
-  const group = program.command('keys').description('the keys that sign SETs and the event log')
+  const group = program
+    .command('keys')
+    .description('the keys that sign SETs and the event log, and that seal secrets')
   withApi<{ all?: boolean }>(
     cli,
     group.command('list').description('keys, their states and times').option('--all', 'the retired ones too'),
@@ -39,10 +41,19 @@ export function addKeysCommands(cli: Cli, program: Command): void {
   const rotate = group
     .command('rotate')
     .description('publish a new key, which signs once receivers had the time to fetch it')
-    .addOption(new Option('--use <use>', 'what it signs').choices(['set', 'log']).default('set'))
+    .addOption(
+      new Option('--use <use>', 'what it signs, or ring: what seals secrets')
+        .choices(['set', 'log', 'ring'])
+        .default('set'),
+    )
     .addOption(new Option('--alg <alg>', 'one algorithm (default: all)').choices(['RS256', 'ES256']))
     .option('--now', 'for a key that leaked: sign within half a minute, though caches may not have it yet')
-  examples(rotate, ['keys rotate', 'keys rotate --alg RS256', 'keys rotate --use log'])
+  examples(rotate, [
+    'keys rotate',
+    'keys rotate --alg RS256',
+    'keys rotate --use log',
+    'keys rotate --use ring',
+  ])
   withApi<{ use: string; alg?: string; now?: boolean }>(
     cli,
     rotate,

@@ -23,8 +23,8 @@ export const JWK_SET = closed({ keys: { type: 'array', items: JWK } }, { title: 
 const SIGNING_KEY = closed(
   {
     kid: TEXT,
-    use: { enum: ['set', 'log'] },
-    alg: { enum: ['RS256', 'ES256'] },
+    use: { enum: ['set', 'log', 'ring'] },
+    alg: { enum: ['RS256', 'ES256', 'A256GCM'] },
     state: { enum: ['next', 'active', 'retiring', 'retired'] },
     origin: { enum: ['generated', 'file'] },
     created_at: TIME,
@@ -45,7 +45,7 @@ export const KEY_API: ApiSection = {
       id: 'listKeys',
       method: 'get',
       path: '/v1/keys',
-      summary: 'Signing keys with their states and times',
+      summary: 'Signing keys and those of the ring that seals secrets, with states and times',
       access: { permission: 'read' },
       answers: { 200: { description: 'All keys, on one page.', schema: pageOf(SIGNING_KEY) } },
     },

@@ -8,7 +8,7 @@ import type { Database } from '../storage/database.js'
 import { deriveKey } from './aead.js'
 import { type ContentCipher, createContentCiphers, ensureDataKey, NO_DAY } from './data-keys.js'
 import type { KeyMaterial } from './key-material.js'
-import { openKeyRing } from './key-ring.js'
+import { type KeyRing, type MasterKeys, openKeyRing } from './key-ring.js'
 import { takeSnapshot } from './key-snapshot.js'
 import type { AuditTrail } from './rotation-service.js'
 import { ensureSigningKeys, readSigningKeys } from './signing-key-repository.js'
@@ -29,6 +29,8 @@ export interface KeyService {
   logSigningKey(): { kid: string; privateKey: KeyObject }
   logPublicKeys(): ReadonlyMap<string, KeyObject>
   logJwks(): { keys: object[] }
+  /** What seals; for those that rotate it. */
+  readonly ring: KeyRing
   /** For secrets at rest. `context` names the place, so a sealed value cannot be moved to another. */
   seal(plain: string | Buffer, context: string): Buffer
   /** @throws SealBroken */
@@ -72,7 +74,7 @@ const JWKS_MAX_AGE_S = 60
  */
 export async function createKeyService(options: KeyServiceOptions): Promise<KeyService> {
   const { db, clock, leadMs, logger } = options
-  const ring = await openKeyRing(db, {
+  const masters: MasterKeys = {
     ...(options.masterKey && { current: options.masterKey }),
     ...(options.previousMasterKey && { previous: options.previousMasterKey }),
     async resealed(trx, keyIds) {
@@ -80,7 +82,8 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
       const detail = { ring_keys: keyIds }
       await options.audit?.record(trx, { actor: 'hub', action: 'key_ring.resealed', detail })
     },
-  })
+  }
+  const ring = await openKeyRing(db, masters, clock)
   const created = await ensureSigningKeys(db, ring, options.given)
   if (created.length > 0) logger.info('keys.created', { kids: created })
   const secret = await ensureDataKey(db, ring, { purpose: 'hmac', day: NO_DAY })
@@ -95,6 +98,8 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
 
   async function refresh(): Promise<boolean> {
     const startedMs = clock.monotonicMs()
+    // First: the signing keys may be sealed by a key of the ring that is new.
+    await ring.refresh()
     const next = takeSnapshot(await readSigningKeys(db), ring)
     // Of two readings under way at once the one begun later counts, whichever ends first.
     if (startedMs < readAtMs) return false
@@ -117,6 +122,7 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
     logSigningKey: () => keys.logSigningKey(clock.now()),
     logPublicKeys: () => keys.logPublicKeys,
     logJwks: () => keys.logJwks,
+    ring,
     seal: ring.seal,
     open: ring.open,
     hmac: (purpose, data) => createHmac('sha256', hmacKeys[purpose]).update(data).digest(),

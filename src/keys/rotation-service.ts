@@ -1,16 +1,20 @@
 import { Conflict, NotFound } from '../kernel/errors.js'
 import type { SetAlgorithm } from '../secevent/sign.js'
 import type { Database } from '../storage/database.js'
+import { resealDataKeys } from './data-keys.js'
 import { type KeyMaterial, makeKeyMaterial } from './key-material.js'
-import { type KeyRing, lockKeyCreation } from './key-ring.js'
+import { type KeyRing, lockKeyCreation, type RingKeyTimes } from './key-ring.js'
 import { activeKey, type KeyState, type KeyUse, type SigningKey, signsUntil, stateOf } from './signing-key.js'
 import {
   databaseNowMs,
   insertSigningKey,
   readSigningKeys,
+  resealSigningKeys,
   retireSigningKey,
 } from './signing-key-repository.js'
 
+/** A new ring key is read by the other processes in this time, several times over. */
+const RING_LEAD_MS = 60_000
 /** How long the other processes are given when a key is to sign at once. They read the keys three times in it. */
 const AT_ONCE_LEAD_MS = 30_000
 const ALGORITHMS: Readonly<Record<KeyUse, readonly SetAlgorithm[]>> = {
@@ -32,9 +36,14 @@ export interface ListedKey extends Omit<SigningKey, 'sealedPrivate' | 'publicJwk
   readonly retiresAt: Date | null
 }
 
+/** A key of the ring. `retiring`: it seals no more, and opens what it sealed. */
+export interface ListedRingKey extends RingKeyTimes {
+  readonly state: Exclude<KeyState, 'retired'>
+}
+
 export interface RotationServiceOptions {
   readonly db: Database
-  readonly ring: Pick<KeyRing, 'seal'>
+  readonly ring: KeyRing
   readonly audit: AuditTrail
   /** A new key is published this long before it signs. */
   readonly leadMs: number
@@ -104,6 +113,13 @@ export function createRotationService(options: RotationServiceOptions) {
     return due
   }
 
+  /** A few keys at a time, and the rest in the next round: whoever is stopped leaves nothing half-done. */
+  async function reseal(): Promise<void> {
+    if (ring.keys().length < 2) return
+    const count = (await resealSigningKeys(db, ring)) + (await resealDataKeys(db, ring))
+    if (count > 0) await options.changed()
+  }
+
   async function retire(trx: Database, key: SigningKey, actor: string): Promise<void> {
     await retireSigningKey(trx, key.kid)
     const detail = { use: key.use, alg: key.alg }
@@ -149,6 +165,33 @@ export function createRotationService(options: RotationServiceOptions) {
       return await listed(kids)
     },
 
+    /**
+     * Adds a key to the ring, by which new secrets are sealed once all processes have it; the hub's keys are then sealed
+     * again by it. @throws Conflict when one waits already
+     */
+    async rotateRing(actor: string): Promise<ListedRingKey> {
+      const id = await change(async (trx, _keys, nowMs) => {
+        await ring.refresh()
+        const waiting = ring.keys().find((key) => key.activeFrom.getTime() > nowMs)
+        if (waiting) throw new Conflict(`The ring key ${waiting.id} waits already.`)
+        const key = await ring.addKey(trx, Math.min(RING_LEAD_MS, options.leadMs))
+        const detail = { active_from: key.activeFrom.toISOString() }
+        await audit.record(trx, { actor, action: 'key_ring.rotated', target: `ring-key:${key.id}`, detail })
+        return key.id
+      })
+      return (await this.listRing()).find((key) => key.id === id) as ListedRingKey
+    },
+
+    /** The keys of the ring, the last to come into force first. */
+    async listRing(): Promise<ListedRingKey[]> {
+      const nowMs = await databaseNowMs(db)
+      const active = ring.keys().find((key) => key.activeFrom.getTime() <= nowMs)
+      return ring.keys().map(({ id, createdAt, activeFrom }) => {
+        const state = activeFrom.getTime() > nowMs ? 'next' : id === active?.id ? 'active' : 'retiring'
+        return { id, createdAt, activeFrom, state }
+      })
+    },
+
     /** Takes a key that signs no longer out of the published ones at once. @throws NotFound, Conflict */
     async retire(kid: string, actor: string): Promise<ListedKey> {
       await change(async (trx, keys, nowMs) => {
@@ -164,6 +207,7 @@ export function createRotationService(options: RotationServiceOptions) {
 
     /** Retires what is due and replaces what is too old. Any process may ask, at any time. @returns whether anything was */
     async keepUp(): Promise<boolean> {
+      await reseal()
       const known = await readSigningKeys(db)
       const nowMs = await databaseNowMs(db)
       const due = (await findDue(known, nowMs)).map((key) => key.kid)

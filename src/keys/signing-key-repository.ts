@@ -97,6 +97,19 @@ export async function insertSigningKey(
   return toSigningKey(row as SigningKeyRow)
 }
 
+/** Seals private keys again that an older key of the ring sealed. @returns how many */
+export async function resealSigningKeys(trx: Database, ring: KeyRing): Promise<number> {
+  const stale = (await readSigningKeys(trx)).filter(({ sealedPrivate }) => !ring.isCurrent(sealedPrivate))
+  for (const { kid, sealedPrivate } of stale) {
+    const context = signingKeyContext(kid)
+    // An erased key must not come back.
+    await trx('signing_keys')
+      .where({ kid, private_wrapped: sealedPrivate })
+      .update({ private_wrapped: ring.seal(ring.open(sealedPrivate, context), context) })
+  }
+  return stale.length
+}
+
 /** For good: its private part is erased. */
 export async function retireSigningKey(trx: Database, kid: string): Promise<void> {
   await trx('signing_keys')

@@ -146,6 +146,7 @@ describe('fault: keys rotated under load on two hub processes', function () {
     const old = (await keysOf()).filter((key) => key.use === 'set').map(({ kid }) => kid)
     const made = await scene.admin.call<{ items: ListedKey[] }>('POST', '/v1/keys/rotate', { use: 'set' })
     await scene.admin.call('POST', '/v1/keys/rotate', { use: 'log' })
+    await scene.admin.call('POST', '/v1/keys/rotate', { use: 'ring' })
     const fresh = made.items.map(({ kid }) => kid)
     assert.deepEqual(
       made.items.map(({ state }) => state),
@@ -162,6 +163,8 @@ describe('fault: keys rotated under load on two hub processes', function () {
       },
       { deadlineMs: 60_000 },
     )
+    const ring = (await keysOf()).filter((key) => key.use === 'ring').map(({ state }) => state)
+    assert.deepEqual(ring, ['active', 'retiring'])
     for (const kid of old) assert.ok((strict.seen.get(kid) ?? 0) > 0, `nothing was signed with ${kid}`)
     assert.deepEqual(strict.unpublished, [])
     const parked = await scene.admin.call<{ items: object[] }>('GET', '/v1/parked')

@@ -28,7 +28,7 @@ describe('keys: routes', () => {
     const keys = await createKeyService({ db, clock, leadMs: LEAD_MS, logger })
     const rotation = createRotationService({
       db,
-      ring: keys,
+      ring: keys.ring,
       audit,
       leadMs: LEAD_MS,
       graceMs: { set: 1, log: 1 },
@@ -59,7 +59,7 @@ describe('keys: routes', () => {
   it('list names, states and times, and nothing private', async () => {
     const { body, status } = await list()
     assert.equal(status, 200)
-    assert.equal(body.items.length, 3)
+    assert.deepEqual(body.items.map((key: { use: string }) => key.use).sort(), ['log', 'ring', 'set', 'set'])
     assert.deepEqual(Object.keys(body.items[0]).sort(), [
       'active_from',
       'alg',
@@ -95,11 +95,24 @@ describe('keys: routes', () => {
     )
   })
 
+  it('rotate the ring', async () => {
+    const made = await rotate({ use: 'ring' })
+    assert.equal(made.status, 201)
+    assert.equal(made.body.items[0].state, 'next')
+    assert.equal((await rotate({ use: 'ring' })).status, 409)
+    const states = (await list()).body.items
+      .filter((key: { use: string }) => key.use === 'ring')
+      .map((key: { state: string }) => key.state)
+    assert.deepEqual(states, ['next', 'active'])
+  })
+
   for (const [why, body] of [
     ['no use', {}],
     ['an unknown use', { use: 'oauth' }],
     ['an unknown algorithm', { use: 'set', alg: 'none' }],
     ['an algorithm that the log does not know', { use: 'log', alg: 'RS256' }],
+    ['an algorithm for the ring', { use: 'ring', alg: 'ES256' }],
+    ['a ring key at once', { use: 'ring', now: true }],
     ['a text for now', { use: 'set', now: 'yes' }],
     ['an unknown member', { use: 'set', kid: 'k' }],
     ['a list', []],

@@ -33,7 +33,7 @@ describe('keys: rotation', () => {
     const keys = await createKeyService({ db: test.db, clock, leadMs, logger: silentLogger })
     const rotation = createRotationService({
       db: test.db,
-      ring: keys,
+      ring: keys.ring,
       audit: createAuditLog(),
       leadMs,
       graceMs: { set: GRACE_MS, log: GRACE_MS },
@@ -210,6 +210,58 @@ describe('keys: rotation', () => {
       processes.map(({ rotation }) => rotation.rotate({ use: 'log' }, ACTOR)),
     )
     assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected', 'rejected'])
+  })
+
+  describe('of the ring', () => {
+    const sealedBy = (sealed: Buffer) => sealed.subarray(1, 5).toString('hex')
+
+    it('seals by a new key once every process has it, and then the hub’s keys again', async () => {
+      const one = await startProcess()
+      const other = await startProcess()
+      await one.keys.contentCipher('2026-10-01')
+      const before = one.keys.seal('secret', 'place')
+      const key = await one.rotation.rotateRing(ACTOR)
+      await assert.rejects(one.rotation.rotateRing(ACTOR), Conflict)
+      assert.equal(sealedBy(one.keys.seal('a', 'place')), sealedBy(before))
+      await other.keys.refresh()
+      one.ahead.ms = 120_000
+      const after = one.keys.seal('new', 'place')
+      assert.equal(sealedBy(after), key.id)
+      for (const { keys } of [one, other, await startProcess()]) {
+        assert.equal(keys.open(after, 'place').toString(), 'new')
+        assert.equal(keys.open(before, 'place').toString(), 'secret')
+      }
+      await one.rotation.keepUp()
+      const rows = [
+        ...(await test.db('signing_keys').select('private_wrapped as sealed')),
+        ...(await test.db('data_keys').select('wrapped as sealed')),
+      ] as { sealed: Buffer }[]
+      assert.equal(rows.length, 5)
+      assert.deepEqual(new Set(rows.map(({ sealed }) => sealedBy(sealed))), new Set([key.id]))
+      const again = await startProcess()
+      assert.equal(again.keys.setSigner('ES256').kid, one.keys.setSigner('ES256').kid)
+      assert.ok((await again.keys.setSigner('ES256').sign({})).length > 0)
+      const cipher = await again.keys.contentCipher('2026-10-01')
+      assert.equal(
+        cipher.open((await one.keys.contentCipher('2026-10-01')).seal(Buffer.from('b'))).toString(),
+        'b',
+      )
+      assert.deepEqual(await audited(), [`${ACTOR} key_ring.rotated ring-key:${key.id}`])
+    })
+
+    it('takes one at a time, whichever process is asked, and leaves alone what is sealed by the newest', async () => {
+      const processes = await Promise.all([1, 2, 3].map(() => startProcess()))
+      const results = await Promise.allSettled(processes.map(({ rotation }) => rotation.rotateRing(ACTOR)))
+      assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected', 'rejected'])
+      for (const { ahead, keys } of processes) {
+        ahead.ms = 120_000
+        await keys.refresh()
+      }
+      await Promise.all(processes.map(({ rotation }) => rotation.keepUp()))
+      const sealed = await test.db('signing_keys').select('private_wrapped').orderBy('kid')
+      await Promise.all(processes.map(({ rotation }) => rotation.keepUp()))
+      assert.deepEqual(await test.db('signing_keys').select('private_wrapped').orderBy('kid'), sealed)
+    })
   })
 
   describe('of keys from files', () => {
