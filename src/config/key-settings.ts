@@ -24,7 +24,7 @@ export const KEY_SETTINGS = {
     description:
       'How long a new signing key is published before it signs, in seconds: longer than receivers cache keys. The same for all processes.',
   }),
-  SIGNING_KEY_GRACE_S: setting(whole(0, 31_536_000).prefault('86400'), {
+  SIGNING_KEY_GRACE_S: setting(whole(10, 31_536_000).prefault('86400'), {
     section: 'Security',
     description:
       'How long a replaced signing key stays published after its last signature, in seconds, and longer while a SET that it signed is open.',

@@ -72,7 +72,7 @@ describe('config', () => {
     ['FIREBREAK_ADMIN_TOKEN', 'short', '24 characters'],
     ['FIREBREAK_MASTER_KEY', 'abc', '32 bytes'],
     ['SIGNING_KEY_LEAD_S', '3', 'from 4'],
-    ['SIGNING_KEY_GRACE_S', '-1', 'whole number'],
+    ['SIGNING_KEY_GRACE_S', '9', 'from 10'],
     ['SIGNING_KEY_ROTATE_DAYS', '0', 'from 1'],
     ['OAUTH_ISSUER', 'http://as.example.com', 'https'],
     ['OAUTH_ISSUER', 'https://user@as.example.com', 'https'],

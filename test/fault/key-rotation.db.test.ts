@@ -83,7 +83,7 @@ describe('fault: keys rotated under load on two hub processes', function () {
   const masters = [randomBytes(32).toString('base64'), randomBytes(32).toString('base64')] as const
   const env: Record<string, string> = {
     SIGNING_KEY_LEAD_S: String(LEAD_S),
-    SIGNING_KEY_GRACE_S: '1',
+    SIGNING_KEY_GRACE_S: '10',
     FIREBREAK_MASTER_KEY: masters[0],
   }
   let database: TestDatabase
