@@ -36,7 +36,7 @@ interface TokenRow {
 /** Sole writer of `receivers` and `receiver_tokens`. A missing row is `undefined`. */
 export function createReceiverRepository() {
   return {
-    /** False when the name is taken. */
+    /** False when the name or the client id is taken. */
     async insert(db: Database, receiver: Receiver, secretHash: Buffer | null): Promise<boolean> {
       const rows = await db<ReceiverRow>('receivers')
         .insert({
@@ -47,7 +47,7 @@ export function createReceiverRepository() {
           token_issuer: receiver.tokenIssuer,
           ...toRow(receiver),
         })
-        .onConflict('name')
+        .onConflict()
         .ignore()
         .returning('id')
       return rows.length === 1

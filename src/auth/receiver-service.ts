@@ -110,11 +110,9 @@ export function createReceiverService(options: ReceiverServiceOptions) {
           createdAt: new Date(),
           updatedAt: new Date(),
         }
-        if (clientId !== undefined && (await receivers.find(trx, { client_id: clientId }))) {
-          throw new Conflict(`A receiver with the client_id ${clientId} exists; change that one.`)
-        }
         if (!(await receivers.insert(trx, draft, secret === undefined ? null : hashSecret(secret)))) {
-          throw new Conflict(`A receiver with the name ${settings.name} exists; choose another name.`)
+          const taken = `name ${settings.name}${clientId === undefined ? '' : ` or the client_id ${clientId}`}`
+          throw new Conflict(`A receiver with the ${taken} exists; choose another.`)
         }
         await audit.record(trx, { actor, action: 'receiver.created', target: id, detail: auditDetail(draft) })
         return { receiver: await locked(trx, id), ...(secret !== undefined && { secret }) }
