@@ -14,21 +14,21 @@ export interface PackageProcess<T> {
   readonly lines: readonly T[]
   /** The first line, printed already or still to come, for which `isIt` answers true. */
   line(what: string, isIt: (line: T) => boolean): Promise<T>
-  /** Writes one line of JSON and answers the next line that is printed. */
-  ask(command: object): Promise<T>
+  /** Writes one line, an object as JSON, and answers the next line that is printed. */
+  ask(command: object | string): Promise<T>
   stop(): Promise<void>
-}
-
-/** Where `npm run setup:test` put it. */
-function builtProgram(name: string): string {
-  const file = join(INTEROP_CACHE, 'rust', 'debug', name)
-  if (!existsSync(file)) throw new Error(`${name} is not built: run \`npm run setup:test\``)
-  return file
 }
 
 /** Starts one of the Rust programs of this folder with its configuration. */
 export function startPackage<T>(name: string, config: object): PackageProcess<T> {
-  const child = spawn(builtProgram(name), [JSON.stringify(config)], {
+  return startProgram<T>(join('rust', 'debug', name), [JSON.stringify(config)])
+}
+
+/** @param name below `.cache/interop`, where `npm run setup:test` put it */
+export function startProgram<T>(name: string, args: readonly string[]): PackageProcess<T> {
+  const file = join(INTEROP_CACHE, name)
+  if (!existsSync(file)) throw new Error(`${name} is not built: run \`npm run setup:test\``)
+  const child = spawn(file, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: plainEnvironment(),
   })
@@ -53,8 +53,9 @@ export function startPackage<T>(name: string, config: object): PackageProcess<T>
     line: (what, isIt) => next(what, isIt),
     async ask(command) {
       const from = lines.length
-      child.stdin.write(`${JSON.stringify(command)}\n`)
-      return await next(`${name} answers ${JSON.stringify(command)}`, () => true, from)
+      const text = typeof command === 'string' ? command : JSON.stringify(command)
+      child.stdin.write(`${text}\n`)
+      return await next(`${name} answers ${text}`, () => true, from)
     },
     async stop() {
       child.stdin.end()

@@ -1,13 +1,14 @@
 // The public packages that the interoperability tests run: fetched by their own package managers, each pinned with
-// checksums (Cargo.lock, package-lock.json, SHA256SUMS), kept below .cache/interop. `npm run setup:test` calls this.
+// checksums (Cargo.lock, go.sum, SHA256SUMS), kept below .cache/interop. `npm run setup:test` calls this.
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const HERE = dirname(fileURLToPath(import.meta.url))
 const CACHE = join(HERE, '..', '..', '.cache', 'interop')
-const RUST = { major: 1, minor: 94 }
+const RUST = [1, 94]
+const GO = [1, 24]
 const COPY_GOAL = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies'
 /** What Keycloak fixes in its jars ahead of time, so that the test's start does not have to. */
 const KEYCLOAK_BUILD = ['build', '--features=ssf', '--db=dev-mem']
@@ -27,6 +28,10 @@ const keycloakState = () => [keycloakSum().sha256, ...KEYCLOAK_BUILD].join(' ')
 export const keycloakIsComplete = () =>
   existsSync(KEYCLOAK_MARKER) && readFileSync(KEYCLOAK_MARKER, 'utf8') === keycloakState()
 
+/** A missing version is never enough. */
+const isAtLeast = ([major, minor], foundMajor, foundMinor) =>
+  Number(foundMajor) > major || (Number(foundMajor) === major && Number(foundMinor) >= minor)
+
 /**
  * Items for the list of test/setup.mjs.
  * @param {{run: Function, output: Function, SetupError: new (message: string) => Error}} tools
@@ -34,8 +39,8 @@ export const keycloakIsComplete = () =>
 export function interopItems({ run, output, SetupError }) {
   function ensureRust() {
     const [, major, minor] = /(\d+)\.(\d+)/.exec(output('cargo', ['--version'])) ?? []
-    if (Number(major) > RUST.major || Number(minor) >= RUST.minor) return `present (${major}.${minor})`
-    throw new SetupError(`install Rust ${RUST.major}.${RUST.minor} or later with cargo, then run this again`)
+    if (isAtLeast(RUST, major, minor)) return `present (${major}.${minor})`
+    throw new SetupError(`install Rust ${RUST.join('.')} or later with cargo, then run this again`)
   }
 
   /** cargo builds only what changed, so it is asked each time. */
@@ -67,26 +72,27 @@ export function interopItems({ run, output, SetupError }) {
     return 'fetched and built'
   }
 
-  function ensureOktaSdk() {
-    const folder = join(CACHE, 'okta')
-    const lock = join(HERE, 'okta', 'package-lock.json')
-    const marker = join(folder, '.complete')
-    const wanted = createHash('sha256').update(readFileSync(lock)).digest('hex')
-    if (existsSync(marker) && readFileSync(marker, 'utf8') === wanted) return 'present'
-    rmSync(folder, { recursive: true, force: true })
-    mkdirSync(folder, { recursive: true })
-    for (const name of ['package.json', 'package-lock.json']) {
-      copyFileSync(join(HERE, 'okta', name), join(folder, name))
-    }
-    run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: folder })
-    writeFileSync(marker, wanted)
-    return 'fetched'
+  function ensureGo() {
+    const [, major, minor] = /go(\d+)\.(\d+)/.exec(output('go', ['version'])) ?? []
+    if (isAtLeast(GO, major, minor)) return `present (${major}.${minor})`
+    throw new SetupError(`install Go ${GO.join('.')} or later, then run this again`)
+  }
+
+  /** As cargo, go builds only what changed. */
+  function ensureGoPackage() {
+    const program = join(CACHE, 'okta-transmitter')
+    const isNew = !existsSync(program)
+    // GOTOOLCHAIN: the go that is here, never one that it fetches.
+    const options = { cwd: join(HERE, 'okta'), env: { ...process.env, GOTOOLCHAIN: 'local' } }
+    run('go', ['build', '-mod=readonly', '-o', program, '.'], options)
+    return isNew ? 'built' : 'present'
   }
 
   return [
     ['Rust', ensureRust],
     ['Interop: Rust receivers and transmitter', ensureCrates],
     ['Interop: Keycloak', ensureKeycloak],
-    ['Interop: Okta SDK', ensureOktaSdk],
+    ['Go', ensureGo],
+    ['Interop: Okta SDK', ensureGoPackage],
   ]
 }
