@@ -1,21 +1,15 @@
 import assert from 'node:assert/strict'
 import { decodeJwt, decodeProtectedHeader, type JWTPayload } from 'jose'
-import { pickFreePort } from '../../src/storage/postgres-server.js'
-import { addPushStream, addReceiver, type HubApi, hubApi } from '../support/hub-api.js'
+import { addPushStream, addReceiver, hubApi } from '../support/hub-api.js'
 import { type HubProcess, startHub } from '../support/hub-process.js'
 import { type SetSink, startSink } from '../support/set-sink.js'
 import { HUB_AUDIENCE } from '../support/upstream.js'
 import { waitUntil } from '../support/wait.js'
-import { type PackageProcess, startPackage, startProgram } from './package-process.js'
-import { startTlsFront, type TlsFront } from './tls-front.js'
+import { type EasyssfSigner, startEasyssfSigner } from './easyssf-signer.js'
+import { type PackageProcess, startProgram } from './package-process.js'
 
 const TOKEN = 'what the provider pushes with'
 
-/** What easyssf-test says: its issuer at the start, then each SET that it made. */
-interface Made {
-  readonly issuer: string
-  readonly set: string
-}
 /** What the Okta SDK understood of the hub's answer. */
 interface Pushed {
   readonly status: number
@@ -25,24 +19,18 @@ interface Pushed {
 describe('SETs signed by easyssf-test and pushed by the Okta SDK', function () {
   this.timeout(120_000)
   let hub: HubProcess
-  let admin: HubApi
-  let front: TlsFront
   let sink: SetSink
-  let signer: PackageProcess<Made>
+  let signer: EasyssfSigner
   let provider: PackageProcess<Pushed>
   const sets: JWTPayload[] = []
 
   before(async () => {
-    const port = await pickFreePort()
-    front = await startTlsFront(() => port)
-    signer = startPackage<Made>('easyssf-transmitter-process', { port, host: `127.0.0.1:${front.port}` })
-    // The metadata and keys of the package are read over TLS, whose certificate the hub has to trust.
-    hub = await startHub({ env: { NODE_EXTRA_CA_CERTS: front.caFile } })
-    admin = hubApi(() => hub.url, hub.adminToken)
-    const { issuer } = await signer.line('the transmitter is there', () => true)
+    signer = await startEasyssfSigner()
+    hub = await startHub({ env: { NODE_EXTRA_CA_CERTS: signer.caFile } })
+    const admin = hubApi(() => hub.url, hub.adminToken)
     const { ingest_url } = await admin.call<{ ingest_url: string }>('POST', '/v1/transmitters', {
       name: 'provider',
-      issuer,
+      issuer: signer.issuer,
       discover: true,
       audience: HUB_AUDIENCE,
       authorization_header: `SSWS ${TOKEN}`,
@@ -57,37 +45,30 @@ describe('SETs signed by easyssf-test and pushed by the Okta SDK', function () {
   })
   after(async () => {
     await sink?.close()
-    await Promise.all([hub?.remove(), signer?.stop(), provider?.stop()])
-    await front?.close()
+    await Promise.all([hub?.remove(), provider?.stop()])
+    await signer?.stop()
   })
 
-  const sign = async (claims: object) =>
-    await signer.ask({ event_type: 'CaepSessionRevoked', user: 'bob', session: 'session of bob', claims })
-
   it('are taken, and the gateway gets the event with the same txn', async () => {
-    const { set } = await sign({ aud: HUB_AUDIENCE, txn: 'by-okta' })
+    const set = await signer.sign({ aud: HUB_AUDIENCE, txn: 'by-okta' })
     assert.equal(decodeProtectedHeader(set).typ, 'secevent+jwt')
     assert.equal((await provider.ask(set)).status, 202)
     const got = await waitUntil('the gateway has the event', () => sets.find(({ txn }) => txn === 'by-okta'))
-    assert.deepEqual((got.sub_id as { session: object }).session, {
-      format: 'opaque',
-      id: 'session of bob',
-    })
+    assert.deepEqual((got.sub_id as { session: object }).session, { format: 'opaque', id: 'session of bob' })
   })
 
   it('are answered 202 a second time, without a second event', async () => {
-    const { set } = await sign({ aud: HUB_AUDIENCE, txn: 'twice' })
+    const set = await signer.sign({ aud: HUB_AUDIENCE, txn: 'twice' })
     assert.equal((await provider.ask(set)).status, 202)
     assert.equal((await provider.ask(set)).status, 202)
-    const { set: last } = await sign({ aud: HUB_AUDIENCE, txn: 'after twice' })
+    const last = await signer.sign({ aud: HUB_AUDIENCE, txn: 'after twice' })
     assert.equal((await provider.ask(last)).status, 202)
     await waitUntil('the gateway has what came later', () => sets.some(({ txn }) => txn === 'after twice'))
     assert.equal(sets.filter(({ txn }) => txn === 'twice').length, 1)
   })
 
   it('are refused when meant for another, in words that the SDK reads', async () => {
-    const { set } = await sign({ aud: 'https://other.example' })
-    const { status, err } = await provider.ask(set)
+    const { status, err } = await provider.ask(await signer.sign({ aud: 'https://other.example' }))
     assert.deepEqual({ status, err }, { status: 400, err: 'invalid_audience' })
   })
 })
