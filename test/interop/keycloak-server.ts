@@ -4,7 +4,7 @@ import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pickFreePort } from '../../src/storage/postgres-server.js'
-import { hubApi } from '../support/hub-api.js'
+import { type HubApi, hubApi } from '../support/hub-api.js'
 import { exitOf, plainEnvironment } from '../support/hub-process.js'
 import { waitUntil } from '../support/wait.js'
 import { startWatchdog } from '../support/watchdog.js'
@@ -13,7 +13,7 @@ import { INTEROP_CACHE } from './package-process.js'
 const HOME = join(INTEROP_CACHE, 'keycloak')
 const START_MS = 180_000
 const REALM = 'demo'
-const CLIENT = { id: 'firebreak', secret: 'the hub at Keycloak' }
+const CLIENT = { id: 'firebreak', secret: 'of-the-hub-at-Keycloak' }
 const USER = { name: 'alice', password: 'of alice' }
 const SCOPES = ['ssf.read', 'ssf.manage']
 
@@ -38,6 +38,10 @@ export interface KeycloakServer {
   outgoing(jti: string): Promise<KeycloakEvent>
   /** Alice signs in and out again. Answers the id of her session. */
   signInAndOut(): Promise<string>
+  /** An admin sets a password for alice. Answers her id. */
+  setPassword(): Promise<string>
+  /** Alice signs in, and an admin ends all her sessions. */
+  signInAndBeSignedOut(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -92,6 +96,16 @@ export async function startKeycloak(audience: string, hubUrl: string): Promise<K
     return hubApi(() => `${issuer}/ssf/transmitter`, (await token(REALM, form)).access_token ?? '')
   }
 
+  const signIn = async () =>
+    await token(REALM, { ...asClient, grant_type: 'password', username: USER.name, password: USER.password })
+
+  async function ofAlice(): Promise<{ id: string; admin: HubApi }> {
+    const admin = await asAdmin()
+    const [alice] = await admin.call<{ id: string }[]>('GET', `/${REALM}/users?username=${USER.name}`)
+    if (!alice) throw new Error('alice is not there')
+    return { id: alice.id, admin }
+  }
+
   async function asAdmin() {
     const form = { grant_type: 'password', client_id: 'admin-cli', username: 'admin', password: 'admin' }
     return hubApi(() => `${base}/admin/realms`, (await token('master', form)).access_token ?? '')
@@ -127,8 +141,7 @@ export async function startKeycloak(audience: string, hubUrl: string): Promise<K
     outgoing: async (jti) =>
       await (await asAdmin()).call('GET', `/${REALM}/ssf/clients/${CLIENT.id}/pending-events/${jti}`),
     async signInAndOut() {
-      const form = { ...asClient, grant_type: 'password', username: USER.name, password: USER.password }
-      const { refresh_token, session_state } = await token(REALM, form)
+      const { refresh_token, session_state } = await signIn()
       const response = await fetch(`${issuer}/protocol/openid-connect/logout`, {
         method: 'POST',
         body: new URLSearchParams({ ...asClient, refresh_token: refresh_token ?? '' }),
@@ -136,6 +149,17 @@ export async function startKeycloak(audience: string, hubUrl: string): Promise<K
       })
       if (!response.ok) throw new Error(`Keycloak did not sign alice out: ${response.status}`)
       return session_state ?? ''
+    },
+    async setPassword() {
+      const { id, admin } = await ofAlice()
+      const password = { type: 'password', value: USER.password, temporary: false }
+      await admin.call('PUT', `/${REALM}/users/${id}/reset-password`, password)
+      return id
+    },
+    async signInAndBeSignedOut() {
+      await signIn()
+      const { id, admin } = await ofAlice()
+      await admin.call('POST', `/${REALM}/users/${id}/logout`)
     },
     stop,
   }
