@@ -24,6 +24,7 @@ import type { HubBase } from './hub-base.js'
 import type { Services } from './hub-services.js'
 import { eventRouter } from './ingest/event-router.js'
 import { transmitterRouter } from './ingest/transmitter-router.js'
+import { eventTypeRouter } from './streams/event-type-router.js'
 import { pathsBelow } from './streams/metadata-router.js'
 import { ssfRouter } from './streams/ssf-router.js'
 import { streamOperatorRouter } from './streams/stream-operator-router.js'
@@ -125,6 +126,7 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
   app.use('/v1/receivers', receiverRouter(services.receivers, operators))
   app.use('/v1/operators', operatorRouter(operators))
   app.use('/v1/streams', streamOperatorRouter({ operators, readModel: createStreamReadModel(db), statuses }))
+  app.use('/v1/event-types', eventTypeRouter({ types: services.types, authorize }))
   app.use('/v1/parked', parkedRouter({ parked: services.parked, authorize }))
   app.use('/v1/events', eventRouter({ events: services.events, authorize: rule }))
   app.use(

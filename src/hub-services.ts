@@ -20,13 +20,16 @@ import { createTransmitterRegistry } from './ingest/transmitter-registry.js'
 import { createTransmitterRepository } from './ingest/transmitter-repository.js'
 import { createTransmitterService } from './ingest/transmitter-service.js'
 import type { Worker } from './kernel/worker.js'
+import type { EventTypes } from './secevent/event-types.js'
 import { createQueryGate } from './storage/query-gate.js'
+import { createEventTypeRegistry } from './streams/event-type-registry.js'
+import { createEventTypeService } from './streams/event-type-service.js'
 import { createFrameworkEvents } from './streams/framework-events.js'
 import { createInactivityWatch } from './streams/inactivity-watch.js'
 import { issuerPath } from './streams/metadata-router.js'
 import { createReceiverChanges } from './streams/receiver-changes.js'
 import type { StreamSettings } from './streams/stream.js'
-import { createStreamService } from './streams/stream-service.js'
+import { createStreamService, type StreamService } from './streams/stream-service.js'
 import { createStreamStatusService, type StreamStatusService } from './streams/stream-status-service.js'
 import { createSubjectService } from './streams/subject-service.js'
 import { createVerificationService } from './streams/verification-service.js'
@@ -42,6 +45,7 @@ export interface ServiceParts {
 export type Services = ReturnType<typeof createServices>
 
 const REGISTRY_CHANNEL = 'transmitters_changed'
+const EVENT_TYPES_CHANNEL = 'event_types_changed'
 const INACTIVITY_CHECK_MS = 15_000
 
 /**
@@ -59,12 +63,14 @@ export function createServices(base: HubBase, parts: ServiceParts) {
   const streams = createStreamServices(base, parts)
   const calls = createCallLimiter({ clock, ...MANAGING })
   const receiverAuth = createReceiverAuth({ db, attempts, calls })
-  const { registry, ...ingest } = createIngestServices(base, parts)
+  const { eventTypes, ...typeServices } = createTypeServices(base, streams.streams)
+  const { registry, ...ingest } = createIngestServices(base, parts, eventTypes)
   return {
     ...streams,
+    ...typeServices,
     ...ingest,
     /** Not started yet. */
-    workers: [registry, ...inactivityWatches(base, streams.statuses)] as readonly Worker[],
+    workers: [eventTypes, registry, ...inactivityWatches(base, streams.statuses)] as readonly Worker[],
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,
     deliveryAuth: { ...receiverAuth, calls: createCallLimiter({ clock, ...DELIVERING }) },
@@ -116,6 +122,26 @@ function createStreamServices(base: HubBase, { eventLog, delivery, nextEventId }
   }
 }
 
+/** Event types: the registry that all go by, and what operators do to it. */
+function createTypeServices({ config, pools, audit, logger, notifier }: HubBase, streams: StreamService) {
+  const eventTypes = createEventTypeRegistry({
+    db: pools.system,
+    logger,
+    onChanged: async () => config.roles.includes('api') && streams.eventTypesChanged(),
+  })
+  // A failure is told by the registry's own rounds.
+  notifier.on(EVENT_TYPES_CHANNEL, () => void eventTypes.refresh().catch(() => {}))
+  const types = createEventTypeService({
+    db: pools.api,
+    audit,
+    async changed() {
+      notifier.notify(EVENT_TYPES_CHANNEL)
+      await eventTypes.refresh()
+    },
+  })
+  return { eventTypes, types }
+}
+
 function inactivityWatches({ config, pools, logger }: HubBase, statuses: StreamStatusService): Worker[] {
   const { inactivityTimeoutS } = config
   if (!inactivityTimeoutS) return []
@@ -123,7 +149,11 @@ function inactivityWatches({ config, pools, logger }: HubBase, statuses: StreamS
   return [createInactivityWatch({ db: pools.api, statuses, inactivityTimeoutS, everyMs, logger })]
 }
 
-function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceParts) {
+function createIngestServices(
+  base: HubBase,
+  { eventLog, nextEventId }: ServiceParts,
+  eventTypes: EventTypes,
+) {
   const { config, issuer, pools, audit, clock, logger, metrics, outgoing, notifier } = base
   const db = pools.api
   const repository = createTransmitterRepository()
@@ -139,6 +169,7 @@ function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceP
     keys: createIssuerKeys({ outgoing, clock, logger, metrics }),
     budgets: createSourceBudgets(clock),
     log: eventLog.log,
+    eventTypes,
     nextEventId,
   })
   const handleIngest = createIngestHandler({
@@ -162,6 +193,6 @@ function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceP
         notifier.notify(REGISTRY_CHANNEL)
       },
     }),
-    events: createEventService({ db, audit, log: eventLog.transactional, nextEventId, issuer }),
+    events: createEventService({ db, audit, log: eventLog.transactional, nextEventId, issuer, eventTypes }),
   }
 }

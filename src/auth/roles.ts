@@ -5,6 +5,7 @@ export type Permission =
   | 'events.emit'
   | 'parked.replay'
   | 'streams.manage'
+  | 'event-types.manage'
   | 'receivers.manage'
   | 'transmitters.manage'
   | 'agents.manage'
@@ -26,6 +27,7 @@ const OPERATOR: readonly Permission[] = [
   'events.emit',
   'parked.replay',
   'streams.manage',
+  'event-types.manage',
   'receivers.manage',
   'transmitters.manage',
   'agents.manage',

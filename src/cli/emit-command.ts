@@ -56,11 +56,14 @@ export function addEmitCommand(cli: Cli, program: Command): void {
   })
 }
 
+/** What stands behind the base of a built-in URI. */
+const shortName = (uri: string): string => uri.replace(/^(.*\/|urn:ietf:params:scim:event:)/, '')
+
 function resolveType(type: string, known: readonly string[]): string {
-  if (type.includes(':')) return type
-  const uri = known.find((candidate) => candidate.endsWith(`/${type}`))
+  const uri = known.find((candidate) => shortName(candidate) === type)
+  if (!uri && type.includes(':')) return type
   if (!uri) {
-    const names = known.map((candidate) => candidate.slice(candidate.lastIndexOf('/') + 1))
+    const names = known.map(shortName)
     throw new WrongUse(`--type ${type} is not known. Give a full URI, or one of: ${names.join(', ')}`)
   }
   return uri

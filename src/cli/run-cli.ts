@@ -5,6 +5,7 @@ import { type CliIo, processIo } from './cli-io.js'
 import type { Cli, CliHooks } from './command.js'
 import { addDemoCommand } from './demo-command.js'
 import { addEmitCommand } from './emit-command.js'
+import { addEventTypeCommands } from './event-type-commands.js'
 import { addHubCommands } from './hub-commands.js'
 import { addOperatorCommands } from './operator-commands.js'
 import { addParkedCommands } from './parked-commands.js'
@@ -79,6 +80,7 @@ function createProgram(cli: Cli): Command {
   addReceiverCommands(cli, program)
   addStreamCommands(cli, program)
   addEmitCommand(cli, program)
+  addEventTypeCommands(cli, program)
   addTailCommand(cli, program)
   addParkedCommands(cli, program)
   addTimeToRevokeCommand(cli, program)

@@ -1,4 +1,4 @@
-import { EVENT_TYPES } from './event-types.js'
+import { isOpenIdType } from './event-types.js'
 import { MAX_EPOCH_SECONDS } from './security-event.js'
 import type { SetTolerances } from './verify-set.js'
 
@@ -7,7 +7,8 @@ const UNDETERMINED = 'und'
 
 /**
  * Payload spellings of drafts, made those of the final texts: taken in, never sent (drafts of 2021 to 2024).
- * Events of unknown type stay as they are.
+ * Events of
+ * other families stay as they are.
  */
 export function modernise(
   type: string,
@@ -15,7 +16,7 @@ export function modernise(
   tolerances: SetTolerances,
   tolerated: Set<string>,
 ): Record<string, unknown> {
-  if (!EVENT_TYPES.has(type)) return { ...event }
+  if (!isOpenIdType(type)) return { ...event }
   // The subject of an event stands in `sub_id`; what old transmitters repeat here would be sent on as a member.
   const { subject: _subject, ...rest } = event
   const claims: Record<string, unknown> = rest

@@ -1,5 +1,5 @@
 import { isJsonObject } from './canonical-json.js'
-import { EVENT_TYPES } from './event-types.js'
+import { BUILT_IN_EVENT_TYPES, type EventTypes, finalSpelling } from './event-types.js'
 import { SetRejected } from './parse-set.js'
 import type { SetTolerances } from './verify-set.js'
 
@@ -15,6 +15,8 @@ export interface ClaimExpectations {
   readonly tolerances: SetTolerances
   /** Names of the tolerances that were needed are added here. */
   readonly tolerated: Set<string>
+  /** The built-in ones when absent. */
+  readonly eventTypes?: EventTypes
 }
 
 export interface CheckedClaims {
@@ -92,7 +94,12 @@ function theEvent(events: unknown, expect: ClaimExpectations): [string, Record<s
     }
     expect.tolerated.add('allowEventAliases')
   }
-  return entries.find(([type]) => EVENT_TYPES.has(type)) ?? (entries[0] as [string, Record<string, unknown>])
+  const { eventTypes = BUILT_IN_EVENT_TYPES } = expect
+  const spelled = entries.map(([type, event]): [string, Record<string, unknown>] => [
+    finalSpelling(type),
+    event,
+  ])
+  return spelled.find(([type]) => eventTypes.get(type)) ?? (spelled[0] as [string, Record<string, unknown>])
 }
 
 /** SSF 1.0 §4.1.9. Drafts had numbers. A value that cannot serve as a join key is no reason to lose the event. */

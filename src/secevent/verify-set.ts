@@ -2,7 +2,7 @@ import type { KeyObject, webcrypto } from 'node:crypto'
 import { compactVerify } from 'jose'
 import { describeError, HubError } from '../kernel/errors.js'
 import type { Subject } from './event.js'
-import { EVENT_TYPES } from './event-types.js'
+import { BUILT_IN_EVENT_TYPES, type EventTypes } from './event-types.js'
 import { modernise } from './legacy-claims.js'
 import { type ParsedSet, SetRejected } from './parse-set.js'
 import { checkClaims } from './set-claims.js'
@@ -84,6 +84,8 @@ export interface SetExpectations {
   /** The shared clock, ms since the epoch. */
   readonly nowMs: number
   readonly tolerances?: SetTolerances
+  /** The built-in ones when absent. */
+  readonly eventTypes?: EventTypes
 }
 
 const DEFAULT_FUTURE_SKEW_S = 120
@@ -95,14 +97,14 @@ const DEFAULT_FUTURE_SKEW_S = 120
  * Throws SetRejected, or KeysUnavailable (from the key source) and nothing else.
  */
 export async function verifySet(set: ParsedSet, expect: SetExpectations): Promise<VerifiedSet> {
-  const { issuer, audience, nowMs, tolerances = {} } = expect
+  const { issuer, audience, nowMs, tolerances = {}, eventTypes = BUILT_IN_EVENT_TYPES } = expect
   const tolerated = new Set<string>()
   const ignoredHeaders = await authenticate(set, expect, tolerated)
-  const checked = checkClaims(set.claims, { issuer, audience, nowMs, tolerances, tolerated })
+  const checked = checkClaims(set.claims, { issuer, audience, nowMs, tolerances, tolerated, eventTypes })
   const claims = modernise(checked.type, checked.event, tolerances, tolerated)
   const { iat: _iat, jti: _jti, ...contentClaims } = set.claims
   // Before SSF 1.0 the subject stood inside the event.
-  const judged = judge(set.claims.sub_id ?? checked.event.subject, checked.type, claims)
+  const judged = judge(set.claims.sub_id ?? checked.event.subject, { type: checked.type, claims }, eventTypes)
   const quarantine = judged.quarantine ?? (isAhead(set.claims, expect) ? 'iat_in_future' : undefined)
   return {
     issuer,
@@ -172,7 +174,11 @@ interface Judgement {
 }
 
 /** what is odd about the event, though the SET is good. */
-function judge(rawSubject: unknown, type: string, claims: Record<string, unknown>): Judgement {
+function judge(
+  rawSubject: unknown,
+  { type, claims }: { type: string; claims: Record<string, unknown> },
+  eventTypes: EventTypes,
+): Judgement {
   let subject: Subject | undefined
   const problems: string[] = []
   if (rawSubject !== undefined) {
@@ -184,7 +190,7 @@ function judge(rawSubject: unknown, type: string, claims: Record<string, unknown
     }
   }
   const known = subject && { subject }
-  if (!EVENT_TYPES.has(type)) {
+  if (!eventTypes.get(type)) {
     return {
       ...known,
       quarantine: 'unknown_type',
@@ -196,7 +202,7 @@ function judge(rawSubject: unknown, type: string, claims: Record<string, unknown
   if (!subject) return { quarantine: 'invalid_subject', problems }
   const unfit = subjectProblems(type, subject)
   if (unfit.length > 0) return { subject, quarantine: 'invalid_subject', problems: unfit }
-  const odd = validateReceived(type, claims)
+  const odd = validateReceived(type, claims, eventTypes)
   if (odd.length > 0) return { subject, quarantine: 'invalid_payload', problems: odd }
   return { subject, problems }
 }
