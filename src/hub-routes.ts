@@ -9,6 +9,7 @@ import { operatorRouter } from './auth/operator-router.js'
 import { receiverRouter } from './auth/receiver-router.js'
 import type { Permission } from './auth/roles.js'
 import type { Delivery } from './delivery/delivery-service.js'
+import { erasureRouter } from './delivery/erasure-router.js'
 import { parkedRouter } from './delivery/parked-router.js'
 import { pollRouter } from './delivery/poll-router.js'
 import { acknowledgementRouter } from './enforcement/acknowledgement-router.js'
@@ -127,6 +128,7 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
   app.use('/v1/operators', operatorRouter(operators))
   app.use('/v1/streams', streamOperatorRouter({ operators, readModel: createStreamReadModel(db), statuses }))
   app.use('/v1/event-types', eventTypeRouter({ types: services.types, authorize }))
+  app.use('/v1/subjects', erasureRouter({ erasures: services.erasures, authorize }))
   app.use('/v1/parked', parkedRouter({ parked: services.parked, authorize }))
   app.use('/v1/events', eventRouter({ events: services.events, authorize: rule }))
   app.use(

@@ -4,6 +4,7 @@ import { createOperatorService } from './auth/operator-service.js'
 import { createReceiverAuth } from './auth/receiver-auth.js'
 import { createReceiverService } from './auth/receiver-service.js'
 import type { Delivery } from './delivery/delivery-service.js'
+import { createErasureService } from './delivery/erasure-service.js'
 import { createParkedService } from './delivery/parked-service.js'
 import { createAcknowledgementRepository } from './enforcement/acknowledgement-repository.js'
 import { createAcknowledgementService } from './enforcement/acknowledgement-service.js'
@@ -40,6 +41,8 @@ export interface ServiceParts {
   readonly revocation: RevocationMetrics
   readonly attempts: AttemptLimiter
   readonly nextEventId: () => string
+  /** Wakes whoever works erasures off. */
+  erasuresRequested(): void
 }
 
 export type Services = ReturnType<typeof createServices>
@@ -90,6 +93,12 @@ export function createServices(base: HubBase, parts: ServiceParts) {
       }),
     }),
     parked: createParkedService({ db, audit, logger, onReplayed: (streamId) => delivery.wake(streamId) }),
+    erasures: createErasureService({
+      db,
+      audit,
+      keys: base.keys,
+      requested: () => parts.erasuresRequested(),
+    }),
     acknowledgements: createAcknowledgementService({
       repository: createAcknowledgementRepository(db),
       clock,

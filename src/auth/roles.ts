@@ -14,6 +14,7 @@ export type Permission =
   | 'containments.restore'
   | 'rules.manage'
   | 'keys.manage'
+  | 'subjects.erase'
   | 'operators.manage'
 
 export const ROLES = ['viewer', 'operator', 'responder', 'approver', 'admin'] as const
@@ -46,6 +47,7 @@ const PERMISSIONS: Readonly<Record<Role, ReadonlySet<Permission>>> = {
     'containments.restore',
     'rules.manage',
     'keys.manage',
+    'subjects.erase',
     'operators.manage',
   ]),
 }
