@@ -125,7 +125,10 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     toWorker('event-log', log),
   )
   if (has('upkeep')) {
-    await workers.start(...upkeepWorkers(base, { lease: (kind) => leases(kind, 1), deadlines, log, delivery }), relayLease)
+    await workers.start(
+      ...upkeepWorkers(base, { lease: (kind) => leases(kind, 1), deadlines, log, delivery }),
+      relayLease,
+    )
     if (relay) await workers.start(relay)
   }
   if (has('push')) await workers.start(shards, delivery.sender)

@@ -11,6 +11,7 @@ import { addOperatorCommands } from './operator-commands.js'
 import { addParkedCommands } from './parked-commands.js'
 import { addReceiverCommands } from './receiver-commands.js'
 import { addStreamCommands } from './stream-commands.js'
+import { addSubjectCommands } from './subject-commands.js'
 import { addTailCommand } from './tail-command.js'
 import { addTimeToRevokeCommand } from './time-to-revoke-command.js'
 import { addTransmitterCommands } from './transmitter-commands.js'
@@ -83,6 +84,7 @@ function createProgram(cli: Cli): Command {
   addEventTypeCommands(cli, program)
   addTailCommand(cli, program)
   addParkedCommands(cli, program)
+  addSubjectCommands(cli, program)
   addTimeToRevokeCommand(cli, program)
   addOperatorCommands(cli, program)
   addDemoCommand(cli, program)

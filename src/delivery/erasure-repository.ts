@@ -76,7 +76,13 @@ export const erasureRepository = {
   /** The one that is under way for this subject, else a new one. Force, once given, stays. */
   async request(
     trx: Transaction,
-    wish: { subjectHash: Buffer; sealedIdentifiers: (id: string) => Buffer; reason: string; force: boolean; by: string },
+    wish: {
+      subjectHash: Buffer
+      sealedIdentifiers: (id: string) => Buffer
+      reason: string
+      force: boolean
+      by: string
+    },
   ): Promise<{ id: string; isNew: boolean }> {
     const id = newId()
     const [row] = await sqlRows<{ id: string }>(
@@ -91,7 +97,11 @@ export const erasureRepository = {
   },
 
   async find(db: Database, id: string, options: { lock?: boolean } = {}): Promise<Erasure | undefined> {
-    const [row] = await sqlRows<ErasureRow>(db, `${SELECT} where e.id = ?${options.lock ? ' for update of e' : ''}`, [id])
+    const [row] = await sqlRows<ErasureRow>(
+      db,
+      `${SELECT} where e.id = ?${options.lock ? ' for update of e' : ''}`,
+      [id],
+    )
     return row && toErasure(row)
   },
 
@@ -154,7 +164,13 @@ export const erasureRepository = {
        where event_id > ?::uuid and day >= ?::date and day <= (?::timestamptz at time zone 'utc')::date
          and accepted_at <= ?::timestamptz and content is not null
        order by event_id limit ?`,
-      [after?.eventId ?? '00000000-0000-0000-0000-000000000000', after?.day ?? '-infinity', upTo, upTo, limit],
+      [
+        after?.eventId ?? '00000000-0000-0000-0000-000000000000',
+        after?.day ?? '-infinity',
+        upTo,
+        upTo,
+        limit,
+      ],
     )
     return rows.map((row) => ({ eventId: row.event_id, day: row.day, content: row.content }))
   },

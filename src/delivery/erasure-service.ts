@@ -50,7 +50,9 @@ export function createErasureService(options: ErasureServiceOptions): ErasureSer
     async request({ subject: given, reason, force }, actor) {
       const subject = parseSubject(given)
       if (subject.format === 'complex') {
-        throw new InvalidRequest('subject must name the person alone: a simple subject, or aliases for several names.')
+        throw new InvalidRequest(
+          'subject must name the person alone: a simple subject, or aliases for several names.',
+        )
       }
       const identifiers = identifiersOf(subject)
       if (createPerson(identifiers).isNamedBy(reason)) {

@@ -6,7 +6,13 @@ import { SealBroken } from '../keys/aead.js'
 import type { Subject } from '../secevent/event.js'
 import { createPerson, type Person } from '../secevent/person.js'
 import type { Database, Transaction } from '../storage/database.js'
-import { type Erasure, type ErasureCounts, type ErasureStep, erasureRepository, type EventRef } from './erasure-repository.js'
+import {
+  type Erasure,
+  type ErasureCounts,
+  type ErasureStep,
+  type EventRef,
+  erasureRepository,
+} from './erasure-repository.js'
 import { type ErasureKeys, erasureContext } from './erasure-service.js'
 
 export interface ErasureWorkerOptions {
@@ -31,6 +37,11 @@ export interface ErasureWorkerOptions {
   streamChanged(streamId: string): Promise<unknown>
 }
 
+export interface ErasureWorker extends PeriodicWorker {
+  /** Works all erasures off as far as they get. */
+  workOnce(): Promise<void>
+}
+
 const PAGE = 500
 const EVERY_MS = 5_000
 
@@ -38,11 +49,14 @@ const EVERY_MS = 5_000
  * Works erasures off, a page per transaction: each step goes on where its cursor says, in whatever process. First the
  * log is drained, so that no event of before the request comes into the tables behind the scan.
  */
-export function createErasureWorker(options: ErasureWorkerOptions): PeriodicWorker {
+export function createErasureWorker(options: ErasureWorkerOptions): ErasureWorker {
   const { db, logger } = options
   let stopping = false
 
-  const STEPS: Record<Exclude<ErasureStep, 'done'>, (erasure: Erasure, person: Person) => Promise<boolean>> = {
+  const STEPS: Record<
+    Exclude<ErasureStep, 'done'>,
+    (erasure: Erasure, person: Person) => Promise<boolean>
+  > = {
     async log(erasure, person) {
       const sinceS = (options.clock.now() - erasure.requestedAt.getTime()) / 1000
       if (!(await options.isDrained(sinceS))) return await wait(erasure)
@@ -71,11 +85,15 @@ export function createErasureWorker(options: ErasureWorkerOptions): PeriodicWork
 
     async subjects(erasure, person) {
       let next: unknown
-      const moved = await advance(erasure, () => (next === undefined ? { step: 'parked' } : { cursor: next }), async (trx) => {
-        const page = await options.eraseSubjects(trx, person, erasure.cursor)
-        next = page.next
-        return { subjectsErased: page.erased }
-      })
+      const moved = await advance(
+        erasure,
+        () => (next === undefined ? { step: 'parked' } : { cursor: next }),
+        async (trx) => {
+          const page = await options.eraseSubjects(trx, person, erasure.cursor)
+          next = page.next
+          return { subjectsErased: page.erased }
+        },
+      )
       return moved
     },
 
@@ -89,10 +107,14 @@ export function createErasureWorker(options: ErasureWorkerOptions): PeriodicWork
         const content = await openText(record, [parkedDay, nextDay(parkedDay, -1), nextDay(parkedDay, 1)])
         if (content !== undefined && namesInRecord(person, content)) theirs.push(id)
       }
-      return await advance(erasure, { cursor: last.id, counts: { recordsErased: theirs.length } }, async (trx) => {
-        await erasureRepository.eraseRecords(trx, theirs)
-        return {}
-      })
+      return await advance(
+        erasure,
+        { cursor: last.id, counts: { recordsErased: theirs.length } },
+        async (trx) => {
+          await erasureRepository.eraseRecords(trx, theirs)
+          return {}
+        },
+      )
     },
 
     async held(erasure) {
@@ -122,11 +144,14 @@ export function createErasureWorker(options: ErasureWorkerOptions): PeriodicWork
   async function advance(
     erasure: Erasure,
     move: Move | (() => Move),
-    work: (trx: Transaction) => Promise<Partial<ErasureCounts> & { streams?: readonly string[] }> = async () => ({}),
+    work: (
+      trx: Transaction,
+    ) => Promise<Partial<ErasureCounts> & { streams?: readonly string[] }> = async () => ({}),
   ): Promise<boolean> {
     const streams = await db.transaction(async (trx) => {
       const now = await erasureRepository.find(trx, erasure.id, { lock: true })
-      if (now?.step !== erasure.step || JSON.stringify(now.cursor) !== JSON.stringify(erasure.cursor)) return undefined
+      if (now?.step !== erasure.step || JSON.stringify(now.cursor) !== JSON.stringify(erasure.cursor))
+        return undefined
       const { streams: changed = [], ...counted } = await work(trx)
       const { counts, ...rest } = typeof move === 'function' ? move() : move
       await erasureRepository.save(trx, erasure.id, { ...rest, counts: { ...counts, ...counted } })
@@ -188,18 +213,21 @@ export function createErasureWorker(options: ErasureWorkerOptions): PeriodicWork
     }
   }
 
+  async function workOnce(): Promise<void> {
+    if (!options.isLeader()) return
+    for (const id of await erasureRepository.open(db)) await workOff(id)
+  }
+
   const worker = createPeriodicWorker({
     name: 'erasures',
     everyMs: EVERY_MS,
-    async round() {
-      if (!options.isLeader()) return
-      for (const id of await erasureRepository.open(db)) await workOff(id)
-    },
+    round: workOnce,
     failed: { event: 'erasure.failed', says: 'an erasure could not go on' },
     logger,
   })
   return {
     ...worker,
+    workOnce,
     async stop() {
       stopping = true
       await worker.stop()

@@ -81,7 +81,11 @@ export const eventLogRepository = {
   },
 
   /** Rows that wait for the relay, from after this id. */
-  async findRelayedAfter(db: Database, after: number, limit: number): Promise<{ id: number; record: string }[]> {
+  async findRelayedAfter(
+    db: Database,
+    after: number,
+    limit: number,
+  ): Promise<{ id: number; record: string }[]> {
     return await sqlRows(db, 'select id, record from event_log where relay and id > ? order by id limit ?', [
       after,
       limit,

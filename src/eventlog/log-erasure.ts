@@ -35,5 +35,8 @@ function isAbout(person: Person, record: string): boolean {
     sub_id?: Subject
     events?: unknown
   }
-  return (claims.sub_id !== undefined && person.isIn(claims.sub_id)) || person.isNamedBy([claims.sub_id, claims.events])
+  return (
+    (claims.sub_id !== undefined && person.isIn(claims.sub_id)) ||
+    person.isNamedBy([claims.sub_id, claims.events])
+  )
 }

@@ -57,9 +57,12 @@ export function createPerson(identifiers: readonly Subject[]): Person {
 
   return {
     isIn(subject) {
-      if (subject.format === 'aliases') return identifiersOf(subject).some((one) => canonical.has(canonicalSubject(one)))
+      if (subject.format === 'aliases')
+        return identifiersOf(subject).some((one) => canonical.has(canonicalSubject(one)))
       if (subject.format !== 'complex') return canonical.has(canonicalSubject(subject))
-      return Object.values(subject).some((member) => isJsonObject(member) && canonical.has(canonicalSubject(member as Subject)))
+      return Object.values(subject).some(
+        (member) => isJsonObject(member) && canonical.has(canonicalSubject(member as Subject)),
+      )
     },
     isNamedBy,
   }
@@ -72,7 +75,8 @@ const AFTER = /^([\p{L}\p{N}_%+@-]|\.[\p{L}\p{N}])/u
 function standsIn(text: string, identifier: string): boolean {
   for (let at = text.indexOf(identifier); at >= 0; at = text.indexOf(identifier, at + 1)) {
     const end = at + identifier.length
-    if (!BEFORE.test(text.slice(Math.max(0, at - 2), at)) && !AFTER.test(text.slice(end, end + 3))) return true
+    if (!BEFORE.test(text.slice(Math.max(0, at - 2), at)) && !AFTER.test(text.slice(end, end + 3)))
+      return true
   }
   return false
 }

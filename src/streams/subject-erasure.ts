@@ -24,8 +24,16 @@ const PAGE = 1_000
  * person still reach whom they reached.
  */
 export function createSubjectEraser(open: (sealed: Buffer, context: string) => Buffer) {
-  return async (db: Database, person: Person, cursor: unknown): Promise<{ erased: number; next: unknown }> => {
-    const after = (cursor ?? { match: '', stream: '00000000-0000-0000-0000-000000000000', complex: '' }) as Cursor
+  return async (
+    db: Database,
+    person: Person,
+    cursor: unknown,
+  ): Promise<{ erased: number; next: unknown }> => {
+    const after = (cursor ?? {
+      match: '',
+      stream: '00000000-0000-0000-0000-000000000000',
+      complex: '',
+    }) as Cursor
     const rows = await sqlRows<SubjectRow>(
       db,
       `select match_hash, stream_id, complex_hash, subject_wrapped from stream_subjects
@@ -55,7 +63,9 @@ export function createSubjectEraser(open: (sealed: Buffer, context: string) => B
 
     function isAbout(row: SubjectRow): boolean {
       if (row.subject_wrapped.length === 0) return false
-      const subject = JSON.parse(open(row.subject_wrapped, subjectContext(row.stream_id)).toString()) as Subject
+      const subject = JSON.parse(
+        open(row.subject_wrapped, subjectContext(row.stream_id)).toString(),
+      ) as Subject
       return person.isIn(subject) || person.isNamedBy(subject)
     }
   }

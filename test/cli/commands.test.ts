@@ -267,6 +267,43 @@ const CASES: Case[] = [
     shows: [/event_id/],
   },
   {
+    title: 'erases a person and says what it cannot reach',
+    words: ['subject', 'erase', '--email', 'a@b.example', '--reason', 'request 7', '--force'],
+    sends: [
+      [
+        'POST /v1/subjects/erase',
+        { subject: { format: 'email', email: 'a@b.example' }, reason: 'request 7', force: true },
+      ],
+    ],
+    answers: {
+      'POST /v1/subjects/erase': {
+        status: 202,
+        body: { id: 'x1', state: 'done', events_erased: 3, not_reached: ['Backups.'] },
+      },
+    },
+    shows: [/id\s+x1/, /events_erased\s+3/, /not reached:\n {2}Backups\./],
+  },
+  {
+    title: 'lists erasures',
+    words: ['subject', 'erasures', '--limit', '1'],
+    sends: [['GET /v1/subjects/erasures?limit=1']],
+    answers: {
+      'GET /v1/subjects/erasures': {
+        body: { items: [{ id: 'x1', state: 'waiting', events_owed: 2, reason: 'r' }], next: 'c2' },
+      },
+    },
+    shows: [/x1\s+-\s+waiting\s+-\s+2\s+r/, /--cursor c2/],
+  },
+  {
+    title: 'shows one erasure',
+    words: ['subject', 'erasure', 'x1'],
+    sends: [['GET /v1/subjects/erasures/x1']],
+    answers: {
+      'GET /v1/subjects/erasures/x1': { body: { id: 'x1', state: 'running', not_reached: [] } },
+    },
+    shows: [/state\s+running/],
+  },
+  {
     title: 'lists event types with what they do',
     words: ['event-type', 'list', '--limit', '2'],
     sends: [['GET /v1/event-types?limit=2']],
@@ -407,6 +444,22 @@ const CASES: Case[] = [
 
 describe('the commands that call the hub', () => {
   after(() => rmSync(folder, { recursive: true }))
+
+  it('fails when an erasure is not done in time, and says that it goes on', async () => {
+    const body = { id: 'x1', state: 'waiting', step: 'held', events_owed: 2, not_reached: [] }
+    const hub = await startScriptedHub({
+      'POST /v1/subjects/erase': { status: 202, body },
+      'GET /v1/subjects/erasures/x1': { body },
+    })
+    try {
+      const words = ['subject', 'erase', '--email', 'a@b.example', '--reason', 'r', '--timeout', '1ms']
+      const outcome = await runWords(words, { hooks: hooksFor(hub.url) })
+      assert.equal(outcome.code, 1)
+      assert.match(outcome.err, /2 events are owed to receivers.*firebreak subject erasure x1/)
+    } finally {
+      await hub.close()
+    }
+  })
 
   it('removes an event type by its URI, and says when it is none of the registered ones', async () => {
     const hub = await startScriptedHub({

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { createPerson, identifiersOf } from '../../src/secevent/person.js'
 import { parseSubject } from '../../src/secevent/subject.js'
 
-const person = (...subjects: object[]) => createPerson(subjects.flatMap((one) => identifiersOf(parseSubject(one))))
+const person = (...subjects: object[]) =>
+  createPerson(subjects.flatMap((one) => identifiersOf(parseSubject(one))))
 const EMAIL = { format: 'email', email: 'al@Example.com' }
 
 describe('a person in what is stored', () => {
@@ -24,10 +25,23 @@ describe('a person in what is stored', () => {
     }
   })
 
-  for (const text of ['al@example.com', 'user AL@EXAMPLE.COM.', 'acct:al@example.com', '<al@example.com>', 'x,al@example.com;']) {
+  for (const text of [
+    'al@example.com',
+    'user AL@EXAMPLE.COM.',
+    'acct:al@example.com',
+    '<al@example.com>',
+    'x,al@example.com;',
+  ]) {
     it(`is named by ${text}`, () => assert.ok(al.isNamedBy({ claims: { deep: [{ text }] } })))
   }
-  for (const text of ['hal@example.com', 'a.al@example.com', 'al@example.com.au', 'al@example.community', 'al@example-com', 'al']) {
+  for (const text of [
+    'hal@example.com',
+    'a.al@example.com',
+    'al@example.com.au',
+    'al@example.community',
+    'al@example-com',
+    'al',
+  ]) {
     it(`is not named by ${text}`, () => assert.ok(!al.isNamedBy({ claims: { text } })))
   }
 
@@ -43,7 +57,10 @@ describe('a person in what is stored', () => {
   })
 
   it('has every name that aliases give', () => {
-    const both = person({ format: 'aliases', identifiers: [EMAIL, { format: 'phone_number', phone_number: '+1 206 555 0100' }] })
+    const both = person({
+      format: 'aliases',
+      identifiers: [EMAIL, { format: 'phone_number', phone_number: '+1 206 555 0100' }],
+    })
     assert.ok(both.isNamedBy('al@example.com'))
     assert.ok(both.isNamedBy('call +12065550100'))
     assert.ok(!both.isNamedBy('call +120655501001'))
