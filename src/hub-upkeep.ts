@@ -1,12 +1,17 @@
 import { createAuditSealer } from './audit/audit-sealer.js'
+import { trimAudit } from './audit/audit-trim.js'
 import type { Delivery } from './delivery/delivery-service.js'
 import { erasureRepository } from './delivery/erasure-repository.js'
 import { createErasureWorker } from './delivery/erasure-worker.js'
 import { fanOutRepository } from './delivery/fan-out-repository.js'
 import { parkedRepository } from './delivery/parked-repository.js'
+import { resultRepository } from './delivery/result-repository.js'
 import { eraseReports } from './enforcement/acknowledgement-erasure.js'
 import { createLatencyFolder } from './enforcement/latency-folder.js'
-import { createLatencyHistogramRepository } from './enforcement/latency-histogram-repository.js'
+import {
+  createLatencyHistogramRepository,
+  forgetFigures,
+} from './enforcement/latency-histogram-repository.js'
 import type { StageDeadlines } from './enforcement/stages.js'
 import type { EventLog } from './eventlog/event-log.js'
 import { eraseRelayed, isDrained } from './eventlog/log-erasure.js'
@@ -16,7 +21,10 @@ import { eraseContentKeys } from './keys/data-keys.js'
 import type { LeaseSet } from './storage/leases.js'
 import { createUpkeep } from './storage/partitions.js'
 import { createSubjectEraser } from './streams/subject-erasure.js'
+import { forgetRemovedSubjects } from './streams/subject-upkeep.js'
 
+/** Default of HISTOGRAM_RETENTION_DAYS: the longest window that can be asked for. */
+const FIGURE_DAYS = 400
 const ERASURES_CHANNEL = 'erasures_requested'
 
 export interface UpkeepParts {
@@ -50,8 +58,18 @@ export function upkeepWorkers(base: HubBase, parts: UpkeepParts): Worker[] {
       logger,
       dedupeWindowDays: config.dedupeWindowDays,
       retentionDays: config.retentionDays,
+      contentRetentionDays: config.contentRetentionDays ?? config.retentionDays,
+      expire: expirer(base),
+      trim: async () => {
+        const figureDays = config.histogramRetentionDays ?? Math.max(FIGURE_DAYS, config.retentionDays)
+        await forgetFigures(pools.api, figureDays)
+        await forgetRemovedSubjects(pools.api, config.subjectRemovalGraceS)
+        if (config.auditRetentionDays)
+          await trimAudit(pools.api, { audit: base.audit, days: config.auditRetentionDays })
+      },
+      eraseContentBefore: (db, day) => fanOutRepository.forgetContent(db, day),
+      eraseKeysBefore: eraseContentKeys,
       eraseDaysBefore: async (trx, day) => {
-        await eraseContentKeys(trx, day)
         await fanOutRepository.forgetOrders(trx, day)
         await parkedRepository.forgetSettled(trx, day)
         await erasureRepository.forgetDone(trx, day)
@@ -59,6 +77,21 @@ export function upkeepWorkers(base: HubBase, parts: UpkeepParts): Worker[] {
     }),
     erasureWorker(base, parts, () => keeping.get(0) !== undefined),
   ]
+}
+
+/** A SET or a parked item that is given up: somebody was not told, so a person must know. */
+function expirer({ config, pools, logger, metrics }: HubBase): () => Promise<void> {
+  const expired = metrics.counter(
+    'firebreak_deliveries_expired_total',
+    'SETs given up after their retention.',
+  )
+  return async () => {
+    const unsent = await resultRepository.expireOpen(pools.api, config.undeliveredRetentionDays)
+    const parked = await parkedRepository.expireOpen(pools.api, config.parkedRetentionDays)
+    if (unsent + parked === 0) return
+    expired.add({}, unsent + parked)
+    logger.error('delivery.expired', { unsent, parked })
+  }
 }
 
 /** Tells whoever keeps the `upkeep` lease that an erasure was asked for. */
