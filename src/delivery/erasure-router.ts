@@ -9,7 +9,7 @@ import { InvalidRequest } from '../kernel/errors.js'
 import type { Erasure } from './erasure-repository.js'
 import type { ErasureService } from './erasure-service.js'
 
-const REQUEST = {
+export const ERASURE_REQUEST = {
   type: 'object',
   additionalProperties: false,
   required: ['subject', 'reason'],
@@ -19,7 +19,7 @@ const REQUEST = {
     force: { type: 'boolean' },
   },
 }
-const LIST = { type: 'object', additionalProperties: false, properties: PAGE_PROPERTIES }
+export const ERASURES_QUERY = { type: 'object', additionalProperties: false, properties: PAGE_PROPERTIES }
 
 /** Said in every answer: whoever asks for an erasure must know its end. */
 const NOT_REACHED = [
@@ -37,12 +37,12 @@ export function erasureRouter(options: {
   const { erasures, authorize } = options
   const router = Router()
   router.post('/erase', authorize('subjects.erase'), jsonBody('64kb'), async (req, res) => {
-    const body = parseBody<{ subject: unknown; reason: string; force?: boolean }>(REQUEST, req.body)
+    const body = parseBody<{ subject: unknown; reason: string; force?: boolean }>(ERASURE_REQUEST, req.body)
     const wish = { subject: body.subject, reason: body.reason, force: body.force ?? false }
     res.status(202).json(toBody(await erasures.request(wish, actorOf(res))))
   })
   router.get('/erasures', authorize('audit.read'), async (req, res) => {
-    parseQuery(LIST, req.query)
+    parseQuery(ERASURES_QUERY, req.query)
     const { limit, after } = parsePage(req.query, 1)
     const [id] = after ?? []
     if (id !== undefined && !isUuid(id)) throw new InvalidRequest('The cursor was not given by this list.')

@@ -19,15 +19,20 @@ const PROPERTIES = {
   schema: { type: ['object', 'null'] },
   description: { type: ['string', 'null'], minLength: 1, maxLength: 500 },
 }
-const CREATE = {
+export const NEW_EVENT_TYPE = {
   type: 'object',
   additionalProperties: false,
   required: ['type', 'effect'],
   // As long as a receiver's grant of it may be.
   properties: { ...PROPERTIES, type: { type: 'string', minLength: 3, maxLength: 500 } },
 }
-const UPDATE = { type: 'object', additionalProperties: false, minProperties: 1, properties: PROPERTIES }
-const LIST = {
+export const EVENT_TYPE_CHANGE = {
+  type: 'object',
+  additionalProperties: false,
+  minProperties: 1,
+  properties: PROPERTIES,
+}
+export const EVENT_TYPES_QUERY = {
   type: 'object',
   additionalProperties: false,
   properties: { ...PAGE_PROPERTIES, type: { type: 'string', minLength: 1, maxLength: 500 } },
@@ -50,7 +55,7 @@ export function eventTypeRouter(options: {
   const what = 'registered event type'
   const router = Router()
   router.get('/', read, async (req, res) => {
-    const { type } = parseQuery<{ type?: string }>(LIST, req.query)
+    const { type } = parseQuery<{ type?: string }>(EVENT_TYPES_QUERY, req.query)
     const { limit, after = [''] } = parsePage(req.query, 1)
     const all = [...[...EVENT_TYPES.values()].map(builtInBody), ...(await types.list()).map(toBody)]
       .filter((row) => (type === undefined || row.type === type) && row.type > (after[0] as string))
@@ -58,7 +63,7 @@ export function eventTypeRouter(options: {
     res.json(toPage(all.slice(0, limit + 1), limit, { keysOf: (row) => [row.type], render: (row) => row }))
   })
   router.post('/', manage, jsonBody(), async (req, res) => {
-    const body = parseBody<TypeBody & { type: string }>(CREATE, req.body)
+    const body = parseBody<TypeBody & { type: string }>(NEW_EVENT_TYPE, req.body)
     const input = {
       type: body.type,
       effect: parseEffect(body.effect),
@@ -71,7 +76,7 @@ export function eventTypeRouter(options: {
     res.json(toBody(await types.get(uuidParam(req, 'id', what))))
   })
   router.patch('/:id', manage, jsonBody(), async (req, res) => {
-    const { effect, ...rest } = parseBody<TypeBody>(UPDATE, req.body)
+    const { effect, ...rest } = parseBody<TypeBody>(EVENT_TYPE_CHANGE, req.body)
     const change: TypeChange = { ...rest, ...(effect !== undefined && { effect: parseEffect(effect) }) }
     res.json(toBody(await types.update(uuidParam(req, 'id', what), change, actorOf(res))))
   })

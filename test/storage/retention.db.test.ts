@@ -181,24 +181,20 @@ describe('retention', () => {
   it('forgets removed subjects once their grace is over, where only added ones count', async () => {
     const streamOf = async (defaultSubjects: string) => {
       const [receiver, stream] = [randomUUID(), randomUUID()]
-      await test
-        .db('receivers')
-        .insert({
-          id: receiver,
-          name: receiver,
-          client_id: receiver,
-          audience: receiver,
-          default_subjects: defaultSubjects,
-        })
-      await test
-        .db('streams')
-        .insert({
-          stream_id: stream,
-          receiver_id: receiver,
-          shard: 0,
-          delivery_method: 'poll',
-          subject_count: 2,
-        })
+      await test.db('receivers').insert({
+        id: receiver,
+        name: receiver,
+        client_id: receiver,
+        audience: receiver,
+        default_subjects: defaultSubjects,
+      })
+      await test.db('streams').insert({
+        stream_id: stream,
+        receiver_id: receiver,
+        shard: 0,
+        delivery_method: 'poll',
+        subject_count: 2,
+      })
       for (const [mode, ago] of [
         ['removed', 100],
         ['removed', 5],
