@@ -7,6 +7,7 @@ import { addDemoCommand } from './demo-command.js'
 import { addEmitCommand } from './emit-command.js'
 import { addEventTypeCommands } from './event-type-commands.js'
 import { addHubCommands } from './hub-commands.js'
+import { addKeysCommands } from './keys-commands.js'
 import { addOperatorCommands } from './operator-commands.js'
 import { addParkedCommands } from './parked-commands.js'
 import { addReceiverCommands } from './receiver-commands.js'
@@ -87,6 +88,7 @@ function createProgram(cli: Cli): Command {
   addSubjectCommands(cli, program)
   addTimeToRevokeCommand(cli, program)
   addOperatorCommands(cli, program)
+  addKeysCommands(cli, program)
   addDemoCommand(cli, program)
   return program
 }

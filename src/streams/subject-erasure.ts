@@ -1,3 +1,4 @@
+import { SealBroken } from '../keys/aead.js'
 import type { Subject } from '../secevent/event.js'
 import type { Person } from '../secevent/person.js'
 import { type Database, sqlRows } from '../storage/database.js'
@@ -62,11 +63,18 @@ export function createSubjectEraser(open: (sealed: Buffer, context: string) => B
     return { erased: theirs.length, next }
 
     function isAbout(row: SubjectRow): boolean {
-      if (row.subject_wrapped.length === 0) return false
-      const subject = JSON.parse(
-        open(row.subject_wrapped, subjectContext(row.stream_id)).toString(),
-      ) as Subject
-      return person.isIn(subject) || person.isNamedBy(subject)
+      const subject = row.subject_wrapped.length > 0 ? read(row) : undefined
+      return subject !== undefined && (person.isIn(subject) || person.isNamedBy(subject))
+    }
+  }
+
+  /** Undefined when no key opens it any more: then it is unreadable already. */
+  function read(row: SubjectRow): Subject | undefined {
+    try {
+      return JSON.parse(open(row.subject_wrapped, subjectContext(row.stream_id)).toString()) as Subject
+    } catch (error) {
+      if (error instanceof SealBroken) return undefined
+      throw error
     }
   }
 }
