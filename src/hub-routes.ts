@@ -29,6 +29,7 @@ import { createTimeToRevokeReadModel } from './enforcement/time-to-revoke-read-m
 import { timeToRevokeRouter } from './enforcement/time-to-revoke-router.js'
 import { apiDocsRouter } from './http/api-docs-router.js'
 import { createApp } from './http/app.js'
+import { methodRouter } from './http/method-router.js'
 import type { QueryRunner } from './http/query-runner.js'
 import type { HubBase } from './hub-base.js'
 import { describeHub } from './hub-description.js'
@@ -65,18 +66,20 @@ export async function createRoutes(base: HubBase, parts: RouteParts): Promise<Ex
         attempts: parts.attempts,
         tokens: createCallLimiter({ clock, ...TOKENS }),
       })
+  const document = describeHub(issuer)
   return createApp({
     logger,
     trustedProxies: config.trustedProxies,
     mount(app) {
       // Without this role only the ingest handler answers; everything else is 404.
       if (!config.roles.includes('api')) return
-      app.use(apiDocsRouter(() => describeHub(issuer)))
+      app.use(apiDocsRouter(document))
       mountAuthorizationServer(app)
       app.use(resourceMetadataRouter(issuer, config.oauthIssuer ?? issuer))
       mountReceiverRoutes(app, base, parts)
       mountOperatorRoutes(app, base, parts)
       mountTimeToRevoke(app, base, parts)
+      app.use(methodRouter(document))
     },
   })
 }

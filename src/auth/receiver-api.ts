@@ -1,7 +1,6 @@
 import {
   type ApiSection,
   closed,
-  PAGE_QUERY,
   pageOf,
   TEXT,
   TEXT_OR_NULL,
@@ -9,6 +8,7 @@ import {
   TIME_OR_NULL,
   UUID,
 } from '../http/api-description.js'
+import { PAGE_QUERY } from '../http/page.js'
 import { CLIENT_AUTH_METHODS } from './receiver.js'
 import { NEW_RECEIVER, RECEIVER_CHANGE, TOKEN_REQUEST } from './receiver-body.js'
 import type { Permission } from './roles.js'
