@@ -8,7 +8,8 @@ import {
   TIME_OR_NULL,
   UUID,
 } from '../http/api-description.js'
-import { ERASURE_REQUEST, ERASURES_QUERY } from './erasure-router.js'
+import { PAGE_QUERY } from '../http/page.js'
+import { ERASURE_REQUEST } from './erasure-router.js'
 
 const ERASURE = closed(
   {
@@ -62,7 +63,7 @@ export const ERASURE_API: ApiSection = {
       path: '/v1/subjects/erasures',
       summary: 'Erasures, newest first',
       access: look,
-      query: ERASURES_QUERY,
+      query: PAGE_QUERY,
       answers: { 200: { description: 'A page of erasures.', schema: pageOf(ERASURE) } },
     },
     {

@@ -56,7 +56,7 @@ export function eventTypeRouter(options: {
   const router = Router()
   router.get('/', read, async (req, res) => {
     const { type } = parseQuery<{ type?: string }>(EVENT_TYPES_QUERY, req.query)
-    const { limit, after = [''] } = parsePage(req.query, 1)
+    const { limit, after = [''] } = parsePage(req.query, 1, EVENT_TYPES_QUERY)
     const all = [...[...EVENT_TYPES.values()].map(builtInBody), ...(await types.list()).map(toBody)]
       .filter((row) => (type === undefined || row.type === type) && row.type > (after[0] as string))
       .sort((a, b) => (a.type < b.type ? -1 : 1))
