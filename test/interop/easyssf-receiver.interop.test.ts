@@ -3,7 +3,6 @@ import { pickFreePort } from '../../src/storage/postgres-server.js'
 import { addReceiver } from '../support/hub-api.js'
 import { SESSION_REVOKED } from '../support/upstream.js'
 import { waitUntil } from '../support/wait.js'
-import type { PackageProcess } from './package-process.js'
 import { type Claims, createReceiverScene, POLL, PUSH, type ReceiverScene } from './receiver-scene.js'
 
 /** What the program prints of an event that the package handed over. */
@@ -11,8 +10,12 @@ interface Taken {
   readonly delivery: string
   readonly session_id: string | null
   readonly user: string | null
-  readonly claims: Claims
+  readonly claims: Claims & { readonly events: Record<string, Record<string, unknown>> }
+  /** Set in the answer to what the program was told; all else is missing then. */
+  readonly done?: Record<string, string>
 }
+
+const VERIFICATION = 'https://schemas.openid.net/secevent/ssf/event-type/verification'
 
 describe('easyssf-receiver', function () {
   this.timeout(120_000)
@@ -25,8 +28,20 @@ describe('easyssf-receiver', function () {
   afterEach(async () => await scene.endReceivers())
   after(async () => await scene?.close())
 
-  const start = (config: object): PackageProcess<Taken> =>
-    scene.startReceiver('easyssf-receiver-process', { 'transmitter-issuer': scene.url, ...config })
+  function start(config: object) {
+    const process = scene.startReceiver<Taken>('easyssf-receiver-process', {
+      'transmitter-issuer': scene.url,
+      ...config,
+    })
+    return {
+      stop: () => process.stop(),
+      events: () => process.lines.filter(({ done }) => !done),
+      event: async (what: string, isIt: (claims: Taken['claims']) => boolean) =>
+        await process.line(what, ({ done, claims }) => !done && isIt(claims)),
+      tell: async (command: object) =>
+        (await process.ask(command, ({ done }) => done !== undefined)).done ?? {},
+    }
+  }
 
   const pollConfig = (token: string, more?: object) => ({
     'delivery-method': 'poll',
@@ -62,7 +77,7 @@ describe('easyssf-receiver', function () {
     assert.deepEqual(events_delivered, [SESSION_REVOKED])
 
     await scene.revoke('by-poll')
-    const taken = await process.line('the event', ({ claims }) => claims.txn === 'by-poll')
+    const taken = await process.event('the event', ({ txn }) => txn === 'by-poll')
     assert.equal(taken.delivery, POLL)
     assert.equal(taken.claims.iss, scene.url)
     assert.equal(taken.user, 'alice')
@@ -84,10 +99,10 @@ describe('easyssf-receiver', function () {
         poll: { 'initial-delay': '0s', 'long-polling': true, 'long-polling-hold': '10s' },
       }),
     )
-    await again.line('the event', ({ claims }) => claims.txn === 'while-away')
+    await again.event('the event', ({ txn }) => txn === 'while-away')
     await scene.deliveryIn('received', 'while-away', before.stream_id)
     await scene.revoke('while-held')
-    await again.line('the event of the held poll', ({ claims }) => claims.txn === 'while-held')
+    await again.event('the event of the held poll', ({ txn }) => txn === 'while-held')
     await scene.deliveryIn('received', 'while-held', before.stream_id)
     assert.equal((await scene.streamOf(token)).stream_id, before.stream_id)
 
@@ -105,7 +120,44 @@ describe('easyssf-receiver', function () {
     await scene.revoke('not-trusted')
     const { failure } = await scene.deliveryIn('parked', 'not-trusted', stream_id)
     assert.match(failure ?? '', /invalid_/)
-    assert.deepEqual(process.lines, [])
+    assert.deepEqual(process.events(), [])
+  })
+
+  it('asks for a verification and gets its state back', async () => {
+    const { token } = await addReceiver(scene.admin, 'verified')
+    const process = start(pollConfig(token))
+    const { state } = await process.tell({})
+    const taken = await process.event('the verification', ({ events }) => VERIFICATION in events)
+    assert.deepEqual(taken.claims.events[VERIFICATION], { state })
+  })
+
+  it('pauses its stream, and gets what was held once it enables it again', async () => {
+    const { token } = await addReceiver(scene.admin, 'paused')
+    const process = start(pollConfig(token))
+    const { stream_id } = await scene.streamOf(token)
+    assert.deepEqual(await process.tell({ status: 'paused' }), { status: 'paused', reason: 'an exercise' })
+    await scene.revoke('held')
+    await scene.deliveryIn('queued', 'held', stream_id)
+    assert.equal((await process.tell({ status: 'enabled' })).status, 'enabled')
+    await process.event('what was held', ({ txn }) => txn === 'held')
+    await scene.deliveryIn('received', 'held', stream_id)
+  })
+
+  it('adds a subject and removes it', async () => {
+    const { token } = await addReceiver(scene.admin, 'choosy', { default_subjects: 'NONE' })
+    const process = start(pollConfig(token))
+    const alice = { format: 'complex', user: { format: 'iss_sub', iss: 'https://idp.example', sub: 'alice' } }
+    await scene.revoke('before')
+    await process.tell({ add: alice })
+    await scene.revoke('added')
+    await process.event('the event', ({ txn }) => txn === 'added')
+    await process.tell({ remove: alice })
+    await scene.revoke('removed')
+    await process.tell({ add: alice })
+    await scene.revoke('added-again')
+    await process.event('the event', ({ txn }) => txn === 'added-again')
+    const txns = process.events().map(({ claims }) => claims.txn)
+    assert.deepEqual(txns, ['added', 'added-again'])
   })
 
   it('makes a push stream, verifies what is pushed and has it once', async () => {
@@ -123,11 +175,11 @@ describe('easyssf-receiver', function () {
     assert.equal(delivery.method, PUSH)
 
     await scene.revoke('by-push')
-    const taken = await process.line('the event', ({ claims }) => claims.txn === 'by-push')
+    const taken = await process.event('the event', ({ txn }) => txn === 'by-push')
     assert.equal(taken.delivery, PUSH)
     assert.equal(taken.session_id, 'session of by-push')
     const { jti } = await scene.deliveryIn('received', 'by-push', stream_id)
     assert.equal(jti, taken.claims.jti)
-    assert.equal(process.lines.length, 1)
+    assert.equal(process.events().length, 1)
   })
 })

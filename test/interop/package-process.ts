@@ -14,8 +14,8 @@ export interface PackageProcess<T> {
   readonly lines: readonly T[]
   /** The first line, printed already or still to come, for which `isIt` answers true. */
   line(what: string, isIt: (line: T) => boolean): Promise<T>
-  /** Writes one line, an object as JSON, and answers the next line that is printed. */
-  ask(command: object | string): Promise<T>
+  /** Writes one line, an object as JSON, and answers the next line that is printed and an answer to it. */
+  ask(command: object | string, isAnswer?: (line: T) => boolean): Promise<T>
   stop(): Promise<void>
 }
 
@@ -51,11 +51,11 @@ export function startProgram<T>(name: string, args: readonly string[]): PackageP
   return {
     lines,
     line: (what, isIt) => next(what, isIt),
-    async ask(command) {
+    async ask(command, isAnswer = () => true) {
       const from = lines.length
       const text = typeof command === 'string' ? command : JSON.stringify(command)
       child.stdin.write(`${text}\n`)
-      return await next(`${name} answers ${text}`, () => true, from)
+      return await next(`${name} answers ${text}`, isAnswer, from)
     },
     async stop() {
       child.stdin.end()

@@ -36,7 +36,7 @@ export interface ReceiverScene {
   /** Waits until the receiver has a stream. */
   streamOf(token: string): Promise<StreamBody>
   /** Waits until the hub says of the one delivery of this txn on the stream that it is in this state. */
-  deliveryIn(state: 'received' | 'parked', txn: string, streamId: string): Promise<DeliveryRow>
+  deliveryIn(state: 'queued' | 'received' | 'parked', txn: string, streamId: string): Promise<DeliveryRow>
   close(): Promise<void>
 }
 
