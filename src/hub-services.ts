@@ -64,7 +64,7 @@ export function createServices(base: HubBase, parts: ServiceParts) {
     ...streams,
     ...ingest,
     /** Not started yet. */
-    workers: [registry, ...inactivityWatches(base, streams.statuses)] as readonly Worker[],
+    workers: [registry, inactivityWatch(base, streams.statuses)] as readonly Worker[],
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,
     deliveryAuth: { ...receiverAuth, calls: createCallLimiter({ clock, ...DELIVERING }) },
@@ -116,11 +116,11 @@ function createStreamServices(base: HubBase, { eventLog, delivery, nextEventId }
   }
 }
 
-function inactivityWatches({ config, pools, logger }: HubBase, statuses: StreamStatusService): Worker[] {
-  const { inactivityTimeoutS } = config
-  if (!inactivityTimeoutS) return []
+/** Runs without INACTIVITY_TIMEOUT_S too: a receiver may have a time of its own. */
+function inactivityWatch({ config, pools, logger }: HubBase, statuses: StreamStatusService): Worker {
+  const { inactivityTimeoutS = 0 } = config
   const everyMs = INACTIVITY_CHECK_MS
-  return [createInactivityWatch({ db: pools.api, statuses, inactivityTimeoutS, everyMs, logger })]
+  return createInactivityWatch({ db: pools.api, statuses, inactivityTimeoutS, everyMs, logger })
 }
 
 function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceParts) {

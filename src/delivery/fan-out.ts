@@ -7,7 +7,7 @@ import { type Lane, type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
 import type { Database, Transaction } from '../storage/database.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
 import { fanOutRepository, type PreparedEvent } from './fan-out-repository.js'
-import { type EventContent, EXPECTS, RENDERING } from './open-delivery.js'
+import { type EventContent, EXPECTS, renderingFor } from './open-delivery.js'
 import { parkedRepository } from './parked-repository.js'
 import { type NewDelivery, queueRepository } from './queue-repository.js'
 import { isTransient } from './storage-errors.js'
@@ -202,7 +202,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
         txn: event.txn,
         orderKey: prepared.orderHash?.toString('base64') ?? '',
         acceptedAtMs: event.acceptedAtMs,
-        rendering: RENDERING,
+        rendering: renderingFor(match.profile),
         day,
         sourceId: event.sourceId,
         eventTimestampMs: prepared.eventTimestampMs,

@@ -15,6 +15,7 @@ import {
   type ClaimedConfiguration,
   differingMembers,
   eventsDelivered,
+  inactivityTimeoutOf,
   type StreamConfiguration,
   toConfiguration,
 } from './stream-configuration.js'
@@ -154,7 +155,7 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
         createReceiverTermsReadModel(db).find(receiverId),
       ])
       if (!stream || !terms) throw new StreamNotFound()
-      if (settings.inactivityTimeoutS) await streams.touch([streamId])
+      if (inactivityTimeoutOf(terms, settings)) await streams.touch([streamId])
       return toConfiguration(stream, terms, settings)
     },
 

@@ -1,5 +1,7 @@
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { type Compatibility, toCompatibilityBody } from '../../src/auth/compatibility.js'
+import type { Profile } from '../../src/auth/profile.js'
 import { createDelivery, type Delivery } from '../../src/delivery/delivery-service.js'
 import type { LogBatch, LogItem } from '../../src/eventlog/event-log.js'
 import { createClock } from '../../src/kernel/clock.js'
@@ -23,7 +25,13 @@ const ISSUER = 'http://127.0.0.1:8080'
 export interface Received {
   readonly body: string
   readonly headers: IncomingHttpHeaders
-  readonly claims: { jti: string; txn: string; aud: string; events: Record<string, unknown> }
+  readonly claims: {
+    jti: string
+    txn: string
+    aud: string
+    sub_id: { format: string }
+    events: Record<string, Record<string, unknown>>
+  }
 }
 
 export interface Sink {
@@ -121,7 +129,7 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
       await outgoing.close()
       await database.close()
     },
-    addReceiver: (input: { reports?: string[]; eventTypes?: string[] } = {}) => addReceiver(db, input),
+    addReceiver: (input: NewReceiver = {}) => addReceiver(db, input),
     addStream: (input: NewStream) => addStream(db, input),
     event: (input: Partial<SecurityEventInput> = {}): SecurityEvent =>
       createSecurityEvent({
@@ -153,10 +161,14 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
   }
 }
 
-async function addReceiver(
-  db: Database,
-  input: { reports?: string[]; eventTypes?: string[] },
-): Promise<string> {
+interface NewReceiver {
+  reports?: string[]
+  eventTypes?: string[]
+  profile?: Profile
+  compatibility?: Compatibility
+}
+
+async function addReceiver(db: Database, input: NewReceiver): Promise<string> {
   const id = newId()
   await db('receivers').insert({
     id,
@@ -165,6 +177,8 @@ async function addReceiver(
     audience: `${ISSUER}/receivers/${id}`,
     reports: input.reports ?? [],
     grant_event_types: input.eventTypes ?? null,
+    profile: input.profile ?? null,
+    compatibility: toCompatibilityBody(input.compatibility ?? []),
   })
   return id
 }

@@ -2,6 +2,8 @@ import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:
 import type { Express } from 'express'
 import request from 'supertest'
 import type { AuthenticatedReceiver, Operator, Scope } from '../../src/auth/callers.js'
+import type { Compatibility } from '../../src/auth/compatibility.js'
+import type { Profile } from '../../src/auth/profile.js'
 import type { TransactionalLog } from '../../src/eventlog/event-log.js'
 import { createApp } from '../../src/http/app.js'
 import { createClock } from '../../src/kernel/clock.js'
@@ -49,6 +51,9 @@ export interface Grants {
   eventTypes?: string[]
   sources?: string[]
   defaultSubjects?: 'ALL' | 'NONE'
+  compatibility?: Compatibility
+  profile?: Profile
+  inactivityTimeoutS?: number
 }
 
 /** Real encryption with a key of this process. */
@@ -166,6 +171,8 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
       default_subjects: grants.defaultSubjects ?? 'ALL',
       grant_event_types: grants.eventTypes ?? null,
       grant_sources: grants.sources ?? null,
+      profile: grants.profile ?? null,
+      inactivity_timeout_s: grants.inactivityTimeoutS ?? null,
     })
     const issue = (token: string, scope: Scope) =>
       tokens.set(token, {
@@ -177,7 +184,7 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
         defaultSubjects: grants.defaultSubjects ?? 'ALL',
         reports: [],
         grantEventTypes: grants.eventTypes ?? null,
-        compatibility: {},
+        compatibility: grants.compatibility ?? [],
       })
     issue(receiver.token, 'ssf.manage')
     issue(receiver.readToken, 'ssf.read')
