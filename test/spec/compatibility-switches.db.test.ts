@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { CAEP } from '../../src/secevent/event-types.js'
-import { createSsfHarness, type SsfHarness, type TestReceiver } from '../streams/ssf-harness.js'
+import type { SsfHarness, TestReceiver } from '../streams/ssf-harness.js'
+import { describeSsf } from './ssf-places.js'
 
 const PUSH = 'urn:ietf:rfc:8935'
 const POLL = 'urn:ietf:rfc:8936'
@@ -8,11 +9,11 @@ const RISC = 'https://schemas.openid.net/secevent/risc/delivery-method/'
 const ENDPOINT = 'https://127.0.0.1:8443/events'
 const SUBJECT = { format: 'email', email: 'ann@example.com' }
 
-describe('compatibility switches of a receiver at the SSF endpoints', () => {
+describeSsf('compatibility switches of a receiver at the SSF endpoints', (place) => {
   let ssf: SsfHarness
   let strict: TestReceiver
   before(async () => {
-    ssf = await createSsfHarness()
+    ssf = await place.open()
     strict = await ssf.addReceiver('strict')
   })
   after(() => ssf.close())
@@ -39,7 +40,7 @@ describe('compatibility switches of a receiver at the SSF endpoints', () => {
       }
     })
 
-    it('leaves 202 to a deletion that is not confirmed', async () => {
+    place.itInside('leaves 202 to a deletion that is not confirmed', async () => {
       const lenient = await ssf.addReceiver('wants-200-later', { compatibility: ['answer_200_for_204'] })
       const id = await ssf.createStream(lenient)
       ssf.observer.confirms = false
