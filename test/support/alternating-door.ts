@@ -8,16 +8,28 @@ export interface AlternatingDoor {
   close(): Promise<void>
 }
 
-/** @param targets ports on loopback, asked at each request */
+/**
+ * Says that each request came from an address of its own, so that what is counted by address does not add up.
+ * @param targets ports on loopback, asked at each request
+ */
 export async function openAlternatingDoor(targets: () => readonly number[]): Promise<AlternatingDoor> {
   const agent = new Agent({ keepAlive: true })
   let turn = 0
   const server = createServer((req, res) => {
     const ports = targets()
-    const port = ports[turn++ % ports.length]
+    turn += 1
+    const port = ports[turn % ports.length]
+    const from = ['x-forwarded-for', `192.0.${(turn >> 8) & 255}.${turn & 255}`]
     const forwarded = request(
       // Raw, so that what a client sends twice arrives twice.
-      { host: '127.0.0.1', port, method: req.method, path: req.url, agent, headers: req.rawHeaders as never },
+      {
+        host: '127.0.0.1',
+        port,
+        method: req.method,
+        path: req.url,
+        agent,
+        headers: [...req.rawHeaders, ...from] as never,
+      },
       (answer) => {
         res.writeHead(answer.statusCode ?? 502, answer.rawHeaders)
         answer.pipe(res)

@@ -21,6 +21,7 @@ const SETTINGS = {
   MAX_SUBJECTS_PER_STREAM: '1000',
   MIN_VERIFICATION_INTERVAL_S: '0',
   POLL_HOLD_MS: '3000',
+  TRUSTED_PROXIES: '127.0.0.1/32',
 }
 
 export async function startTwoHubs(): Promise<TwoHubs> {
