@@ -1,6 +1,6 @@
 import { parseBody, parseTime } from '../http/validate.js'
 import type { Scope } from './callers.js'
-import { parseCompatibility, toCompatibilityBody } from './compatibility.js'
+import { COMPATIBILITY_SWITCHES, parseCompatibility, toCompatibilityBody } from './compatibility.js'
 import { PROFILES, type Profile } from './profile.js'
 import {
   CLIENT_AUTH_METHODS,
@@ -43,8 +43,13 @@ const PROPERTIES = {
   default_subjects: { enum: ['ALL', 'NONE'] },
   reports: { type: 'array', maxItems: 10, uniqueItems: true, items: { enum: ['applied'] } },
   profile: { enum: [...PROFILES, null] },
-  // Which names there are, parseCompatibility says.
-  compatibility: { type: 'object', additionalProperties: { type: 'boolean' } },
+  compatibility: {
+    type: 'object',
+    description: 'Departures from the standards: docs/receivers.md.',
+    properties: Object.fromEntries(COMPATIBILITY_SWITCHES.map((name) => [name, { type: 'boolean' }])),
+    // What else there is, parseCompatibility refuses: its answer lists the names.
+    additionalProperties: { type: 'boolean' },
+  },
   inactivity_timeout_s: {
     anyOf: [{ type: 'null' }, { const: 0 }, { type: 'integer', minimum: 60, maximum: 31_536_000 }],
   },
@@ -58,9 +63,19 @@ const PROPERTIES = {
   },
 }
 
-const CREATE = { type: 'object', properties: PROPERTIES, required: ['name'], additionalProperties: false }
-const UPDATE = { type: 'object', properties: PROPERTIES, minProperties: 1, additionalProperties: false }
-const TOKEN = {
+export const NEW_RECEIVER = {
+  type: 'object',
+  properties: PROPERTIES,
+  required: ['name'],
+  additionalProperties: false,
+}
+export const RECEIVER_CHANGE = {
+  type: 'object',
+  properties: PROPERTIES,
+  minProperties: 1,
+  additionalProperties: false,
+}
+export const TOKEN_REQUEST = {
   type: 'object',
   properties: {
     scopes: {
@@ -91,7 +106,7 @@ interface ReceiverBody {
 
 /** `POST /v1/receivers`: absent grants are all types and all sources, absent `default_subjects` is `ALL`. */
 export function parseNewReceiver(body: unknown): ReceiverSettings {
-  const input = parseBody<ReceiverBody>(CREATE, body)
+  const input = parseBody<ReceiverBody>(NEW_RECEIVER, body)
   return {
     name: input.name,
     authMethod: 'client_secret_basic',
@@ -110,11 +125,14 @@ export function parseNewReceiver(body: unknown): ReceiverSettings {
 
 /** `PATCH /v1/receivers/{id}`: what is absent stays; `null` in a grant means all again. */
 export function parseReceiverChange(body: unknown): Partial<ReceiverSettings> {
-  return toSettings(parseBody<Partial<ReceiverBody>>(UPDATE, body))
+  return toSettings(parseBody<Partial<ReceiverBody>>(RECEIVER_CHANGE, body))
 }
 
 export function parseTokenRequest(body: unknown): { scopes: Scope[]; expiresAt: Date | null } {
-  const { scopes, expires_at } = parseBody<{ scopes: Scope[]; expires_at?: string | null }>(TOKEN, body)
+  const { scopes, expires_at } = parseBody<{ scopes: Scope[]; expires_at?: string | null }>(
+    TOKEN_REQUEST,
+    body,
+  )
   return { scopes, expiresAt: expires_at ? parseTime('expires_at', expires_at) : null }
 }
 

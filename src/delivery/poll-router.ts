@@ -7,7 +7,7 @@ import { uuidParam } from '../http/params.js'
 import { parseBody } from '../http/validate.js'
 import type { PollRequest, PollService } from './poll-service.js'
 
-const POLL_SCHEMA = {
+export const POLL_REQUEST = {
   type: 'object',
   properties: {
     maxEvents: { type: 'integer', minimum: 0 },
@@ -37,7 +37,7 @@ export function pollRouter(options: {
 }): Router {
   const router = Router().post('/:streamId', options.authorize, jsonBody('1mb'), async (req, res) => {
     const { receiverId, compatibility } = receiverOf(res)
-    const request = parseBody<PollRequest>(POLL_SCHEMA, readDialect(req.body ?? {}, compatibility))
+    const request = parseBody<PollRequest>(POLL_REQUEST, readDialect(req.body ?? {}, compatibility))
     const streamId = uuidParam(req, 'streamId', 'poll stream')
     const aborted = new AbortController()
     res.once('close', () => aborted.abort())

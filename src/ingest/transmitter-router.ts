@@ -67,7 +67,7 @@ const CHANGEABLE = {
   receiver_id: { type: ['string', 'null'], format: 'uuid' },
 } as const
 
-const CREATE = {
+export const NEW_TRANSMITTER = {
   type: 'object',
   additionalProperties: false,
   required: ['name', 'issuer', 'audience'],
@@ -82,7 +82,12 @@ const CREATE = {
     },
   },
 }
-const UPDATE = { type: 'object', additionalProperties: false, minProperties: 1, properties: CHANGEABLE }
+export const TRANSMITTER_CHANGE = {
+  type: 'object',
+  additionalProperties: false,
+  minProperties: 1,
+  properties: CHANGEABLE,
+}
 
 interface TransmitterBody {
   name?: string
@@ -122,7 +127,7 @@ export function transmitterRouter(options: TransmitterRouterOptions): Router {
   })
   router.post('/', manage, jsonBody(), async (req, res) => {
     const body = parseBody<TransmitterBody & { name: string; issuer: string; audience: string | string[] }>(
-      CREATE,
+      NEW_TRANSMITTER,
       req.body,
     )
     const input = {
@@ -137,7 +142,7 @@ export function transmitterRouter(options: TransmitterRouterOptions): Router {
     res.json(render(await transmitters.get(uuidParam(req, 'id', what))))
   })
   router.patch('/:id', manage, jsonBody(), async (req, res) => {
-    const change = toChange(parseBody<TransmitterBody>(UPDATE, req.body))
+    const change = toChange(parseBody<TransmitterBody>(TRANSMITTER_CHANGE, req.body))
     res.json(render(await transmitters.update(uuidParam(req, 'id', what), change, actorOf(res))))
   })
   router.delete('/:id', manage, async (req, res) => {

@@ -10,6 +10,8 @@ const METHODS: readonly (readonly [risc: string, uri: string])[] = [
   [`${RISC_METHOD}poll`, METHOD_URI.poll],
 ]
 
+export const RISC_METHODS: readonly string[] = METHODS.map(([risc]) => risc)
+
 /** A configuration as the receiver's client wrote it, in the words of SSF 1.0. What is no object is left to the schema. */
 export function readDialect(body: unknown, compatibility: Compatibility): unknown {
   if (!isObject(body) || !isObject(body.delivery)) return body
