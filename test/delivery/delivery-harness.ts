@@ -23,6 +23,7 @@ import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 const ISSUER = 'http://127.0.0.1:8080'
 
 export interface Received {
+  readonly method: string | undefined
   readonly body: string
   readonly headers: IncomingHttpHeaders
   readonly claims: {
@@ -51,7 +52,7 @@ export async function startSink(): Promise<Sink> {
     req.on('end', () => {
       const body = Buffer.concat(chunks).toString('utf8')
       const claims = JSON.parse(Buffer.from(body.split('.')[1] ?? '', 'base64url').toString('utf8'))
-      const request: Received = { body, headers: req.headers, claims }
+      const request: Received = { method: req.method, body, headers: req.headers, claims }
       received.push(request)
       void Promise.resolve(sink.answer(request, res)).catch(() => res.destroy())
     })
