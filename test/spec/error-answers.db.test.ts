@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { sharedTwoHubs, type TwoHubs } from '../support/two-hubs.js'
+import { assertRefusal } from './refusals/assert-refusal.js'
 import { operatorRefusals } from './refusals/operator-refusals.js'
 import type { Call, Ids, Refusal, Token } from './refusals/refusal.js'
 import { ssfRefusals } from './refusals/ssf-refusals.js'
@@ -66,22 +67,7 @@ describe('error answers of the SSF endpoints, the poll endpoint, /v1/receivers a
   }
 
   async function check(refusal: Refusal): Promise<void> {
-    const { title } = refusal
-    const { status, headers, text } = await send(refusal)
-    const body = JSON.parse(text) as { code: string; message: string }
-    assert.deepEqual([title, status, body.code], [title, refusal.status, refusal.code], text)
-    assert.deepEqual(Object.keys(body), ['code', 'message'], title)
-    assert.match(body.message, refusal.names ?? /^.{10,}$/s, title)
-    assert.ok(body.message.length < 2_000, title)
-    assert.equal(headers.get('content-type'), 'application/json; charset=utf-8', title)
-    assert.equal(headers.get('cache-control'), 'no-store', title)
-    assert.equal(headers.get('x-content-type-options'), 'nosniff', title)
-    assert.match(headers.get('x-request-id') ?? '', /^[0-9a-f-]{36}$/, title)
-    assert.equal(headers.get('www-authenticate'), refusal.challenge ?? null, title)
-    assert.equal(headers.get('allow'), refusal.allow ?? null, title)
-    for (const name of ['location', 'etag', 'x-powered-by', 'retry-after', 'set-cookie']) {
-      assert.equal(headers.get(name), null, `${title}: ${name}`)
-    }
+    assertRefusal(await send(refusal), refusal)
   }
 
   // The table needs ids that only `before` knows; its titles do not.

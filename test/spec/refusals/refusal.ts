@@ -33,6 +33,8 @@ export interface Refusal extends Call {
   code: string
   /** `WWW-Authenticate`; absent: the answer has none. */
   challenge?: string
+  /** Least and most of `Retry-After`, s; absent: the answer has none. */
+  retryAfterS?: readonly [number, number]
   /** `Allow`; absent: the answer has none. */
   allow?: string
   /** What the message has to name. */
