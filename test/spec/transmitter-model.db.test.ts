@@ -8,13 +8,16 @@ import { createClock } from '../../src/kernel/clock.js'
 import { createEventIds, newId } from '../../src/kernel/ids.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
-import { CAEP, RISC, SSF } from '../../src/secevent/event-types.js'
+import { CAEP, RISC } from '../../src/secevent/event-types.js'
 import { parseSubject } from '../../src/secevent/subject.js'
 import { createFrameworkEvents } from '../../src/streams/framework-events.js'
 import { ssfRouter } from '../../src/streams/ssf-router.js'
 import type { StreamSettings } from '../../src/streams/stream.js'
 import { createStreamService } from '../../src/streams/stream-service.js'
-import { createStreamStatusService } from '../../src/streams/stream-status-service.js'
+import {
+  createStreamStatusService,
+  type StreamStatusService,
+} from '../../src/streams/stream-status-service.js'
 import { createSubjectService } from '../../src/streams/subject-service.js'
 import { createVerificationService } from '../../src/streams/verification-service.js'
 import { type DeliveryHarness, startDelivery } from '../delivery/delivery-harness.js'
@@ -41,6 +44,7 @@ describe('SSF 1.0 §8.1 against a model of it', function () {
   let hub: DeliveryHarness
   let app: Express
   let own: SecurityEvent[]
+  let statuses: StreamStatusService
   const tokens = new Map<string, Awaited<ReturnType<ReceiverAuth['authenticate']>>>()
 
   before(async () => {
@@ -89,11 +93,13 @@ describe('SSF 1.0 §8.1 against a model of it', function () {
         await hub.fanOut([event])
         return event.txn
       },
+      async operate(streamId, status) {
+        await statuses.setStatusByHub(streamId, status, undefined, { by: 'operator', actor: 'operator:test' })
+      },
       async settleOwn() {
         const said = own.splice(0)
         await hub.fanOut(said)
-        const verifications = said.filter(({ type }) => type === SSF.verification)
-        return new Map(verifications.map(({ claims, txn }) => [String(claims.state), txn]))
+        return said
       },
     }
     return { real, forget: async () => void (await hub.db('receivers').whereIn('id', ids).delete()) }
@@ -141,6 +147,7 @@ describe('SSF 1.0 §8.1 against a model of it', function () {
     }
     const { db, keys, delivery } = hub
     const shared = { db, settings, keys, audit, events, observer: delivery, openWork: delivery }
+    statuses = createStreamStatusService(shared)
     return createApp({
       logger: silentLogger,
       mount(root) {
@@ -149,7 +156,7 @@ describe('SSF 1.0 §8.1 against a model of it', function () {
             settings,
             receivers,
             streams: createStreamService({ ...shared, outgoing: { async checkUrl() {} } }),
-            statuses: createStreamStatusService(shared),
+            statuses,
             subjects: createSubjectService(shared),
             verifications: createVerificationService(shared),
             jwks: () => ({ keys: [] }),

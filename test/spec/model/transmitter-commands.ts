@@ -13,8 +13,12 @@ export interface RealTransmitter {
   ): Promise<{ status: number; body: unknown }>
   /** Resolves when every stream that takes the event owes it. @returns its txn */
   happen(type: string, subject: ModelSubject): Promise<string>
-  /** Resolves when what the hub had to say of its streams is owed. @returns txns by state */
-  settleOwn(): Promise<Map<string, string>>
+  /** Stops or starts a stream as an operator of the hub. */
+  operate(streamId: string, status: 'enabled' | 'paused'): Promise<void>
+  /** Resolves when what the hub had to say of its streams is owed. @returns its events */
+  settleOwn(): Promise<
+    readonly { readonly txn: string; readonly claims: Readonly<Record<string, unknown>> }[]
+  >
 }
 
 /** The receivers of a run, by number. */
@@ -68,6 +72,10 @@ export function transmitterCommands(types: readonly string[], receivers: number)
     fc.tuple(fc.nat(receivers - 1), requested).map(([receiver, list]) => create(receiver, list)),
     streamed(requested).map(([n, list]) => onStream(n, 'request', list, request)),
     streamed(fc.constantFrom(...STATUSES)).map(([n, status]) => onStream(n, 'status', status, setStatus)),
+    streamed(fc.option(requested)).map(([n, list]) => onStream(n, 'replace', list, replace)),
+    streamed(fc.constantFrom('enabled' as const, 'paused' as const)).map(([n, status]) =>
+      onStream(n, 'operate', status, operate),
+    ),
     streamed(subject).map(([n, one]) => onStream(n, 'add', one, addSubject)),
     streamed(subject).map(([n, one]) => onStream(n, 'remove', one, removeSubject)),
     pick.map((n) => onStream(n, 'verify', null, verify)),
@@ -83,7 +91,7 @@ export function transmitterCommands(types: readonly string[], receivers: number)
 /** Polls everything that is left, stopped streams included. */
 export async function drain(world: ModelWorld, real: RealTransmitter): Promise<void> {
   for (const stream of world.run.streams) {
-    await setStatus({ world, real, stream }, 'enabled')
+    await operate({ world, real, stream }, 'enabled')
     await poll({ world, real, stream }, { most: null, acks: true })
     assert.deepEqual(world.model.due(stream.id), [])
   }
@@ -136,15 +144,39 @@ async function request({ world: { model }, real, stream }: OnStream, requested: 
   assert.deepEqual((body as { events_delivered: string[] }).events_delivered, model.delivered(stream.id))
 }
 
-async function setStatus({ world: { model }, real, stream }: OnStream, wish: ModelStatus): Promise<void> {
-  const { status } = await real.call(stream.receiver, 'post', '/ssf/status', {
-    stream_id: stream.id,
-    status: wish,
-  })
+/** PUT: what is not said is gone (§8.1.1.4). */
+async function replace(
+  { world: { model }, real, stream }: OnStream,
+  requested: string[] | null,
+): Promise<void> {
+  const whole = { stream_id: stream.id, ...(requested && { events_requested: requested }) }
+  const { status, body } = await real.call(stream.receiver, 'put', '/ssf/streams', whole)
   assert.equal(status, 200)
-  model.setStatus(stream.id, wish)
+  model.request(stream.id, requested ?? [])
+  assert.deepEqual((body as { events_delivered: string[] }).events_delivered, model.delivered(stream.id))
+}
+
+async function setStatus({ world: { model }, real, stream }: OnStream, wish: ModelStatus): Promise<void> {
+  const body = { stream_id: stream.id, status: wish }
+  const { status } = await real.call(stream.receiver, 'post', '/ssf/status', body)
+  assert.equal(status, model.setStatus(stream.id, wish) ? 200 : 403)
   const read = await real.call(stream.receiver, 'get', `/ssf/status?stream_id=${stream.id}`)
   assert.equal((read.body as { status: string }).status, model.statusOf(stream.id))
+}
+
+async function operate(
+  { world: { model }, real, stream }: OnStream,
+  status: 'enabled' | 'paused',
+): Promise<void> {
+  await real.operate(stream.id, status)
+  const notices = await real.settleOwn()
+  const isNew = model.setStatusByTransmitter(stream.id, status)
+  assert.deepEqual(
+    notices.map(({ claims }) => claims.status),
+    isNew ? [status] : [],
+  )
+  for (const { txn } of notices)
+    model.notice(stream.id, { txn, type: 'stream-updated', subject: opaque(stream.id) })
 }
 
 async function addSubject({ world: { model }, real, stream }: OnStream, one: ModelSubject): Promise<void> {
@@ -164,7 +196,7 @@ async function verify({ world: { model, run }, real, stream }: OnStream): Promis
   const state = `${stream.id} ${run.states}`
   const { status } = await real.call(stream.receiver, 'post', '/ssf/verify', { stream_id: stream.id, state })
   assert.equal(status, 204)
-  const txn = (await real.settleOwn()).get(state)
+  const txn = (await real.settleOwn()).find(({ claims }) => claims.state === state)?.txn
   // A disabled stream takes no verification, and then there is none to know again.
   model.verify(stream.id, { txn: txn ?? state, type: 'verification', subject: opaque(stream.id) })
 }

@@ -21,6 +21,8 @@ export interface ModelEvent {
 interface ModelStream {
   readonly receiver: ModelReceiver
   status: ModelStatus
+  /** Paused or enabled by the transmitter: then a notice goes out whatever the status is (§8.1.5). */
+  byTransmitter: boolean
   requested: readonly string[]
   /** Exceptions to the receiver's default: excluded ones under ALL, included ones under NONE. */
   exceptions: ModelSubject[]
@@ -29,8 +31,8 @@ interface ModelStream {
 
 interface Owed {
   readonly event: ModelEvent
-  /** Of the stream itself (verification): no type, subject or grant decides about it. */
-  readonly ofStream: boolean
+  /** Of the stream itself: no type, subject or grant decides about it. */
+  readonly kind: 'event' | 'verification' | 'notice'
 }
 
 export interface ModelReceiver {
@@ -44,7 +46,12 @@ export interface TransmitterModel {
   delete(id: string): void
   /** §8.1.1.3, and §8.1.1.4 where nothing is requested any more. */
   request(id: string, requested: readonly string[]): void
-  setStatus(id: string, status: ModelStatus): void
+  /** A receiver's wish. False: the transmitter has stopped the stream, and it alone lets it go on. */
+  setStatus(id: string, status: ModelStatus): boolean
+  /** What the transmitter does of itself. True: the status has changed, so it must say so (§8.1.5). */
+  setStatusByTransmitter(id: string, status: 'enabled' | 'paused'): boolean
+  /** The notice of that. */
+  notice(id: string, event: ModelEvent): void
   statusOf(id: string): ModelStatus
   addSubject(id: string, subject: ModelSubject): void
   removeSubject(id: string, subject: ModelSubject): void
@@ -78,17 +85,34 @@ export function createTransmitterModel(): TransmitterModel {
 
   return {
     create: (id, receiver, requested) =>
-      void streams.set(id, { receiver, status: 'enabled', requested, exceptions: [], owed: [] }),
+      void streams.set(id, {
+        receiver,
+        status: 'enabled',
+        requested,
+        exceptions: [],
+        owed: [],
+        byTransmitter: false,
+      }),
     delete: (id) => void streams.delete(id),
     request(id, requested) {
       of(id).requested = requested
     },
     setStatus(id, status) {
       const stream = of(id)
-      // §8.1.2.1: paused may be held, and is; a disabled stream holds nothing.
-      if (status === 'disabled') stream.owed = []
-      stream.status = status
+      const isHeld = stream.byTransmitter && stream.status !== 'enabled'
+      if (isHeld) return stream.status === status
+      change(stream, status)
+      stream.byTransmitter = false
+      return true
     },
+    setStatusByTransmitter(id, status) {
+      const stream = of(id)
+      const isNew = stream.status !== status
+      change(stream, status)
+      stream.byTransmitter = true
+      return isNew
+    },
+    notice: (id, event) => void of(id).owed.push({ event, kind: 'notice' }),
     statusOf: (id) => of(id).status,
     addSubject(id, subject) {
       const stream = of(id)
@@ -102,20 +126,30 @@ export function createTransmitterModel(): TransmitterModel {
     },
     verify(id, event) {
       const stream = of(id)
-      if (stream.status !== 'disabled') stream.owed.push({ event, ofStream: true })
+      if (stream.status !== 'disabled') stream.owed.push({ event, kind: 'verification' })
     },
     happen(event) {
       for (const stream of streams.values()) {
-        if (takes(stream, event)) stream.owed.push({ event, ofStream: false })
+        if (takes(stream, event)) stream.owed.push({ event, kind: 'event' })
       }
     },
     delivered: (id) => typesOf(of(id)),
-    due: (id) => (of(id).status === 'enabled' ? of(id).owed.map(({ event }) => event) : []),
+    due(id) {
+      const { status, byTransmitter, owed } = of(id)
+      const due = owed.filter(({ kind }) => status === 'enabled' || (byTransmitter && kind === 'notice'))
+      return due.map(({ event }) => event)
+    },
     acknowledge(id, txns) {
       const stream = of(id)
       stream.owed = stream.owed.filter(({ event }) => !txns.includes(event.txn))
     },
   }
+}
+
+/** §8.1.2.1: what is paused may be held, and is; a disabled stream holds nothing. */
+function change(stream: ModelStream, status: ModelStatus): void {
+  if (status === 'disabled') stream.owed = []
+  stream.status = status
 }
 
 /** §8.1.3.1, where two complex subjects must have a member in common: without one they say nothing of each other. */
