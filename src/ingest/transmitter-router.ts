@@ -7,6 +7,7 @@ import { uuidParam } from '../http/params.js'
 import { parseBody } from '../http/validate.js'
 import { toTimestamp } from '../kernel/clock.js'
 import { SET_ALGORITHMS } from '../secevent/set-header.js'
+import { TOLERANCE_SWITCHES } from '../secevent/tolerances.js'
 import type { SetTolerances } from '../secevent/verify-set.js'
 import type { JwkSetDocument, Transmitter } from './transmitter.js'
 import type { TransmitterChange, TransmitterService } from './transmitter-service.js'
@@ -16,15 +17,11 @@ export interface Authorize {
   operator(permission: Permission): RequestHandler
 }
 
-const TOLERANCES = {
-  allow_missing_kid: 'allowMissingKid',
-  allow_plain_typ: 'allowPlainTyp',
-  allow_sub: 'allowSub',
-  allow_exp: 'allowExp',
-  allow_event_aliases: 'allowEventAliases',
-  millisecond_timestamps: 'millisecondTimestamps',
+/** As the API spells them. */
+const TOLERANCES: Readonly<Record<string, keyof SetTolerances>> = {
+  ...TOLERANCE_SWITCHES,
   future_skew_s: 'futureSkewS',
-} as const satisfies Record<string, keyof SetTolerances>
+}
 
 const SHORT_TEXT = { type: 'string', minLength: 1, maxLength: 512, pattern: '^[^\\u0000-\\u001f\\u007f]+$' }
 const URL_TEXT = { type: 'string', minLength: 1, maxLength: 2048 }
@@ -58,7 +55,7 @@ const CHANGEABLE = {
     type: 'object',
     additionalProperties: false,
     properties: {
-      ...Object.fromEntries(Object.keys(TOLERANCES).map((name) => [name, { type: 'boolean' }])),
+      ...Object.fromEntries(Object.keys(TOLERANCE_SWITCHES).map((name) => [name, { type: 'boolean' }])),
       future_skew_s: { type: 'integer', minimum: 0, maximum: 3600 },
     },
   },

@@ -167,6 +167,7 @@ interface NewReceiver {
   eventTypes?: string[]
   profile?: Profile
   compatibility?: Compatibility
+  sources?: string[]
 }
 
 async function addReceiver(db: Database, input: NewReceiver): Promise<string> {
@@ -180,6 +181,7 @@ async function addReceiver(db: Database, input: NewReceiver): Promise<string> {
     grant_event_types: input.eventTypes ?? null,
     profile: input.profile ?? null,
     compatibility: toCompatibilityBody(input.compatibility ?? []),
+    grant_sources: input.sources ?? null,
   })
   return id
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { createSecretKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { SetRejected } from '../../src/secevent/parse-set.js'
 import { checkHeader, checkKey, SET_ALGORITHMS } from '../../src/secevent/set-header.js'
+import type { Tolerated } from '../../src/secevent/tolerances.js'
 
 const curve = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve }).publicKey
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
@@ -45,7 +46,7 @@ const refusal = (check: () => unknown): SetRejected => {
 }
 
 describe('the header of a SET', () => {
-  const check = (header: object, algorithms = ['RS256'], tolerances = {}, tolerated = new Set<string>()) =>
+  const check = (header: object, algorithms = ['RS256'], tolerances = {}, tolerated = new Set<Tolerated>()) =>
     checkHeader({ typ: 'secevent+jwt', alg: 'RS256', kid: 'k', ...header }, algorithms, tolerances, tolerated)
 
   it('gives algorithm and key name, and what was offered and ignored', () => {
@@ -87,13 +88,13 @@ describe('the header of a SET', () => {
 
   it('may leave the key unnamed only with the tolerance, which is then told', () => {
     assert.match(refusal(() => check({ kid: undefined })).message, /must name its key in "kid"/)
-    const tolerated = new Set<string>()
+    const tolerated = new Set<Tolerated>()
     const tolerances = { allowMissingKid: true }
     assert.deepEqual(check({ kid: undefined }, ['RS256'], tolerances, tolerated), {
       alg: 'RS256',
       ignored: [],
     })
-    assert.deepEqual([...tolerated], ['allowMissingKid'])
+    assert.deepEqual([...tolerated], ['allow_missing_kid'])
     assert.equal(check({}, ['RS256'], tolerances).kid, 'k')
   })
 
@@ -115,13 +116,13 @@ describe('the header of a SET', () => {
 
   it('may have no type or a plain one only with the tolerance, and never another', () => {
     for (const typ of [undefined, 'JWT', 'jwt']) {
-      const tolerated = new Set<string>()
+      const tolerated = new Set<Tolerated>()
       assert.equal(check({ typ }, ['RS256'], { allowPlainTyp: true }, tolerated).alg, 'RS256')
-      assert.deepEqual([...tolerated], ['allowPlainTyp'])
+      assert.deepEqual([...tolerated], ['allow_plain_typ'])
     }
     for (const typ of ['at+jwt', 'logout+jwt', '', 5])
       refusal(() => check({ typ }, ['RS256'], { allowPlainTyp: true }))
-    const tolerated = new Set<string>()
+    const tolerated = new Set<Tolerated>()
     check({}, ['RS256'], { allowPlainTyp: true }, tolerated)
     assert.equal(tolerated.size, 0)
   })
