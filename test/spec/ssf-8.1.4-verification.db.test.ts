@@ -51,7 +51,7 @@ describeSsf('SSF 1.0 §8.1.4 verification', (place) => {
     const id = await ssf.createStream(a)
     await verify({ stream_id: id })
     await verify({ stream_id: id, state: '' })
-    await ssf.verifications.requestByHub(id)
+    await ssf.verifications.requestByHub(id, 'operator:test')
     assert.deepEqual(
       (await ssf.logged()).map((event) => event.claims),
       [{}, { state: '' }, {}],

@@ -139,7 +139,7 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}, 
   const streams = createStreamService({ db, settings, keys, outgoing, observer, openWork, audit })
   const statuses = createStreamStatusService({ db, settings, events, observer, openWork, audit })
   const subjects = createSubjectService({ db, settings, keys })
-  const verifications = createVerificationService({ db, events, settings })
+  const verifications = createVerificationService({ db, events, settings, audit })
   const match = createStreamMatcher({
     hmac: (text) => keys.hmac('subject', text),
     subjectRemovalGraceS: settings.subjectRemovalGraceS,
@@ -164,6 +164,7 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}, 
           operators: { authenticate: async (token) => operators.get(token) },
           readModel: createStreamReadModel(db),
           statuses,
+          verifications,
         }),
       )
     },

@@ -36,6 +36,7 @@ const operatorCalls = ({ stream, receiver }: Ids): (Call & { roles?: string })[]
     { method: 'GET', path: `/v1/streams/${stream}` },
     { method: 'POST', path: `/v1/streams/${stream}/pause`, body: {}, roles: those },
     { method: 'POST', path: `/v1/streams/${stream}/enable`, body: {}, roles: those },
+    { method: 'POST', path: `/v1/streams/${stream}/verify`, roles: those },
   ]
 }
 
