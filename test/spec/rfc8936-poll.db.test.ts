@@ -324,7 +324,12 @@ describe('RFC 8936 §2 and SSF 1.0 §6.1.2 poll delivery, two hubs behind one ad
       { ...NOW, ack: [jti], setErrs: { [jti]: { err: 'invalid_key', description: 'x' } } },
       stranger,
     )
-    const acknowledgements = [jti, 'never-was'].map((one) => ({ jti: one, status: 'applied' }))
+    const acknowledgements = [
+      { jti },
+      { jti: 'never-was' },
+      { jti, stream_id: id },
+      { jti, stream_id: UNKNOWN_ID },
+    ].map((one) => ({ ...one, status: 'applied' }))
     const { results } = await call<{ results: { result: string }[] }>(
       'POST',
       '/v1/acknowledgements',
@@ -333,8 +338,15 @@ describe('RFC 8936 §2 and SSF 1.0 §6.1.2 poll delivery, two hubs behind one ad
     )
     assert.deepEqual(
       results.map(({ result }) => result),
-      ['unknown', 'unknown'],
+      acknowledgements.map(() => 'unknown'),
     )
+    const { items } = await call<{ items: { stream: { stream_id: string } }[] }>(
+      'GET',
+      '/v1/time-to-revoke?group_by=stream',
+      stranger.token,
+    )
+    assert.ok(!JSON.stringify(items).includes(id))
+    assert.ok(JSON.stringify(items).includes(own))
     assert.deepEqual(Object.keys((await poll(id)).sets), [jti])
   })
 
