@@ -132,12 +132,12 @@ describe('a running hub, seen by its operator', function () {
     )
   })
 
-  it('serves every call that docs/api.md names, and asks each for a token', async () => {
+  it('serves every call that docs/api.md names, and asks each for a token but the one that describes them', async () => {
     const calls = [...readText('docs/api.md').matchAll(/`(GET|POST|PATCH|DELETE) (\/v1\/[^`]+)`/g)]
     assert.ok(calls.length > 30)
     for (const [text, method = '', path = ''] of calls) {
       const url = hub.url + path.replace(/\{\w+\}/g, () => randomUUID())
-      assert.equal((await fetch(url, { method })).status, 401, text)
+      assert.equal((await fetch(url, { method })).status, path === '/v1/openapi.json' ? 200 : 401, text)
     }
     const unknown = await fetch(`${hub.url}/v1/nothing`)
     assert.equal(unknown.status, 404)
