@@ -3,6 +3,7 @@ import { type ReceiverAuth, receiverOf, requireReceiver } from '../auth/callers.
 import type { Compatibility } from '../auth/compatibility.js'
 import { jsonBody } from '../http/body.js'
 import { refuseMethod } from '../http/method-not-allowed.js'
+import { isUuid } from '../http/params.js'
 import { parseSubject } from '../secevent/subject.js'
 import { readDialect, writeDialect } from './delivery-dialect.js'
 import { type MetadataRouterOptions, metadataRouter, pathsBelow } from './metadata-router.js'
@@ -42,6 +43,7 @@ export function ssfRouter(options: SsfRouterOptions): Router {
     manage: requireReceiver(options.receivers, 'ssf.manage'),
   }
   const ssf = Router()
+  ssf.use(noteRefusedCalls(options.streams))
   ssf.use('/streams', configurationRouter(options.streams, guards))
   ssf.use('/status', statusRouter(options.statuses, guards))
   ssf.use('/subjects', subjectRouter(options.subjects, guards))
@@ -131,6 +133,23 @@ function verificationRouter(verifications: VerificationService, { manage }: Guar
       answerNothing(res)
     })
     .all('/', refuseMethod('POST'))
+}
+
+/**
+ * Calls that are carried out restart the inactivity timer themselves; this is for the others. After the answer, so that
+ * nobody waits for it or learns by it whether the stream is there.
+ */
+function noteRefusedCalls(streams: Pick<StreamService, 'noteActivity'>): RequestHandler {
+  return (req, res, next) => {
+    res.once('finish', () => {
+      const { receiver } = res.locals as { receiver?: { receiverId: string } }
+      if (res.statusCode < 400 || !receiver) return
+      const { stream_id: streamId = req.query.stream_id } = (req.body ?? {}) as { stream_id?: unknown }
+      // A timer that is not restarted now is restarted by the next call.
+      if (isUuid(streamId)) streams.noteActivity(receiver.receiverId, streamId).catch(() => {})
+    })
+    next()
+  }
 }
 
 /** A configuration in the words that this receiver's client knows. */

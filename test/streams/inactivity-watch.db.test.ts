@@ -4,6 +4,7 @@ import { SSF } from '../../src/secevent/event-types.js'
 import { createIdleStreamReadModel } from '../../src/streams/idle-stream-read-model.js'
 import { createInactivityWatch } from '../../src/streams/inactivity-watch.js'
 import { createStreamRepository } from '../../src/streams/stream-repository.js'
+import { waitUntil } from '../support/wait.js'
 import { createSsfHarness, type SsfHarness, type TestReceiver } from './ssf-harness.js'
 
 describe('SSF 1.0 §8.1.1 inactivity_timeout (T-79)', () => {
@@ -57,6 +58,23 @@ describe('SSF 1.0 §8.1.1 inactivity_timeout (T-79)', () => {
       assert.equal(await isIdle(id), true)
       await call()
       assert.equal(await isIdle(id), false)
+    }
+  })
+
+  it('begins anew with a call about the stream that is refused, and not with one by a stranger', async () => {
+    const [id, untouched] = [await ssf.createStream(a), await ssf.createStream(a)]
+    const b = await ssf.addReceiver('stranger')
+    const refused: [string, object][] = [
+      ['/ssf/status', { stream_id: id, status: 'stopped' }],
+      ['/ssf/verify', { stream_id: id, state: 7 }],
+      ['/ssf/subjects/add', { stream_id: id }],
+    ]
+    for (const [path, body] of refused) {
+      await silence()
+      await ssf.call('post', path, b.token, { ...body, stream_id: untouched })
+      assert.equal((await ssf.call('post', path, a.token, body)).status, 400)
+      await waitUntil('the call is noted', async () => !(await isIdle(id)))
+      assert.equal(await isIdle(untouched), true)
     }
   })
 
