@@ -11,6 +11,8 @@ import type { RevocationMetrics } from './enforcement/revocation-metrics.js'
 import { createClientAddress } from './http/client-address.js'
 import type { HubBase } from './hub-base.js'
 import type { HubEventLog } from './hub-event-log.js'
+import { openKeyRotation } from './hub-keys.js'
+import { openExternalTokens } from './hub-oauth.js'
 import { createEventService } from './ingest/event-service.js'
 import { createIngestHandler } from './ingest/ingest-handler.js'
 import { createIssuerKeys } from './ingest/issuer-keys.js'
@@ -58,13 +60,16 @@ export function createServices(base: HubBase, parts: ServiceParts) {
   const db = pools.api
   const streams = createStreamServices(base, parts)
   const calls = createCallLimiter({ clock, ...MANAGING })
-  const receiverAuth = createReceiverAuth({ db, attempts, calls })
-  const { registry, ...ingest } = createIngestServices(base, parts)
+  const { registry, issuerKeys, ...ingest } = createIngestServices(base, parts)
+  const external = openExternalTokens(base, issuerKeys)
+  const receiverAuth = createReceiverAuth({ db, attempts, calls, external })
+  const { rotation, watch } = openKeyRotation(base)
   return {
     ...streams,
     ...ingest,
     /** Not started yet. */
-    workers: [registry, inactivityWatch(base, streams.statuses)] as readonly Worker[],
+    workers: [watch, registry, inactivityWatch(base, streams.statuses)] as readonly Worker[],
+    keyRotation: rotation,
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,
     deliveryAuth: { ...receiverAuth, calls: createCallLimiter({ clock, ...DELIVERING }) },
@@ -76,6 +81,7 @@ export function createServices(base: HubBase, parts: ServiceParts) {
       audit,
       clock,
       issuer: base.issuer,
+      externalIssuer: external?.issuer,
       observer: createReceiverChanges({
         db,
         streams: streams.streams,
@@ -134,9 +140,10 @@ function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceP
     logger,
   })
   notifier.on(REGISTRY_CHANNEL, () => void registry.refresh())
+  const issuerKeys = createIssuerKeys({ outgoing, clock, logger, metrics })
   const ingest = createSetIngest({
     clock,
-    keys: createIssuerKeys({ outgoing, clock, logger, metrics }),
+    keys: issuerKeys,
     budgets: createSourceBudgets(clock),
     log: eventLog.log,
     nextEventId,
@@ -152,6 +159,7 @@ function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceP
   })
   return {
     registry,
+    issuerKeys,
     handleIngest,
     transmitters: createTransmitterService({
       db,

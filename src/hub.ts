@@ -17,6 +17,7 @@ import { checkReadiness, createWorkers, type Phase, toWorker, type Workers } fro
 import { createEventIds, newId } from './kernel/ids.js'
 import type { Logger } from './kernel/logger.js'
 import { createMetrics } from './kernel/metrics.js'
+import { readKeyFiles } from './keys/key-watch.js'
 import { LANES, SLOT_COUNT } from './secevent/event.js'
 import { EVENTS_SUPPORTED } from './secevent/event-types.js'
 import { createLeases } from './storage/leases.js'
@@ -49,6 +50,7 @@ export interface StartHubOptions {
 export async function startHub(options: StartHubOptions): Promise<Hub> {
   const { config, logger } = options
   const metrics = createMetrics({ processMetrics: true })
+  const keyFiles = readKeyFiles(config.signingKeyFiles)
   const doors = await openDoors({ config, metrics, logger })
   const storage = await openStorage({ ...options, onLost: options.onFatal }).catch(async (error: unknown) => {
     await Promise.all([doors.closeHttp(), doors.closeManagement()])
@@ -62,7 +64,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     await storage.close()
   }
   try {
-    const base = await openBase({ ...options, metrics, doors, storage })
+    const base = await openBase({ ...options, metrics, doors, storage, keyFiles })
     const { delivery, setPhase } = await startWork(base, { doors, workers })
     const forget = announce(config, doors)
     setPhase('serving')
@@ -123,6 +125,7 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     base.notifier,
     base.clockSync,
     toWorker('event-log', log),
+    ...(doors.tlsWatch ? [doors.tlsWatch] : []),
   )
   if (has('upkeep')) {
     await workers.start(...upkeepWorkers(base, { lease: (kind) => leases(kind, 1), deadlines }), relayLease)

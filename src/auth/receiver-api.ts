@@ -1,13 +1,5 @@
-import {
-  type ApiSection,
-  closed,
-  PAGE_QUERY,
-  pageOf,
-  TEXT,
-  TIME,
-  TIME_OR_NULL,
-  UUID,
-} from '../http/api-description.js'
+import { type ApiSection, closed, pageOf, TEXT, TIME, TIME_OR_NULL, UUID } from '../http/api-description.js'
+import { PAGE_QUERY } from '../http/page.js'
 import { COMPATIBILITY_SWITCHES } from './compatibility.js'
 import { PROFILES } from './profile.js'
 import { CLIENT_AUTH_METHODS } from './receiver.js'
@@ -20,6 +12,7 @@ const MEMBERS = {
   id: UUID,
   name: TEXT,
   client_id: TEXT,
+  token_issuer: { ...TEXT, description: 'Whose client it is; absent: it gets its tokens here.' },
   audience: TEXT,
   token_endpoint_auth_method: { enum: CLIENT_AUTH_METHODS },
   jwks: closed({ keys: { type: 'array', items: { type: 'object', additionalProperties: true } } }),
@@ -36,10 +29,10 @@ const MEMBERS = {
   created_at: TIME,
   updated_at: TIME,
 }
-const RECEIVER = closed(MEMBERS, { title: 'Receiver', optional: ['jwks'] })
+const RECEIVER = closed(MEMBERS, { title: 'Receiver', optional: ['jwks', 'token_issuer'] })
 const RECEIVER_WITH_SECRET = closed(
   { ...MEMBERS, client_secret: TEXT },
-  { title: 'ReceiverWithSecret', optional: ['jwks', 'client_secret'] },
+  { title: 'ReceiverWithSecret', optional: ['jwks', 'token_issuer', 'client_secret'] },
 )
 const TOKEN_MEMBERS = {
   id: UUID,

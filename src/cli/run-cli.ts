@@ -6,6 +6,7 @@ import type { Cli, CliHooks } from './command.js'
 import { addDemoCommand } from './demo-command.js'
 import { addEmitCommand } from './emit-command.js'
 import { addHubCommands } from './hub-commands.js'
+import { addKeysCommands } from './keys-commands.js'
 import { addOperatorCommands } from './operator-commands.js'
 import { addParkedCommands } from './parked-commands.js'
 import { addReceiverCommands } from './receiver-commands.js'
@@ -83,6 +84,7 @@ function createProgram(cli: Cli): Command {
   addParkedCommands(cli, program)
   addTimeToRevokeCommand(cli, program)
   addOperatorCommands(cli, program)
+  addKeysCommands(cli, program)
   addDemoCommand(cli, program)
   return program
 }

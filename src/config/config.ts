@@ -79,6 +79,23 @@ function crossChecks(settings: Settings): string[] {
   if (sasl.some(Boolean) && !sasl.every(Boolean)) {
     faults.push('KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD: set all three or none')
   }
+  if (settings.FIREBREAK_MASTER_KEY_PREVIOUS && !settings.FIREBREAK_MASTER_KEY) {
+    faults.push('FIREBREAK_MASTER_KEY_PREVIOUS: set FIREBREAK_MASTER_KEY too, to the key that replaces it')
+  }
+  const introspection = [
+    settings.OAUTH_INTROSPECTION_ENDPOINT,
+    settings.OAUTH_INTROSPECTION_CLIENT_ID,
+    settings.OAUTH_INTROSPECTION_CLIENT_SECRET,
+  ]
+  if (introspection.some(Boolean) && !introspection.every(Boolean)) {
+    faults.push(
+      'OAUTH_INTROSPECTION_ENDPOINT, OAUTH_INTROSPECTION_CLIENT_ID and OAUTH_INTROSPECTION_CLIENT_SECRET: set all three or none',
+    )
+  }
+  const needIssuer = [settings.OAUTH_AUDIENCE, settings.OAUTH_JWKS_URI, ...introspection]
+  if (needIssuer.some(Boolean) && !settings.OAUTH_ISSUER) {
+    faults.push('OAUTH_ISSUER: set it too, or none of the OAUTH_ settings')
+  }
   if (settings.RETENTION_DAYS <= settings.DEDUPE_WINDOW_DAYS) {
     faults.push('RETENTION_DAYS: write more than DEDUPE_WINDOW_DAYS, or repeats could not be told apart')
   }

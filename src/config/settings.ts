@@ -1,22 +1,20 @@
 import { z } from 'zod'
-import { flag, isCidr, isIssuer, isUrl, list, port, postgresUrl, whole } from './setting-types.js'
-
-/** What a person reads about a setting, in `.env.example`, the README's table and error messages. */
-export interface SettingMeta {
-  section: 'Server' | 'Storage' | 'Kafka' | 'Security' | 'Delivery' | 'Logging' | 'Command line'
-  description: string
-  /** What stands in the documents when the default is computed. */
-  defaultText?: string
-  /** Masked when printed; may also be given as NAME_FILE. */
-  secret?: boolean
-}
+import { KEY_SETTINGS } from './key-settings.js'
+import {
+  flag,
+  isCidr,
+  isIssuer,
+  isUrl,
+  list,
+  port,
+  postgresUrl,
+  type SettingMeta,
+  setting,
+  whole,
+} from './setting-types.js'
 
 const ROLES = ['api', 'ingest', 'fanout', 'push', 'poll-upstream', 'upkeep'] as const
 export type Role = (typeof ROLES)[number]
-
-function setting<T extends z.ZodType>(schema: T, meta: SettingMeta): T {
-  return schema.meta({ ...meta }) as T
-}
 
 /** Every setting there is. The typed Config, `.env.example` and the README's table all come from here. */
 export const SETTINGS = {
@@ -205,6 +203,7 @@ export const SETTINGS = {
       secret: true,
     },
   ),
+  ...KEY_SETTINGS,
   FIREBREAK_ALLOWED_NETWORKS: setting(
     list
       .refine((cidrs) => cidrs.every(isCidr), 'write CIDRs such as 10.20.0.0/16, separated by commas')

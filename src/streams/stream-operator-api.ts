@@ -49,7 +49,7 @@ const changed = {
     200: { description: 'It holds.', schema: DETAIL },
     202: { description: 'It is set; the process that sends has not confirmed within 1 s.', schema: DETAIL },
   },
-  errors: { ...errors, 503: ['ERR_LOG_UNAVAILABLE'] },
+  errors,
 }
 
 /** Told of `streamOperatorRouter`. */
@@ -98,7 +98,7 @@ export const STREAM_API: ApiSection = {
       summary: 'Send a verification event without state (SSF 1.0 §8.1.4)',
       access: manage,
       answers: { 204: { description: 'It is on its way.' } },
-      errors: { ...errors, 503: ['ERR_LOG_UNAVAILABLE'] },
+      errors,
     },
   ],
 }

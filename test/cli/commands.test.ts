@@ -38,7 +38,45 @@ const STREAM = {
   events_delivered: ['a', 'b'],
 }
 
+const KEY = { kid: 'k1', use: 'set', alg: 'RS256', state: 'next', origin: 'generated', active_from: 'soon' }
+const OLD_KEY = { ...KEY, kid: 'k0', state: 'retired', retired_at: 'then' }
+
 const CASES: Case[] = [
+  {
+    title: 'lists the keys that are published',
+    words: ['keys', 'list'],
+    sends: [['GET /v1/keys']],
+    answers: { 'GET /v1/keys': { body: { items: [KEY, OLD_KEY], next: null } } },
+    shows: [/^KID .*\nk1 +set +RS256 +next +soon +- +generated\n$/],
+  },
+  {
+    title: 'lists the retired keys too when asked',
+    words: ['keys', 'list', '--all'],
+    sends: [['GET /v1/keys']],
+    answers: { 'GET /v1/keys': { body: { items: [KEY, OLD_KEY], next: null } } },
+    shows: [/k0 +set +RS256 +retired +soon +then/],
+  },
+  {
+    title: 'rotates the keys of SETs unless told otherwise',
+    words: ['keys', 'rotate'],
+    sends: [['POST /v1/keys/rotate', { use: 'set' }]],
+    answers: { 'POST /v1/keys/rotate': { status: 201, body: { items: [KEY] } } },
+    shows: [/k1 /],
+  },
+  {
+    title: 'rotates one algorithm at once',
+    words: ['keys', 'rotate', '--alg', 'RS256', '--now', '--json'],
+    sends: [['POST /v1/keys/rotate', { use: 'set', alg: 'RS256', now: true }]],
+    answers: { 'POST /v1/keys/rotate': { status: 201, body: { items: [KEY] } } },
+    shows: [/"kid": "k1"/],
+  },
+  {
+    title: 'retires a key',
+    words: ['keys', 'retire', 'k0'],
+    sends: [['POST /v1/keys/k0/retire']],
+    answers: { 'POST /v1/keys/k0/retire': { body: OLD_KEY } },
+    shows: [/retired k0/],
+  },
   {
     title: 'registers a transmitter by the URI of its keys',
     words: [...ADD, '--jwks-uri', 'https://idp/jwks'],
@@ -102,6 +140,15 @@ const CASES: Case[] = [
     sends: [['POST /v1/receivers', { name: 'gw' }]],
     answers: { 'POST /v1/receivers': { status: 201, body: RECEIVER } },
     shows: [/client_secret\s+s3cret/, /not shown again/],
+  },
+  {
+    title: 'registers a client of another issuer, which has no secret here',
+    words: ['receiver', 'add', '--name', 'gw', '--client-id', 'gateway'],
+    sends: [['POST /v1/receivers', { name: 'gw', client_id: 'gateway' }]],
+    answers: {
+      'POST /v1/receivers': { status: 201, body: { id: 'r1', client_id: 'gateway', audience: 'aud-1' } },
+    },
+    shows: [/client_id +gateway\naudience +aud-1\n$/],
   },
   {
     title: 'registers a receiver with grants and reports',

@@ -72,6 +72,9 @@ const WRONG: [string[], RegExp][] = [
   [['demo', 'twice'], /too many arguments/],
   [['receiver', 'list', '--url', 'ftp://hub'], /--url must be the hub's http or https address/],
   [['receiver', 'list', '--url', 'http://hub.example.com'], /--url must be https/],
+  [['keys', 'rotate', '--use', 'oauth'], /Allowed choices are set, log, ring/],
+  [['keys', 'rotate', '--alg', 'HS256'], /Allowed choices are RS256, ES256/],
+  [['keys', 'retire'], /missing required argument 'kid'/],
   [['receiver', 'list', '--token', 'abc'], /unknown option '--token'/],
   [['receiver', 'list', '--token-file', '/nonexistent'], /--token-file: cannot read/],
 ]

@@ -71,6 +71,12 @@ describe('config', () => {
     ['KAFKA_SASL_MECHANISM', 'gssapi', 'scram'],
     ['FIREBREAK_ADMIN_TOKEN', 'short', '24 characters'],
     ['FIREBREAK_MASTER_KEY', 'abc', '32 bytes'],
+    ['SIGNING_KEY_LEAD_S', '3', 'from 4'],
+    ['SIGNING_KEY_GRACE_S', '9', 'from 10'],
+    ['SIGNING_KEY_ROTATE_DAYS', '0', 'from 1'],
+    ['OAUTH_ISSUER', 'http://as.example.com', 'https'],
+    ['OAUTH_ISSUER', 'https://user@as.example.com', 'https'],
+    ['OAUTH_CLIENT_CLAIM', 'a b', 'name of a claim'],
     ['FIREBREAK_ALLOWED_NETWORKS', '10.0.0.0/33', 'CIDR'],
     ['TRUSTED_PROXIES', 'proxy', 'CIDR'],
     ['MAX_STREAMS_PER_RECEIVER', '0', 'from 1'],
@@ -94,6 +100,33 @@ describe('config', () => {
     assert.match(faultsOf({ TLS_CERT_FILE: 'a.pem' }).join(), /TLS_KEY_FILE/)
     assert.match(faultsOf({ KAFKA_SASL_USERNAME: 'a' }).join(), /KAFKA_SASL_PASSWORD/)
     assert.match(faultsOf({ RETENTION_DAYS: '20', DEDUPE_WINDOW_DAYS: '20' }).join(), /RETENTION_DAYS/)
+    const master = Buffer.alloc(32).toString('base64')
+    assert.match(faultsOf({ FIREBREAK_MASTER_KEY_PREVIOUS: master }).join(), /set FIREBREAK_MASTER_KEY too/)
+    assert.match(
+      faultsOf({ FIREBREAK_MASTER_KEY: master, FIREBREAK_MASTER_KEY_PREVIOUS: 'x' }).join(),
+      /32 bytes/,
+    )
+    const OAUTH_ISSUER = 'https://as.example.com/'
+    assert.equal(loadConfig({ OAUTH_ISSUER, OAUTH_AUDIENCE: 'hub' }).oauthClientClaim, 'client_id')
+    for (const [name, value] of Object.entries({
+      OAUTH_AUDIENCE: 'hub',
+      OAUTH_JWKS_URI: 'https://as.example.com/keys',
+    })) {
+      assert.match(faultsOf({ [name]: value }).join(), /^OAUTH_ISSUER: set it too/)
+    }
+    for (const [name, value] of Object.entries({
+      OAUTH_INTROSPECTION_ENDPOINT: 'https://as.example.com/introspect',
+      OAUTH_INTROSPECTION_CLIENT_ID: 'hub',
+      OAUTH_INTROSPECTION_CLIENT_SECRET: 'secret',
+    })) {
+      assert.match(faultsOf({ OAUTH_ISSUER, [name]: value }).join(), /set all three or none/)
+    }
+    for (const name of ['OAUTH_JWKS_URI', 'OAUTH_INTROSPECTION_ENDPOINT']) {
+      assert.match(
+        faultsOf({ OAUTH_ISSUER, [name]: 'ftp://x' }).join(),
+        new RegExp(`${name}: write an https URL`),
+      )
+    }
     assert.match(faultsOf({ PORT: '9090' }).join(), /MANAGEMENT_PORT/)
     assert.match(faultsOf({ PORT: '0', ROLES: 'push' }).join(), /^ISSUER: /)
   })

@@ -1,3 +1,4 @@
+import { createClock } from '../../src/kernel/clock.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createKeyService, type KeyService } from '../../src/keys/key-service.js'
 import type { Database } from '../../src/storage/database.js'
@@ -47,7 +48,12 @@ export async function startTwoHubs(): Promise<TwoHubs> {
     url: door.url,
     adminToken: hubs[0]?.adminToken ?? '',
     db: database.db,
-    keys: await createKeyService({ db: database.db, logger: silentLogger }),
+    keys: await createKeyService({
+      db: database.db,
+      clock: createClock(),
+      leadMs: 3_600_000,
+      logger: silentLogger,
+    }),
     close,
   }
 }
