@@ -17,6 +17,7 @@ import { receiverRouter } from './auth/receiver-router.js'
 import { resourceMetadataRouter } from './auth/resource-metadata-router.js'
 import type { Permission } from './auth/roles.js'
 import type { Delivery } from './delivery/delivery-service.js'
+import { erasureRouter } from './delivery/erasure-router.js'
 import { parkedRouter } from './delivery/parked-router.js'
 import { pollRouter } from './delivery/poll-router.js'
 import { acknowledgementRouter } from './enforcement/acknowledgement-router.js'
@@ -36,6 +37,7 @@ import type { Services } from './hub-services.js'
 import { eventRouter } from './ingest/event-router.js'
 import { transmitterRouter } from './ingest/transmitter-router.js'
 import { keysRouter } from './keys/keys-router.js'
+import { eventTypeRouter } from './streams/event-type-router.js'
 import { pathsBelow } from './streams/metadata-router.js'
 import { ssfRouter } from './streams/ssf-router.js'
 import { streamOperatorRouter } from './streams/stream-operator-router.js'
@@ -147,6 +149,8 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
     '/v1/streams',
     streamOperatorRouter({ operators, readModel: createStreamReadModel(db), statuses, verifications }),
   )
+  app.use('/v1/event-types', eventTypeRouter({ types: services.types, authorize }))
+  app.use('/v1/subjects', erasureRouter({ erasures: services.erasures, authorize }))
   app.use('/v1/parked', parkedRouter({ parked: services.parked, authorize }))
   app.use('/v1/events', eventRouter({ events: services.events, authorize: rule }))
   app.use(

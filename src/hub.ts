@@ -12,7 +12,7 @@ import { createRoutes } from './hub-routes.js'
 import { createServices } from './hub-services.js'
 import { openStorage } from './hub-storage.js'
 import { announceHub } from './hub-traces.js'
-import { upkeepWorkers } from './hub-upkeep.js'
+import { erasuresRequested, upkeepWorkers } from './hub-upkeep.js'
 import { checkReadiness, createWorkers, type Phase, toWorker, type Workers } from './hub-workers.js'
 import { createEventIds, newId } from './kernel/ids.js'
 import type { Logger } from './kernel/logger.js'
@@ -128,7 +128,10 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     ...(doors.tlsWatch ? [doors.tlsWatch] : []),
   )
   if (has('upkeep')) {
-    await workers.start(...upkeepWorkers(base, { lease: (kind) => leases(kind, 1), deadlines }), relayLease)
+    await workers.start(
+      ...upkeepWorkers(base, { lease: (kind) => leases(kind, 1), deadlines, log, delivery }),
+      relayLease,
+    )
     if (relay) await workers.start(relay)
   }
   if (has('push')) await workers.start(shards, delivery.sender)
@@ -137,7 +140,14 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
   }
   const attempts = createAttemptLimiter({ clock })
   const nextEventId = createEventIds(clock)
-  const services = createServices(base, { eventLog, delivery, revocation, attempts, nextEventId })
+  const services = createServices(base, {
+    eventLog,
+    delivery,
+    revocation,
+    attempts,
+    nextEventId,
+    erasuresRequested: () => erasuresRequested(base),
+  })
   const app = await createRoutes(base, { services, delivery, deadlines, attempts })
   await workers.start(...services.workers)
   doors.open({ app, ...(has('ingest') ? { first: services.handleIngest } : {}) })

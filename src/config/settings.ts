@@ -112,6 +112,33 @@ export const SETTINGS = {
     section: 'Storage',
     description: 'Days in which a repeated SET is recognised, and the oldest log record that is believed.',
   }),
+  CONTENT_RETENTION_DAYS: setting(whole(5, 3_650).optional(), {
+    section: 'Storage',
+    description:
+      'Days that subjects and claims of events can be read; after that only their frame. Longer than DEDUPE_WINDOW_DAYS, at most RETENTION_DAYS.',
+    defaultText: 'RETENTION_DAYS',
+  }),
+  UNDELIVERED_RETENTION_DAYS: setting(whole(1, 3_650).prefault('90'), {
+    section: 'Storage',
+    description:
+      'Days that a SET waits for a receiver that does not take it. Then it ends as expired, with an error in the log.',
+  }),
+  PARKED_RETENTION_DAYS: setting(whole(1, 3_650).prefault('90'), {
+    section: 'Storage',
+    description:
+      'Days that nobody settles what is parked, before it ends as expired. What is settled goes after RETENTION_DAYS.',
+  }),
+  HISTOGRAM_RETENTION_DAYS: setting(whole(15, 3_650).optional(), {
+    section: 'Storage',
+    description: 'Days that figures of time to revoke can be asked for. At least RETENTION_DAYS.',
+    defaultText: '400, or RETENTION_DAYS when that is more',
+  }),
+  AUDIT_RETENTION_DAYS: setting(whole(30, 36_500).optional(), {
+    section: 'Storage',
+    description:
+      'Days that audit rows are kept; what stays of older ones is the hash that the chain goes on from.',
+    defaultText: 'for ever',
+  }),
   KAFKA_BROKERS: setting(
     list
       .refine(

@@ -4,8 +4,9 @@ import type { Clock } from '../kernel/clock.js'
 import { TooManyRequests } from '../kernel/errors.js'
 import { createEventIds, eventIdTimeMs, newId } from '../kernel/ids.js'
 import type { SecurityEvent } from '../secevent/event.js'
+import type { EventTypes } from '../secevent/event-types.js'
 import { parseSet } from '../secevent/parse-set.js'
-import { createSecurityEvent } from '../secevent/security-event.js'
+import { createSecurityEvent, type SecurityEventInput } from '../secevent/security-event.js'
 import { type VerifiedSet, verifySet } from '../secevent/verify-set.js'
 import type { IssuerKeys } from './issuer-keys.js'
 import type { SourceBudgets } from './source-budget.js'
@@ -23,6 +24,8 @@ export interface SetIngestOptions {
   keys: IssuerKeys
   budgets: SourceBudgets
   log: Pick<EventLog, 'append'>
+  /** The built-in ones when absent. */
+  eventTypes?: EventTypes
   /** Shared by all that stamps events in this process. */
   nextEventId?: () => string
   /** A log that does not answer within this is as good as away; a repeat of the SET has no second effect. Default 10 s. */
@@ -41,7 +44,7 @@ export type SetIngest = (
 
 /** @throws (from the returned function) SetRejected, KeysUnavailable, TooManyRequests, LogUnavailable */
 export function createSetIngest(options: SetIngestOptions): SetIngest {
-  const { clock, appendDeadlineMs = 10_000 } = options
+  const { clock, eventTypes, appendDeadlineMs = 10_000 } = options
   const nextEventId = options.nextEventId ?? createEventIds(clock)
 
   return async (transmitter, body, enter) => {
@@ -53,6 +56,7 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
       keys: options.keys.sourceFor(transmitter, arrivedAtMs),
       nowMs: clock.now(),
       tolerances: transmitter.tolerances,
+      ...(eventTypes && { eventTypes }),
     })
     const leave = enter?.()
     try {
@@ -71,7 +75,7 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
     }
     const overBudget = allowance.state === 'over'
     // The stamp and the append stand in one turn of the loop: hub order is log order inside a process.
-    const event = toEvent(transmitter, verified, { eventId: nextEventId(), overBudget })
+    const event = toEvent(transmitter, verified, { eventId: nextEventId(), overBudget, eventTypes })
     await within(appendDeadlineMs, options.log.append([event]))
     return { event, verified, overBudget }
   }
@@ -80,9 +84,9 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
 function toEvent(
   transmitter: Transmitter,
   verified: VerifiedSet,
-  stamp: { eventId: string; overBudget: boolean },
+  stamp: { eventId: string; overBudget: boolean; eventTypes: EventTypes | undefined },
 ): SecurityEvent {
-  return createSecurityEvent({
+  const input: SecurityEventInput = {
     eventId: stamp.eventId,
     acceptedAtMs: eventIdTimeMs(stamp.eventId),
     type: verified.type,
@@ -96,7 +100,8 @@ function toEvent(
     ...(stamp.overBudget && { lane: 'routine' as const }),
     ...(verified.quarantine && { quarantine: verified.quarantine }),
     extraClaims: verified.contentClaims,
-  })
+  }
+  return createSecurityEvent(input, stamp.eventTypes)
 }
 
 async function within(deadlineMs: number, append: Promise<void>): Promise<void> {

@@ -9,6 +9,22 @@ const ADD = ['transmitter', 'add', '--name', 'n', '--issuer', 'https://i', '--au
 const EMIT = ['emit', '--type', 'session-revoked']
 
 const WRONG: [string[], RegExp][] = [
+  [['subject', 'erase', '--email', 'a@b'], /required option '--reason <text>'/],
+  [['subject', 'erase', '--reason', 'x'], /one of --email, --iss-sub, --subject or --subject-file/],
+  [['subject', 'erase', '--reason', 'x', '--subject', '{'], /--subject is not JSON/],
+  [['subject', 'erase', '--reason', 'x', '--email', 'a@b', '--timeout', '5'], /Write a duration such as/],
+  [['subject', 'erasures', '--limit', '0'], /whole number from 1/],
+  [['subject', 'erasure'], /missing required argument/],
+  [['event-type', 'add'], /missing required argument/],
+  [['event-type', 'add', 'urn:x:y'], /say what it does/],
+  [['event-type', 'add', 'urn:x:y', '--effect', 'tightens', '--otherwise', 'neutral'], /say what it does/],
+  [['event-type', 'add', 'urn:x:y', '--member', 'a'], /go together/],
+  [
+    ['event-type', 'add', 'urn:x:y', '--member', 'a', '--value', 'b', '--otherwise', 'neutral'],
+    /write value=effect/,
+  ],
+  [['event-type', 'add', 'urn:x:y', '--effect', 'tightens', '--schema', '/nowhere'], /--schema: cannot read/],
+  [['event-type', 'remove'], /missing required argument/],
   [['frobnicate'], /unknown command 'frobnicate'/],
   [['servee'], /Did you mean serve/],
   [['serve', '--port', '1'], /unknown option '--port'/],

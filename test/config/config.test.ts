@@ -63,6 +63,15 @@ describe('config', () => {
     ['DATABASE_POOL_SIZE', '1', 'from 2'],
     ['RETENTION_DAYS', '1', 'from 15'],
     ['DEDUPE_WINDOW_DAYS', '1', 'from 4'],
+    ['CONTENT_RETENTION_DAYS', '4', 'from 5'],
+    ['CONTENT_RETENTION_DAYS', 'month', 'whole number'],
+    ['CONTENT_RETENTION_DAYS', '14', 'more than DEDUPE_WINDOW_DAYS'],
+    ['CONTENT_RETENTION_DAYS', '31', 'RETENTION_DAYS or less'],
+    ['UNDELIVERED_RETENTION_DAYS', '0', 'from 1'],
+    ['PARKED_RETENTION_DAYS', '0', 'from 1'],
+    ['HISTOGRAM_RETENTION_DAYS', '14', 'from 15'],
+    ['HISTOGRAM_RETENTION_DAYS', '29', 'RETENTION_DAYS or more'],
+    ['AUDIT_RETENTION_DAYS', '29', 'from 30'],
     ['KAFKA_TOPIC_PREFIX', 'a b', 'letters'],
     ['KAFKA_PARTITIONS', '65', 'to 64'],
     ['KAFKA_REPLICATION', '0', 'from 1'],
@@ -100,6 +109,12 @@ describe('config', () => {
     assert.match(faultsOf({ TLS_CERT_FILE: 'a.pem' }).join(), /TLS_KEY_FILE/)
     assert.match(faultsOf({ KAFKA_SASL_USERNAME: 'a' }).join(), /KAFKA_SASL_PASSWORD/)
     assert.match(faultsOf({ RETENTION_DAYS: '20', DEDUPE_WINDOW_DAYS: '20' }).join(), /RETENTION_DAYS/)
+    assert.match(
+      faultsOf({ KAFKA_BROKERS: 'a:1', DEDUPE_WINDOW_DAYS: '7' }).join(),
+      /^DEDUPE_WINDOW_DAYS: with Kafka/,
+    )
+    assert.equal(loadConfig({ DEDUPE_WINDOW_DAYS: '7' }).dedupeWindowDays, 7)
+    assert.equal(loadConfig({ RETENTION_DAYS: '1000' }).retentionDays, 1_000)
     const master = Buffer.alloc(32).toString('base64')
     assert.match(faultsOf({ FIREBREAK_MASTER_KEY_PREVIOUS: master }).join(), /set FIREBREAK_MASTER_KEY too/)
     assert.match(

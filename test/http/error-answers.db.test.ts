@@ -32,6 +32,7 @@ const GOOD_BODY: Readonly<Record<string, object>> = {
   issueReceiverToken: { scopes: ['ssf.read'] },
   discardParked: { reason: 'a drill' },
   updateOperator: { role: 'viewer' },
+  updateEventType: { effect: 'neutral' },
 }
 
 describe('error answers of /v1 that depend on what is there', () => {
@@ -127,6 +128,13 @@ describe('error answers of /v1 that depend on what is there', () => {
     }
   })
 
+  it('are 409 for event types that are there', async () => {
+    const own = { type: 'https://example.com/events/one', effect: 'neutral' }
+    await made('createEventType', own)
+    await refused('409 ERR_CONFLICT', 'createEventType', [], own)
+    await refused('409 ERR_CONFLICT', 'createEventType', [], { ...own, type: CAEP.sessionRevoked })
+  })
+
   it('are 409 for receivers and operators whose state forbids it', async () => {
     const signing = await made('createReceiver', {
       name: 'signing',
@@ -176,6 +184,7 @@ describe('error answers of /v1 that depend on what is there', () => {
     const event = { type: CAEP.sessionRevoked, event: {} }
     for (const subject of [{}, { format: 'email' }, { format: 7 }]) {
       await refused('400 ERR_INVALID_SUBJECT', 'emitEvent', [], { ...event, sub_id: subject })
+      await refused('400 ERR_INVALID_SUBJECT', 'eraseSubject', [], { subject, reason: 'a drill' })
     }
   })
 

@@ -19,6 +19,7 @@ import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { createOutgoing } from '../../src/outgoing/outgoing.js'
 import type { Lane } from '../../src/secevent/event.js'
+import { BUILT_IN_EVENT_TYPES } from '../../src/secevent/event-types.js'
 import type { Database } from '../../src/storage/database.js'
 import { listLog } from './ingest-fixture.js'
 
@@ -62,6 +63,7 @@ export async function startIngestRig(db: Database) {
     log: transactional,
     nextEventId,
     issuer: 'https://hub.example',
+    eventTypes: BUILT_IN_EVENT_TYPES,
   })
   const server = createHttpServer({
     host: '127.0.0.1',
