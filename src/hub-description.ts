@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { AUDIT_API } from './audit/audit-api.js'
 import { authorizationApi } from './auth/authorization-api.js'
+import { OAUTH_PATHS } from './auth/authorization-metadata.js'
 import { OPERATOR_API } from './auth/operator-api.js'
 import { RECEIVER_API } from './auth/receiver-api.js'
 import { PARKED_API, pollRoute } from './delivery/delivery-api.js'
@@ -25,26 +26,33 @@ import { STREAM_API } from './streams/stream-operator-api.js'
 const SCHEMAS = ['security-event-token', 'subject', 'caep-events', 'risc-events', 'scim-events', 'ssf-events']
 
 const DESCRIPTION = `A shared-signals hub. Paths under /v1 stand at the root of the host, those of SSF, OAuth and ingest below the issuer's path.
-JSON is snake_case, times are RFC 3339 in UTC with milliseconds, durations carry their unit. Lists take limit and cursor.
+JSON is snake_case, times are RFC 3339 in UTC with milliseconds, durations carry their unit. Lists take limit and cursor. Every answer but ingest's has an X-Request-Id, by which the log has it.
 The names beside \`operator\` and \`receiver\` are the permission that the role must hold, and the scope that the token must have.`
 
-/** OpenAPI of all that a hub with this issuer serves, ingest and the management port included. */
-export function describeHub(issuer: string): OpenApiDocument {
+export interface DescribedHub {
+  readonly issuer: string
+  /** The authorization server whose tokens receivers bring; default: the hub's own. */
+  readonly oauthIssuer?: string | undefined
+}
+
+/** OpenAPI of all that a hub with these settings serves, ingest and the management port included. */
+export function describeHub(hub: DescribedHub): OpenApiDocument {
   return openApiDocument({
     title: 'Firebreak',
     version: hubVersion(),
     description: DESCRIPTION,
-    sections: sections(issuer),
+    sections: sections(hub),
+    ...(!hub.oauthIssuer && { tokenPath: issuerPath(hub.issuer) + OAUTH_PATHS.token }),
     schemas: Object.fromEntries(SCHEMAS.map((name) => [name, readSchema(name)])),
   })
 }
 
 /** In the order of a reader's interest. */
-function sections(issuer: string): ApiSection[] {
+function sections({ issuer, oauthIssuer }: DescribedHub): ApiSection[] {
   const ssf = ssfApi(issuer)
   return [
     { ...ssf, routes: [...ssf.routes, pollRoute(issuerPath(issuer))] },
-    authorizationApi(issuer),
+    authorizationApi(issuer, oauthIssuer),
     ingestApi(issuerPath(issuer)),
     TRANSMITTER_API,
     RECEIVER_API,

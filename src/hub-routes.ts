@@ -66,7 +66,7 @@ export async function createRoutes(base: HubBase, parts: RouteParts): Promise<Ex
         attempts: parts.attempts,
         tokens: createCallLimiter({ clock, ...TOKENS }),
       })
-  const document = describeHub(issuer)
+  const document = describeHub({ issuer, oauthIssuer: config.oauthIssuer })
   return createApp({
     logger,
     trustedProxies: config.trustedProxies,

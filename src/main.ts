@@ -122,7 +122,10 @@ function createHooks(): CliHooks {
       describeConfig(loadConfig())
         .map(({ name, value, isDefault }) => `${name}=${value}${isDefault ? '  (default)' : ''}`)
         .join('\n'),
-    openApi: () => describeHub(issuerOf(loadConfig())),
+    openApi: () => {
+      const config = loadConfig()
+      return describeHub({ issuer: issuerOf(config), oauthIssuer: config.oauthIssuer })
+    },
     resetOperator: async () => {
       const config = loadConfig()
       return await withDatabase(config, async ({ pools }) => {

@@ -1,4 +1,11 @@
-import { type ApiAnswer, type ApiSection, COUNT, closed, TEXT } from '../http/api-description.js'
+import {
+  type ApiAnswer,
+  type ApiRoute,
+  type ApiSection,
+  COUNT,
+  closed,
+  TEXT,
+} from '../http/api-description.js'
 import { OAUTH_PATHS, wellKnownPath } from './authorization-metadata.js'
 
 const LIST = { type: 'array', items: TEXT }
@@ -97,13 +104,13 @@ const failures: Record<number, ApiAnswer> = {
 }
 const form = { access: 'client', bodyType: 'application/x-www-form-urlencoded' } as const
 
-/** Told of `createAuthorizationServer`. */
-export function authorizationApi(issuer: string): ApiSection {
-  const below = (path: string) => new URL(issuer).pathname.replace(/\/$/, '') + path
+/** Told of `resourceMetadataRouter` and, unless another issuer takes its place, of `createAuthorizationServer`. */
+export function authorizationApi(issuer: string, oauthIssuer?: string): ApiSection {
   return {
     name: 'OAuth 2.0',
-    description:
-      'The authorization server for receivers: client credentials (RFC 6749 §4.4). With OAUTH_ISSUER only the first of these is there.',
+    description: oauthIssuer
+      ? `Receivers get their access tokens from ${oauthIssuer}.`
+      : 'The authorization server for receivers: client credentials (RFC 6749 §4.4).',
     routes: [
       {
         id: 'getProtectedResourceMetadata',
@@ -113,41 +120,48 @@ export function authorizationApi(issuer: string): ApiSection {
         access: 'public',
         answers: { 200: { description: 'The metadata.', schema: RESOURCE_METADATA } },
       },
-      {
-        id: 'getAuthorizationServerMetadata',
-        method: 'get',
-        path: wellKnownPath(issuer),
-        summary: 'Where the endpoints are (RFC 8414)',
-        access: 'public',
-        answers: { 200: { description: 'The metadata.', schema: METADATA } },
-      },
-      {
-        ...form,
-        id: 'requestToken',
-        method: 'post',
-        path: below(OAUTH_PATHS.token),
-        summary: 'Get an access token',
-        body: TOKEN_FORM,
-        answers: { 200: { description: 'The token, for an hour at most.', schema: TOKEN }, ...failures },
-      },
-      {
-        ...form,
-        id: 'introspectToken',
-        method: 'post',
-        path: below(OAUTH_PATHS.introspection),
-        summary: "Ask about one's own token (RFC 7662)",
-        body: ABOUT_TOKEN_FORM,
-        answers: { 200: { description: 'Whether it is active.', schema: INTROSPECTION }, ...failures },
-      },
-      {
-        ...form,
-        id: 'revokeToken',
-        method: 'post',
-        path: below(OAUTH_PATHS.revocation),
-        summary: "End one's own token (RFC 7009)",
-        body: ABOUT_TOKEN_FORM,
-        answers: { 200: { description: 'It counts no more, if it was one.' }, ...failures },
-      },
+      ...(oauthIssuer ? [] : serverRoutes(issuer)),
     ],
   }
+}
+
+function serverRoutes(issuer: string): ApiRoute[] {
+  const below = (path: string) => new URL(issuer).pathname.replace(/\/$/, '') + path
+  return [
+    {
+      id: 'getAuthorizationServerMetadata',
+      method: 'get',
+      path: wellKnownPath(issuer),
+      summary: 'Where the endpoints are (RFC 8414)',
+      access: 'public',
+      answers: { 200: { description: 'The metadata.', schema: METADATA } },
+    },
+    {
+      ...form,
+      id: 'requestToken',
+      method: 'post',
+      path: below(OAUTH_PATHS.token),
+      summary: 'Get an access token',
+      body: TOKEN_FORM,
+      answers: { 200: { description: 'The token, for an hour at most.', schema: TOKEN }, ...failures },
+    },
+    {
+      ...form,
+      id: 'introspectToken',
+      method: 'post',
+      path: below(OAUTH_PATHS.introspection),
+      summary: "Ask about one's own token (RFC 7662)",
+      body: ABOUT_TOKEN_FORM,
+      answers: { 200: { description: 'Whether it is active.', schema: INTROSPECTION }, ...failures },
+    },
+    {
+      ...form,
+      id: 'revokeToken',
+      method: 'post',
+      path: below(OAUTH_PATHS.revocation),
+      summary: "End one's own token (RFC 7009)",
+      body: ABOUT_TOKEN_FORM,
+      answers: { 200: { description: 'It counts no more, if it was one.' }, ...failures },
+    },
+  ]
 }

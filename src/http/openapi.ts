@@ -5,6 +5,8 @@ export interface OpenApiOptions {
   readonly version: string
   readonly description: string
   readonly sections: readonly ApiSection[]
+  /** Of the hub's own token endpoint; absent when receivers bring tokens of another issuer. */
+  readonly tokenPath?: string
   /** JSON Schemas by name, embedded as they are. */
   readonly schemas: Readonly<Record<string, unknown>>
 }
@@ -26,19 +28,6 @@ const ERROR_HEADERS: Readonly<Record<number, Readonly<Record<string, string>>>> 
 
 const SECURITY_SCHEMES = {
   operator: { type: 'http', scheme: 'bearer', description: 'A token of an operator. Its role decides.' },
-  receiver: {
-    type: 'oauth2',
-    description: 'A token of a receiver, from the token endpoint or made by an operator.',
-    flows: {
-      clientCredentials: {
-        tokenUrl: '/oauth/token',
-        scopes: {
-          'ssf.read': 'Read streams, poll, acknowledge.',
-          'ssf.manage': 'Change streams too; includes ssf.read.',
-        },
-      },
-    },
-  },
   client: { type: 'http', scheme: 'basic', description: 'A receiver at the authorization server.' },
   transmitter: {
     type: 'apiKey',
@@ -46,6 +35,29 @@ const SECURITY_SCHEMES = {
     name: 'Authorization',
     description: 'The authorization_header that the transmitter was registered with, if it was.',
   },
+}
+
+function receiverScheme(tokenPath: string | undefined): object {
+  if (tokenPath === undefined) {
+    return {
+      type: 'http',
+      scheme: 'bearer',
+      description: 'A token of a receiver, from its issuer or made by an operator.',
+    }
+  }
+  return {
+    type: 'oauth2',
+    description: 'A token of a receiver, from the token endpoint or made by an operator.',
+    flows: {
+      clientCredentials: {
+        tokenUrl: tokenPath,
+        scopes: {
+          'ssf.read': 'Read streams, poll, acknowledge.',
+          'ssf.manage': 'Change streams too; includes ssf.read.',
+        },
+      },
+    },
+  }
 }
 
 /** The management port has no place in the URL of the rest. */
@@ -84,7 +96,7 @@ export function openApiDocument(options: OpenApiOptions): OpenApiDocument {
     components: {
       schemas: components.schemas,
       responses: components.responses,
-      securitySchemes: SECURITY_SCHEMES,
+      securitySchemes: { ...SECURITY_SCHEMES, receiver: receiverScheme(options.tokenPath) },
     },
   }
 }

@@ -6,7 +6,7 @@ import { describeHub } from '../../src/hub-description.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 
 describe('http: the API description', () => {
-  const document = describeHub('https://hub.example')
+  const document = describeHub({ issuer: 'https://hub.example' })
   const app = createApp({
     logger: silentLogger,
     mount: (root) => void root.use(apiDocsRouter(document)),

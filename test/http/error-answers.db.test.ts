@@ -164,6 +164,15 @@ describe('error answers of /v1 that depend on what is there', () => {
     }
   })
 
+  it('are 409 for keys that wait already, or sign now', async () => {
+    const { body } = await ask('listKeys', [])
+    const keys = body.items as unknown as { kid: string; use: string; state: string }[]
+    const active = keys.find(({ use, state }) => use === 'log' && state === 'active')?.kid ?? assert.fail()
+    await refused('409 ERR_CONFLICT', 'retireKey', [active])
+    assert.equal((await ask('rotateKeys', [], { use: 'log' })).answer.status, 201)
+    await refused('409 ERR_CONFLICT', 'rotateKeys', [], { use: 'log' })
+  })
+
   it('are 400 for keys that cannot be had', async () => {
     const rubbish = `http://127.0.0.1:${(stranger.address() as AddressInfo).port}/metadata`
     const cases: [string, object][] = [

@@ -15,7 +15,7 @@ interface Operation {
   responses: Record<string, unknown>
 }
 
-const document = describeHub('https://hub.example')
+const document = describeHub({ issuer: 'https://hub.example' })
 const components = document.components as Record<'schemas' | 'responses', Record<string, JsonSchema>>
 const operations = Object.entries(document.paths).flatMap(([path, item]) =>
   Object.entries(item)
@@ -52,6 +52,10 @@ describe('the OpenAPI document', () => {
     const result = await validator.validate(structuredClone(document) as Record<string, unknown>)
     assert.equal(result.valid, true, JSON.stringify(result.errors))
     assert.equal(validator.version, '3.1')
+    const external = describeHub({ issuer: 'https://hub.example', oauthIssuer: 'https://login.example' })
+    const alike = await new Validator().validate(structuredClone(external) as Record<string, unknown>)
+    assert.equal(alike.valid, true, JSON.stringify(alike.errors))
+    assert.ok(!JSON.stringify(external).includes('/oauth/token'))
     const broken = await new Validator().validate({ ...structuredClone(document), info: {} })
     assert.equal(broken.valid, false)
   })

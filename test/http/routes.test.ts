@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { IRoute, Router } from 'express'
 import { createManagementApp } from '../../src/http/management.js'
+import type { DescribedHub } from '../../src/hub-description.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { apiOperations } from '../support/api-operations.js'
@@ -32,11 +33,11 @@ const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${lette
 const toTemplate = (path: string) =>
   path.replace(/:(\w+)/g, (_, name: string) => `{${snakeCase(name)}}`).replace(/(?<=.)\/$/, '')
 
-const described = (issuer: string) =>
-  apiOperations(issuer).map(({ method, path }) => `${method.toUpperCase()} ${path}`)
+const described = (hub: DescribedHub) =>
+  apiOperations(hub).map(({ method, path }) => `${method.toUpperCase()} ${path}`)
 
-async function mounted(issuer: string): Promise<string[]> {
-  const app = await createStubHub(issuer)
+async function mounted(hub: DescribedHub): Promise<string[]> {
+  const app = await createStubHub(hub)
   const management = createManagementApp({
     readiness: () => assert.fail(),
     metrics: createMetrics(),
@@ -51,15 +52,21 @@ const INGEST = '/ingest/{transmitter_id}'
 describe('the OpenAPI document and the routes', () => {
   it('are the same, both ways', async () => {
     const issuer = 'https://hub.example'
-    const found = new Set([...(await mounted(issuer)), `POST ${INGEST}`])
-    assert.deepEqual([...found].sort(), described(issuer).sort())
-    assert.ok(found.size > 50)
+    const sizes: number[] = []
+    for (const hub of [{ issuer }, { issuer, oauthIssuer: 'https://login.example' }]) {
+      const found = new Set([...(await mounted(hub)), `POST ${INGEST}`])
+      assert.deepEqual([...found].sort(), described(hub).sort())
+      sizes.push(found.size)
+    }
+    assert.ok(sizes[1] && sizes[1] > 50)
+    // Its own authorization server: three endpoints and their metadata.
+    assert.equal(sizes[0], sizes[1] + 4)
   })
 
   it('agree about an issuer with a path, whose endpoints answer without it too', async () => {
-    const issuer = 'https://hub.example/t1'
-    const found = new Set([...(await mounted(issuer)), `POST /t1${INGEST}`])
-    const told = described(issuer)
+    const hub = { issuer: 'https://hub.example/t1' }
+    const found = new Set([...(await mounted(hub)), `POST /t1${INGEST}`])
+    const told = described(hub)
     assert.deepEqual(
       told.filter((route) => !found.has(route)),
       [],

@@ -22,7 +22,7 @@ interface Operation {
   readonly responses: Readonly<Record<string, ResponseObject>>
 }
 
-const document = describeHub('http://127.0.0.1:8080')
+const document = describeHub({ issuer: 'http://127.0.0.1:8080' })
 const components = document.components as { responses: Record<string, ResponseObject> }
 const ajv = new Ajv2020({ strict: true, strictRequired: false, allowUnionTypes: true, validateSchema: false })
 addFormats.default(ajv)

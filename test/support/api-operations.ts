@@ -1,4 +1,4 @@
-import { describeHub } from '../../src/hub-description.js'
+import { type DescribedHub, describeHub } from '../../src/hub-description.js'
 
 type Schema = Readonly<Record<string, unknown>>
 
@@ -27,8 +27,8 @@ interface OperationObject {
   responses: Record<string, { $ref?: string }>
 }
 
-export function apiOperations(issuer = 'https://hub.example'): ApiOperation[] {
-  return Object.entries(describeHub(issuer).paths).flatMap(([path, item]) =>
+export function apiOperations(hub: DescribedHub = { issuer: 'https://hub.example' }): ApiOperation[] {
+  return Object.entries(describeHub(hub).paths).flatMap(([path, item]) =>
     Object.entries(item)
       .filter(([method]) => method !== 'servers')
       .map(([method, operation]) =>

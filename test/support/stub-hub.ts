@@ -2,6 +2,7 @@ import type { Express } from 'express'
 import type { AuthenticatedReceiver, Operator } from '../../src/auth/callers.js'
 import { ROLES, type Role } from '../../src/auth/roles.js'
 import type { HubBase } from '../../src/hub-base.js'
+import type { DescribedHub } from '../../src/hub-description.js'
 import { createRoutes, type RouteParts } from '../../src/hub-routes.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { TooManyRequests } from '../../src/kernel/errors.js'
@@ -69,12 +70,13 @@ const receiverAuth = {
 }
 
 /** All routes of a hub, with callers by token and nothing behind them: what gets past the checks is 500. */
-export async function createStubHub(issuer = 'https://hub.example'): Promise<Express> {
+export async function createStubHub(hub: DescribedHub = { issuer: 'https://hub.example' }): Promise<Express> {
+  const { issuer, oauthIssuer } = hub
   const base = {
     issuer,
     clock: createClock(),
     logger: silentLogger,
-    config: { roles: ['api'], trustedProxies: [] },
+    config: { roles: ['api'], trustedProxies: [], oauthIssuer },
   }
   const services = untouched<RouteParts['services']>({
     operators,
