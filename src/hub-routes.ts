@@ -134,7 +134,7 @@ function mountReceiverRoutes(app: Express, base: HubBase, { services, delivery }
 
 function mountOperatorRoutes(app: Express, base: HubBase, { services }: RouteParts): void {
   const { issuer, keys } = base
-  const { operators, statuses } = services
+  const { operators, statuses, verifications } = services
   const db = base.pools.api
   const authorize = (permission: Permission) => requireOperator(operators, permission)
   const rule = { operator: authorize }
@@ -145,7 +145,10 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
   )
   app.use('/v1/receivers', receiverRouter(services.receivers, operators))
   app.use('/v1/operators', operatorRouter(operators))
-  app.use('/v1/streams', streamOperatorRouter({ operators, readModel: createStreamReadModel(db), statuses }))
+  app.use(
+    '/v1/streams',
+    streamOperatorRouter({ operators, readModel: createStreamReadModel(db), statuses, verifications }),
+  )
   app.use('/v1/event-types', eventTypeRouter({ types: services.types, authorize }))
   app.use('/v1/subjects', erasureRouter({ erasures: services.erasures, authorize }))
   app.use('/v1/parked', parkedRouter({ parked: services.parked, authorize }))

@@ -77,7 +77,7 @@ export function createServices(base: HubBase, parts: ServiceParts) {
     ...typeServices,
     ...ingest,
     /** Not started yet. */
-    workers: [watch, eventTypes, registry, ...inactivityWatches(base, streams.statuses)] as readonly Worker[],
+    workers: [watch, eventTypes, registry, inactivityWatch(base, streams.statuses)] as readonly Worker[],
     keyRotation: rotation,
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,
@@ -157,11 +157,11 @@ function createTypeServices({ config, pools, audit, logger, notifier }: HubBase,
   return { eventTypes, types }
 }
 
-function inactivityWatches({ config, pools, logger }: HubBase, statuses: StreamStatusService): Worker[] {
-  const { inactivityTimeoutS } = config
-  if (!inactivityTimeoutS) return []
+/** Runs without INACTIVITY_TIMEOUT_S too: a receiver may have a time of its own. */
+function inactivityWatch({ config, pools, logger }: HubBase, statuses: StreamStatusService): Worker {
+  const { inactivityTimeoutS = 0 } = config
   const everyMs = INACTIVITY_CHECK_MS
-  return [createInactivityWatch({ db: pools.api, statuses, inactivityTimeoutS, everyMs, logger })]
+  return createInactivityWatch({ db: pools.api, statuses, inactivityTimeoutS, everyMs, logger })
 }
 
 function createIngestServices(

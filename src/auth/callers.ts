@@ -2,6 +2,7 @@ import type { Request, RequestHandler, Response } from 'express'
 import type { AttemptLimiter } from './attempt-limiter.js'
 import { bearerToken, Forbidden, InvalidToken } from './bearer.js'
 import type { CallLimiter } from './call-limiter.js'
+import type { Compatibility } from './compatibility.js'
 import { isAllowed, type Permission, type Role, rolesAllowed } from './roles.js'
 
 /** A person or a program that runs the hub. */
@@ -25,7 +26,7 @@ export interface AuthenticatedReceiver {
   reports: string[]
   /** Null: all types. */
   grantEventTypes: string[] | null
-  compatibility: Record<string, unknown>
+  compatibility: Compatibility
 }
 
 interface Authenticator<T> {

@@ -1,14 +1,7 @@
-import {
-  type ApiSection,
-  closed,
-  pageOf,
-  TEXT,
-  TEXT_OR_NULL,
-  TIME,
-  TIME_OR_NULL,
-  UUID,
-} from '../http/api-description.js'
+import { type ApiSection, closed, pageOf, TEXT, TIME, TIME_OR_NULL, UUID } from '../http/api-description.js'
 import { PAGE_QUERY } from '../http/page.js'
+import { COMPATIBILITY_SWITCHES } from './compatibility.js'
+import { PROFILES } from './profile.js'
 import { CLIENT_AUTH_METHODS } from './receiver.js'
 import { NEW_RECEIVER, RECEIVER_CHANGE, TOKEN_REQUEST } from './receiver-body.js'
 import type { Permission } from './roles.js'
@@ -26,8 +19,11 @@ const MEMBERS = {
   grants: closed({ event_types: NAMES_OR_NULL, sources: NAMES_OR_NULL }),
   default_subjects: { enum: ['ALL', 'NONE'] },
   reports: { type: 'array', items: TEXT },
-  profile: TEXT_OR_NULL,
-  compatibility: { type: 'object', additionalProperties: true },
+  profile: { enum: [...PROFILES, null] },
+  compatibility: closed(Object.fromEntries(COMPATIBILITY_SWITCHES.map((name) => [name, { const: true }])), {
+    optional: COMPATIBILITY_SWITCHES,
+  }),
+  inactivity_timeout_s: { type: ['integer', 'null'], description: 'Seconds; 0: never, null: the hub’s.' },
   signing_alg: { enum: ['RS256', 'ES256'] },
   enabled: { type: 'boolean' },
   created_at: TIME,
@@ -148,7 +144,7 @@ export const RECEIVER_API: ApiSection = {
       access: manage,
       body: TOKEN_REQUEST,
       answers: { 201: { description: 'token is shown once.', schema: ISSUED_TOKEN } },
-      errors: { 409: ['ERR_CONFLICT'] },
+      errors: { 409: ['ERR_CONFLICT', 'ERR_TOKEN_NOT_IN_PROFILE'] },
     },
     {
       id: 'revokeReceiverToken',

@@ -1,5 +1,7 @@
 import { parseBody, parseTime } from '../http/validate.js'
 import type { Scope } from './callers.js'
+import { COMPATIBILITY_SWITCHES, parseCompatibility, toCompatibilityBody } from './compatibility.js'
+import { PROFILES, type Profile } from './profile.js'
 import {
   CLIENT_AUTH_METHODS,
   type ClientAuthMethod,
@@ -41,12 +43,16 @@ const PROPERTIES = {
   grants: GRANTS,
   default_subjects: { enum: ['ALL', 'NONE'] },
   reports: { type: 'array', maxItems: 10, uniqueItems: true, items: { enum: ['applied'] } },
-  profile: { type: ['string', 'null'], minLength: 1, maxLength: 100 },
+  profile: { enum: [...PROFILES, null] },
   compatibility: {
     type: 'object',
-    maxProperties: 50,
-    propertyNames: { maxLength: 100 },
-    additionalProperties: { type: ['boolean', 'string', 'number'] },
+    description: 'Departures from the standards: docs/receivers.md.',
+    properties: Object.fromEntries(COMPATIBILITY_SWITCHES.map((name) => [name, { type: 'boolean' }])),
+    // What else there is, parseCompatibility refuses: its answer lists the names.
+    additionalProperties: { type: 'boolean' },
+  },
+  inactivity_timeout_s: {
+    anyOf: [{ type: 'null' }, { const: 0 }, { type: 'integer', minimum: 60, maximum: 31_536_000 }],
   },
   signing_alg: { enum: ['RS256', 'ES256'] },
   token_endpoint_auth_method: { enum: CLIENT_AUTH_METHODS },
@@ -91,8 +97,9 @@ interface ReceiverBody {
   grants?: { event_types?: string[] | null; sources?: string[] | null }
   default_subjects?: 'ALL' | 'NONE'
   reports?: string[]
-  profile?: string | null
-  compatibility?: Record<string, unknown>
+  profile?: Profile | null
+  compatibility?: Record<string, boolean>
+  inactivity_timeout_s?: number | null
   signing_alg?: 'RS256' | 'ES256'
   token_endpoint_auth_method?: ClientAuthMethod
   jwks?: { keys: object[] }
@@ -108,7 +115,8 @@ export function parseNewReceiver(body: unknown): NewReceiver {
     defaultSubjects: 'ALL',
     reports: [],
     profile: null,
-    compatibility: {},
+    compatibility: [],
+    inactivityTimeoutS: null,
     signingAlg: 'RS256',
     grantEventTypes: null,
     grantSources: null,
@@ -139,7 +147,8 @@ function toSettings(input: Partial<ReceiverBody>): Partial<ReceiverSettings> {
     ...(input.default_subjects !== undefined && { defaultSubjects: input.default_subjects }),
     ...(input.reports !== undefined && { reports: input.reports }),
     ...(input.profile !== undefined && { profile: input.profile }),
-    ...(input.compatibility !== undefined && { compatibility: input.compatibility }),
+    ...(input.compatibility !== undefined && { compatibility: parseCompatibility(input.compatibility) }),
+    ...(input.inactivity_timeout_s !== undefined && { inactivityTimeoutS: input.inactivity_timeout_s }),
     ...(input.signing_alg !== undefined && { signingAlg: input.signing_alg }),
     ...(grants?.event_types !== undefined && { grantEventTypes: grants.event_types }),
     ...(grants?.sources !== undefined && { grantSources: grants.sources }),
@@ -159,7 +168,8 @@ export function toReceiverBody(receiver: Receiver) {
     default_subjects: receiver.defaultSubjects,
     reports: receiver.reports,
     profile: receiver.profile,
-    compatibility: receiver.compatibility,
+    compatibility: toCompatibilityBody(receiver.compatibility),
+    inactivity_timeout_s: receiver.inactivityTimeoutS,
     signing_alg: receiver.signingAlg,
     enabled: receiver.enabled,
     created_at: receiver.createdAt.toISOString(),

@@ -1,5 +1,7 @@
 import { type Database, sqlRows } from '../storage/database.js'
 import type { AuthenticatedReceiver } from './callers.js'
+import { readCompatibility, toCompatibilityBody } from './compatibility.js'
+import type { Profile } from './profile.js'
 import type { ClientAuthMethod, Receiver, ReceiverSettings, ReceiverToken } from './receiver.js'
 
 interface ReceiverRow {
@@ -12,9 +14,10 @@ interface ReceiverRow {
   audience: string
   default_subjects: 'ALL' | 'NONE'
   reports: string[]
-  profile: string | null
+  profile: Profile | null
   compatibility: Record<string, unknown>
   signing_alg: 'RS256' | 'ES256'
+  inactivity_timeout_s: number | null
   grant_event_types: string[] | null
   grant_sources: string[] | null
   enabled: boolean
@@ -158,9 +161,11 @@ export function createReceiverRepository() {
   }
 }
 
+/** A token that an operator issued lives as long as it likes, so receivers of the profile have none (its §2.7.1). */
 const AUTHENTICATE = `
   select r.*, t.scopes from receiver_tokens t join receivers r on r.id = t.receiver_id
   where t.token_hash = ? and (t.expires_at is null or t.expires_at > now()) and r.enabled
+    and r.profile is distinct from 'caep-interop'
   union all
   select r.*, coalesce(string_to_array(a.payload->>'scope', ' '), '{}')
   from oauth_artifacts a join receivers r on r.client_id = a.client_id
@@ -168,7 +173,7 @@ const AUTHENTICATE = `
 
 function toRow(settings: Partial<ReceiverSettings>): Partial<ReceiverRow> {
   const { name, authMethod, jwks, defaultSubjects, reports, profile, compatibility } = settings
-  const { signingAlg, grantEventTypes, grantSources } = settings
+  const { signingAlg, inactivityTimeoutS, grantEventTypes, grantSources } = settings
   return {
     ...(name !== undefined && { name }),
     ...(authMethod !== undefined && { token_endpoint_auth_method: authMethod }),
@@ -176,8 +181,9 @@ function toRow(settings: Partial<ReceiverSettings>): Partial<ReceiverRow> {
     ...(defaultSubjects !== undefined && { default_subjects: defaultSubjects }),
     ...(reports !== undefined && { reports }),
     ...(profile !== undefined && { profile }),
-    ...(compatibility !== undefined && { compatibility }),
+    ...(compatibility !== undefined && { compatibility: toCompatibilityBody(compatibility) }),
     ...(signingAlg !== undefined && { signing_alg: signingAlg }),
+    ...(inactivityTimeoutS !== undefined && { inactivity_timeout_s: inactivityTimeoutS }),
     ...(grantEventTypes !== undefined && { grant_event_types: grantEventTypes }),
     ...(grantSources !== undefined && { grant_sources: grantSources }),
   }
@@ -194,8 +200,9 @@ function toReceiver(row: ReceiverRow): Receiver {
     defaultSubjects: row.default_subjects,
     reports: row.reports,
     profile: row.profile,
-    compatibility: row.compatibility,
+    compatibility: readCompatibility(row.compatibility),
     signingAlg: row.signing_alg,
+    inactivityTimeoutS: row.inactivity_timeout_s,
     grantEventTypes: row.grant_event_types,
     grantSources: row.grant_sources,
     enabled: row.enabled,
@@ -215,6 +222,6 @@ function toAuthenticated(row: ReceiverRow & { scopes: string[] }): Authenticated
     defaultSubjects: row.default_subjects,
     reports: row.reports,
     grantEventTypes: row.grant_event_types,
-    compatibility: row.compatibility,
+    compatibility: readCompatibility(row.compatibility),
   }
 }

@@ -5,6 +5,7 @@ import type { Database } from '../storage/database.js'
 import type { AuditTrail } from './audit-trail.js'
 import type { Scope } from './callers.js'
 import { createArtifactRepository } from './oauth-artifacts.js'
+import { checkProfile, TokenNotInProfile } from './profile.js'
 import type { NewReceiver, Receiver, ReceiverSettings, ReceiverToken } from './receiver.js'
 import { createReceiverRepository } from './receiver-repository.js'
 import { hashSecret } from './secrets.js'
@@ -94,6 +95,7 @@ export function createReceiverService(options: ReceiverServiceOptions) {
       actor: string,
     ): Promise<{ receiver: Receiver; secret?: string }> {
       checkKeys(settings)
+      checkProfile(settings)
       const tokenIssuer = clientId === undefined ? null : externalIssuerFor(settings)
       const id = newId()
       const needsSecret = tokenIssuer === null && settings.authMethod !== 'private_key_jwt'
@@ -127,6 +129,7 @@ export function createReceiverService(options: ReceiverServiceOptions) {
           const before = await locked(trx, id)
           checkAuthMethodKept(before, change)
           checkKeys({ ...before, ...change })
+          checkProfile({ ...before, ...change })
           const { grantSources: sources } = change
           const grant = sources === undefined ? {} : { grantSources: await resolveSources(trx, sources) }
           await receivers.update(trx, id, { ...change, ...grant })
@@ -206,7 +209,7 @@ export function createReceiverService(options: ReceiverServiceOptions) {
       return await receivers.listTokens(db, id)
     },
 
-    /** @throws Conflict when the receiver is disabled: the token would not work */
+    /** @throws Conflict when the receiver is disabled, TokenNotInProfile: the token would not work */
     async issueToken(
       id: string,
       input: { scopes: Scope[]; expiresAt: Date | null },
@@ -220,6 +223,7 @@ export function createReceiverService(options: ReceiverServiceOptions) {
       await db.transaction(async (trx) => {
         const receiver = await locked(trx, id)
         if (!receiver.enabled) throw new Conflict('This receiver is disabled; enable it first.')
+        if (receiver.profile) throw new TokenNotInProfile(receiver.profile)
         await receivers.insertToken(trx, id, record, hashSecret(token))
         const detail = {
           token_id: record.id,

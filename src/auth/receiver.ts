@@ -1,3 +1,6 @@
+import type { Compatibility } from './compatibility.js'
+import type { Profile } from './profile.js'
+
 /**
  * How a receiver proves itself at the token endpoint, by the names of the IANA registry (RFC 7591 §2).
  * Each is held to its own method; `client_secret_basic` is the default.
@@ -15,9 +18,11 @@ export interface ReceiverSettings {
   defaultSubjects: 'ALL' | 'NONE'
   /** Stages beyond `received` that the receiver declared to report. */
   reports: string[]
-  profile: string | null
-  compatibility: Record<string, unknown>
+  profile: Profile | null
+  compatibility: Compatibility
   signingAlg: 'RS256' | 'ES256'
+  /** `inactivity_timeout` of its streams, seconds; 0: none, null: the hub's. */
+  inactivityTimeoutS: number | null
   /** Null: all event types. */
   grantEventTypes: string[] | null
   /** Transmitters, null: all sources. Set by id or name, kept by id. */

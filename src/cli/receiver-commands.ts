@@ -4,7 +4,7 @@ import { type Cli, examples, moreHint, type PageOptions, withApi } from './comma
 import { addReceiverTest } from './receiver-test-command.js'
 import { addReceiverToken } from './receiver-token-command.js'
 import { type Column, renderFields, renderTable } from './table.js'
-import { collect, parseCount } from './time-option.js'
+import { collect, parseCount, parseDuration } from './time-option.js'
 
 interface Receiver {
   id: string
@@ -24,6 +24,9 @@ interface AddOptions {
   defaultSubjects?: 'ALL' | 'NONE'
   reports?: string[]
   profile?: string
+  compatibility?: string[]
+  /** ms */
+  inactivityTimeout?: number
 }
 
 export function addReceiverCommands(cli: Cli, program: Command): void {
@@ -98,7 +101,17 @@ function addAdd(cli: Cli, group: Command): void {
       ]),
     )
     .option('--reports <stage>', 'what it reports beyond receipt: applied', collect)
-    .option('--profile <name>', 'reserved for the certification profile; not enforced yet')
+    .option('--profile <name>', 'what it is held to: caep-interop')
+    .option(
+      '--compatibility <names>',
+      'departures from the standards that its client needs (docs/receivers.md); repeat for more',
+      collect,
+    )
+    .option(
+      '--inactivity-timeout <duration>',
+      'pause its streams after this silence, 0s for never (default: INACTIVITY_TIMEOUT_S)',
+      parseDuration,
+    )
   examples(command, [
     'receiver add --name gateway-1 --reports applied',
     'receiver add --name broker --event-type https://schemas.openid.net/secevent/caep/event-type/session-revoked',
@@ -121,6 +134,12 @@ function addBody(options: AddOptions): object {
     ...(options.defaultSubjects && { default_subjects: options.defaultSubjects }),
     ...(options.reports && { reports: options.reports }),
     ...(options.profile && { profile: options.profile }),
+    ...(options.compatibility && {
+      compatibility: Object.fromEntries(options.compatibility.map((name) => [name, true])),
+    }),
+    ...(options.inactivityTimeout !== undefined && {
+      inactivity_timeout_s: options.inactivityTimeout / 1_000,
+    }),
   }
 }
 

@@ -5,6 +5,8 @@ export type AttemptOutcome =
   | { readonly class: 'received' }
   /** RFC 8935 §2.4: the receiver refuses this SET; sending it again unchanged is useless. */
   | { readonly class: 'rejected'; readonly code: string; readonly reason: string }
+  /** Not tried: what this receiver is held to has no form for the event. */
+  | { readonly class: 'undeliverable'; readonly reason: string }
   /** No success and no verdict on the SET. `answered`: the endpoint spoke HTTP, so the SET may be the trouble. */
   | {
       readonly class: 'failed'
@@ -46,9 +48,14 @@ function setErrorOf(body: Buffer): { err: string; description: string } | undefi
 /**
  * Classes an RFC 8935 answer: only 202 is success (§2.2); 400 with an `err` is a rejection of the SET (§2.4);
  * everything else, redirects included, is a failure of the endpoint.
+ * @param acceptsAny2xx the receiver's switch `accept_any_2xx`: any 2xx is success
  */
-export function outcomeOfAnswer(answer: Answer, nowMs: number): AttemptOutcome {
-  if (answer.status === 202) return { class: 'received' }
+export function outcomeOfAnswer(
+  answer: Answer,
+  { nowMs, acceptsAny2xx }: { nowMs: number; acceptsAny2xx: boolean },
+): AttemptOutcome {
+  const is2xx = answer.status >= 200 && answer.status < 300
+  if (answer.status === 202 || (acceptsAny2xx && is2xx)) return { class: 'received' }
   if (answer.status === 400) {
     const error = setErrorOf(answer.body)
     const code = error && SET_ERRORS.has(error.err) ? error.err : 'rejected'

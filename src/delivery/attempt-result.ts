@@ -7,6 +7,7 @@ import type { DeliveryResult } from './queue-repository.js'
 
 const PARK_AFTER_ATTEMPTS = 10
 const PARK_AFTER_MS = 60_000
+export const NOT_GRANTED = 'the receiver is no longer granted this event'
 
 /** One attempt that has ended. Shared clock, ms. */
 export interface EndedAttempt {
@@ -16,25 +17,29 @@ export interface EndedAttempt {
   readonly nowMs: number
 }
 
+/** A row that does not go out, and why when it is discarded. */
+interface Unsent {
+  readonly item: OpenDelivery
+  readonly lease: Lease
+  readonly outcome: 'superseded' | 'discarded'
+  readonly failure?: string
+}
+
 /** For a row that must not go out any more. */
-export function unsentResult(
-  item: OpenDelivery,
-  lease: Lease,
-  outcome: 'superseded' | 'discarded',
-): DeliveryResult {
+export function unsentResult({ item, lease, outcome, failure = NOT_GRANTED }: Unsent): DeliveryResult {
   return {
     ...frameOf(item, lease),
     attempts: item.attempts,
     outcome,
     deliveredAtMs: null,
-    ...(outcome === 'discarded' ? { failure: 'the receiver is no longer granted this event' } : {}),
+    ...(outcome === 'discarded' ? { failure } : {}),
   }
 }
 
 /** The endpoint took it, or refused this one SET. */
 export function answeredResult(
   { item, lease, sentAtMs, nowMs }: EndedAttempt,
-  outcome: Exclude<AttemptOutcome, { class: 'failed' }>,
+  outcome: Extract<AttemptOutcome, { class: 'received' | 'rejected' }>,
 ): DeliveryResult {
   const base = { ...frameOf(item, lease), attempts: item.attempts + 1, deliveredAtMs: sentAtMs }
   return outcome.class === 'received'

@@ -8,7 +8,7 @@ import type { StreamMatcher } from '../streams/stream-matching.js'
 import { findCopies, pairKey, withoutCopies } from './copies.js'
 import type { FanOutCounters, FanOutTally } from './fan-out-counters.js'
 import { fanOutRepository, type KnownFact, type PreparedEvent } from './fan-out-repository.js'
-import { type EventContent, EXPECTS, RENDERING } from './open-delivery.js'
+import { type EventContent, EXPECTS, renderingFor } from './open-delivery.js'
 import { parkedRepository } from './parked-repository.js'
 import { type NewDelivery, queueRepository } from './queue-repository.js'
 import { isTransient } from './storage-errors.js'
@@ -224,7 +224,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
         txn: event.txn,
         orderKey: prepared.orderHash?.toString('base64') ?? '',
         acceptedAtMs: event.acceptedAtMs,
-        rendering: RENDERING,
+        rendering: renderingFor(match.profile),
         day,
         sourceId: event.sourceId,
         eventTimestampMs: prepared.eventTimestampMs,

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { JtiCodec } from '../secevent/delivery-jti.js'
 import { mintClaims } from '../secevent/mint.js'
+import { renderEvent } from '../secevent/render-event.js'
 import type { SetSigner } from '../secevent/sign.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 
@@ -12,7 +13,9 @@ export interface MintFor {
 export interface Minter {
   /** The name under which the receiver knows this SET. */
   jtiOf(delivery: Pick<OpenDelivery, 'eventId' | 'receiverId'>): string
-  /** The compact SET of this delivery. Claims are a pure function of event, receiver and rendering. */
+  /** Why this delivery's rendering has no form for the event; undefined when it has one. */
+  refusalOf(delivery: Pick<OpenDelivery, 'rendering' | 'type'>, content: EventContent): string | undefined
+  /** The compact SET of a delivery that `refusalOf` has nothing against. Claims are a pure function of event, receiver and rendering. */
   mint(delivery: OpenDelivery, content: EventContent, receiver: MintFor): Promise<string>
 }
 
@@ -26,18 +29,25 @@ export function createMinter(options: {
 }): Minter {
   const cache = new LRUCache<string, Promise<string>>({ max: CACHED_SETS })
   const jtiOf: Minter['jtiOf'] = ({ eventId, receiverId }) => options.jtis.mint(eventId, receiverId)
+  const render = (delivery: Pick<OpenDelivery, 'rendering' | 'type'>, { subject, claims }: EventContent) =>
+    renderEvent(delivery.rendering, { type: delivery.type, subject, claims })
   return {
     jtiOf,
+    refusalOf(delivery, content) {
+      const rendered = render(delivery, content)
+      return 'refusal' in rendered ? rendered.refusal : undefined
+    },
     mint(delivery, content, receiver) {
       const signer = options.signer(receiver.alg)
-      const key = `${delivery.eventId} ${delivery.receiverId} ${signer.kid}`
+      const key = `${delivery.eventId} ${delivery.receiverId} ${delivery.rendering} ${signer.kid}`
       const cached = cache.get(key)
       if (cached) return cached
+      const rendered = render(delivery, content)
+      if ('refusal' in rendered) return Promise.reject(new TypeError(rendered.refusal))
       const claims = mintClaims({
         event: {
           type: delivery.type,
-          subject: content.subject,
-          claims: content.claims,
+          ...rendered.content,
           txn: delivery.txn,
           acceptedAtMs: delivery.acceptedAtMs,
         },

@@ -1,10 +1,14 @@
+import type { Profile } from '../auth/profile.js'
 import { type AccessEffect, LANE_NUMBER, LANES, type Lane, type Subject } from '../secevent/event.js'
+import { RENDERING } from '../secevent/render-event.js'
 
 /** Stages that a point has declared it reports, as bits of `expects`. */
 export const EXPECTS = { received: 1, applied: 2, verified: 4 } as const
 
-/** How claims are rendered; kept on each delivery so that a retry after an upgrade renders the same. */
-export const RENDERING = 1
+/** How what is queued for such a receiver from now on is rendered. */
+export function renderingFor(profile: Profile | undefined): number {
+  return profile === 'caep-interop' ? RENDERING.caepInterop : RENDERING.plain
+}
 
 /** One SET still owed to one stream: a row of `delivery_queue`. */
 export interface OpenDelivery {
@@ -19,6 +23,7 @@ export interface OpenDelivery {
   /** base64 of the order hash; empty when the event has no subject. */
   readonly orderKey: string
   readonly acceptedAtMs: number
+  /** How its SET is made from its event: a retry after an upgrade or a change of profile renders the same. */
   readonly rendering: number
   /** Attempts so far. */
   readonly attempts: number

@@ -1,6 +1,8 @@
 import { type Request, type RequestHandler, Router } from 'express'
 import { receiverOf } from '../auth/callers.js'
+import type { Compatibility } from '../auth/compatibility.js'
 import { jsonBody } from '../http/body.js'
+import { refuseMethod } from '../http/method-not-allowed.js'
 import { uuidParam } from '../http/params.js'
 import { parseBody } from '../http/validate.js'
 import type { PollRequest, PollService } from './poll-service.js'
@@ -33,15 +35,27 @@ export function pollRouter(options: {
   /** Asks again who calls; throws InvalidToken when the token has ended. */
   checkAccess(req: Request): Promise<void>
 }): Router {
-  return Router().post('/:streamId', options.authorize, jsonBody('1mb'), async (req, res) => {
-    const request = parseBody<PollRequest>(POLL_REQUEST, req.body ?? {})
+  const router = Router().post('/:streamId', options.authorize, jsonBody('1mb'), async (req, res) => {
+    const { receiverId, compatibility } = receiverOf(res)
+    const request = parseBody<PollRequest>(POLL_REQUEST, readDialect(req.body ?? {}, compatibility))
     const streamId = uuidParam(req, 'streamId', 'poll stream')
     const aborted = new AbortController()
     res.once('close', () => aborted.abort())
-    const { sets, moreAvailable } = await options.polls.poll(receiverOf(res).receiverId, streamId, request, {
+    const { sets, moreAvailable } = await options.polls.poll(receiverId, streamId, request, {
       aborted: aborted.signal,
       checkAccess: () => options.checkAccess(req),
     })
-    res.set('Cache-Control', 'no-store').json({ sets, ...(moreAvailable ? { moreAvailable } : {}) })
+    // Absent means false (RFC 8936 §2.3).
+    const saysMore = moreAvailable && !compatibility.includes('omit_more_available')
+    res.set('Cache-Control', 'no-store').json({ sets, ...(saysMore && { moreAvailable }) })
   })
+  return router.all('/:streamId', refuseMethod('POST'))
+}
+
+/** A poll as the receiver's client wrote it, in the words of RFC 8936. What is no object is left to the schema. */
+function readDialect(body: unknown, compatibility: Compatibility): unknown {
+  if (!compatibility.includes('accept_max_events')) return body
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return body
+  const { max_events, ...rest } = body as Record<string, unknown>
+  return max_events === undefined ? rest : { maxEvents: max_events, ...rest }
 }

@@ -5,8 +5,10 @@ import type { Logger } from '../kernel/logger.js'
 import type { CounterMetric, Metrics } from '../kernel/metrics.js'
 import { createWake, type Wake } from '../kernel/wake.js'
 import type { JtiCodec } from '../secevent/delivery-jti.js'
+import { RENDERING } from '../secevent/render-event.js'
 import type { Database } from '../storage/database.js'
 import { shardOf } from '../streams/stream.js'
+import { NOT_GRANTED } from './attempt-result.js'
 import type { Minter } from './minter.js'
 import type { EventContent, ReceivedDelivery } from './open-delivery.js'
 import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
@@ -74,6 +76,16 @@ const RECHECK_MS = 2_000
 const TOUCH_EVERY_MS = 60_000
 const NOTHING: PollAnswer = { sets: {}, moreAvailable: false }
 
+interface UnfitReason {
+  readonly outcome: 'superseded' | 'discarded'
+  readonly failure?: string
+}
+
+interface UnfitRow {
+  readonly row: ClaimedDelivery
+  readonly reason: UnfitReason
+}
+
 interface HeldPoll {
   readonly wake: Wake
   dismissed: boolean
@@ -113,8 +125,9 @@ export function createPollService(options: PollServiceOptions): PollService {
   }
 
   async function findOwn(receiverId: string, streamId: string): Promise<StreamTarget> {
-    const target = await options.targets.find(streamId)
-    if (!target || target.receiverId !== receiverId || target.method !== 'poll') {
+    // By both at once: a stream of another's is not even read, so it takes no other time than one that is not there.
+    const target = await options.targets.findOwn(receiverId, streamId)
+    if (target?.method !== 'poll') {
       throw new NotFound('There is no poll stream with this id.')
     }
     return target
@@ -155,11 +168,12 @@ export function createPollService(options: PollServiceOptions): PollService {
 
   async function select(target: StreamTarget, limit: number): Promise<PollAnswer> {
     const rows = await queueRepository.selectForPoll(db, target.streamId, limit + 1)
-    const unfit = rows.filter((row) => row.superseded || !row.granted)
-    await endUnfit(target.streamId, unfit)
+    const checked = await Promise.all(rows.map(async (row) => ({ row, reason: await unfitFor(row) })))
+    const unfit = checked.flatMap(({ row, reason }) => (reason ? [{ row, reason }] : []))
+    await endUnfit(target, unfit)
     // A page of nothing but unfit rows hides what is behind it.
     if (unfit.length === rows.length && rows.length > limit) return select(target, limit)
-    const fit = withoutOpposites(rows.filter((row) => !row.superseded && row.granted))
+    const fit = withoutOpposites(checked.flatMap(({ row, reason }) => (reason ? [] : [row])))
     const chosen = withinBytes(fit.slice(0, limit))
     if (chosen.length === 0) return NOTHING
     const tokens = await Promise.all(chosen.map(async (row) => mint(row, target)))
@@ -177,14 +191,39 @@ export function createPollService(options: PollServiceOptions): PollService {
     return { sets, moreAvailable: rows.length > limit || chosen.length < Math.min(fit.length, limit) }
   }
 
-  async function endUnfit(streamId: string, rows: readonly ClaimedDelivery[]): Promise<void> {
-    if (rows.length === 0) return
-    const idsOf = (granted: boolean) =>
-      rows.filter((row) => row.granted === granted).map(({ delivery }) => delivery.eventId)
+  /** Why a row must not go out; undefined when it may. */
+  async function unfitFor(row: ClaimedDelivery): Promise<UnfitReason | undefined> {
+    if (row.superseded) return { outcome: 'superseded' }
+    if (!row.granted) return { outcome: 'discarded', failure: NOT_GRANTED }
+    // Most have a form for every event, and need not be opened to know it.
+    if (row.delivery.rendering === RENDERING.plain) return undefined
+    const failure = options.minter.refusalOf(row.delivery, await options.openContent(row))
+    return failure === undefined ? undefined : { outcome: 'discarded', failure }
+  }
+
+  async function endUnfit({ streamId }: StreamTarget, unfit: readonly UnfitRow[]): Promise<void> {
+    if (unfit.length === 0) return
+    const byReason = new Map<string, { reason: UnfitReason; eventIds: string[] }>()
+    for (const { row, reason } of unfit) {
+      const key = reason.failure ?? reason.outcome
+      const known = byReason.get(key) ?? { reason, eventIds: [] }
+      byReason.set(key, known)
+      known.eventIds.push(row.delivery.eventId)
+    }
     await db.transaction(async (trx) => {
-      await resultRepository.finishUnsent(trx, streamId, { eventIds: idsOf(true), outcome: 'superseded' })
-      await resultRepository.finishUnsent(trx, streamId, { eventIds: idsOf(false), outcome: 'discarded' })
+      for (const { reason, eventIds } of byReason.values()) {
+        await resultRepository.finishUnsent(trx, streamId, { eventIds, ...reason })
+      }
     })
+    for (const { reason, eventIds } of byReason.values()) {
+      if (reason.outcome === 'superseded') continue
+      instruments.sets.add({ result: 'discarded' }, eventIds.length)
+      options.logger.warn('set.discarded', {
+        stream_id: streamId,
+        event_ids: eventIds,
+        reason: reason.failure,
+      })
+    }
   }
 
   async function mint(row: ClaimedDelivery, target: StreamTarget): Promise<string> {

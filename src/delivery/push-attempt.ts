@@ -54,6 +54,8 @@ export function createPushAttempt(
   async function tryPush(item: SendItem, target: StreamTarget, endsAtMs: number): Promise<AttemptOutcome> {
     if (!target.endpointUrl)
       return { class: 'failed', answered: false, reason: 'the stream has no endpoint_url' }
+    const refusal = options.minter.refusalOf(item, item.content)
+    if (refusal !== undefined) return { class: 'undeliverable', reason: refusal }
     try {
       const body = await options.minter.mint(item, item.content, target)
       const leftMs = Math.floor(endsAtMs - clock.monotonicMs())
@@ -70,7 +72,7 @@ export function createPushAttempt(
         deadlineMs: leftMs,
         pool: item.lane,
       })
-      return outcomeOfAnswer(answer, clock.now())
+      return outcomeOfAnswer(answer, { nowMs: clock.now(), acceptsAny2xx: target.acceptsAny2xx })
     } catch (error) {
       return { class: 'failed', answered: false, reason: describeError(error) }
     }
@@ -93,7 +95,8 @@ export function createPushAttempt(
       ...(outcome.class === 'received' ? {} : { reason: outcome.reason }),
     })
     if (outcome.class === 'received') options.received(item)
-    if (outcome.class === 'rejected') logger.warn('delivery.attempted', line())
+    if (outcome.class === 'rejected' || outcome.class === 'undeliverable')
+      logger.warn('delivery.attempted', line())
     else if (outcome.class === 'failed') logger.info('delivery.attempted', line())
     else logger.debug('delivery.attempted', line)
     return outcome

@@ -168,7 +168,7 @@ export const resultRepository = {
   async finishUnsent(
     trx: Transaction,
     streamId: string,
-    rows: { eventIds: readonly string[]; outcome: 'superseded' | 'discarded' },
+    rows: { eventIds: readonly string[]; outcome: 'superseded' | 'discarded'; failure?: string },
   ): Promise<void> {
     if (rows.eventIds.length === 0) return
     await sqlRows(
@@ -176,9 +176,9 @@ export const resultRepository = {
       `with gone as (
          delete from delivery_queue where stream_id = ? and ${ALL_LANES} and event_id = any(?::uuid[]) returning *
        )
-       insert into deliveries (${DELIVERY_COLUMNS}, delivered_at, outcome, attempts)
-       select ${DELIVERY_COLUMNS}, delivered_at, ?::text, attempts from gone on conflict do nothing`,
-      [streamId, [...rows.eventIds], rows.outcome],
+       insert into deliveries (${DELIVERY_COLUMNS}, delivered_at, outcome, attempts, failure)
+       select ${DELIVERY_COLUMNS}, delivered_at, ?::text, attempts, ?::text from gone on conflict do nothing`,
+      [streamId, [...rows.eventIds], rows.outcome, rows.failure ?? null],
     )
   },
 }

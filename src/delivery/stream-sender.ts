@@ -146,7 +146,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   function finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded'): void {
     const lease = deps.lease()
     if (!lease) return
-    write(item, unsentResult(item, lease, outcome))
+    write(item, unsentResult({ item, lease, outcome }))
   }
 
   function write(item: OpenDelivery, result: DeliveryResult): void {
@@ -263,7 +263,10 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       return
     }
     const ended = { item, lease, sentAtMs, nowMs: clock.now() }
-    if (outcome.class === 'failed') {
+    if (outcome.class === 'undeliverable') {
+      // Nothing was sent, so it says nothing about the endpoint.
+      write(item, unsentResult({ item, lease, outcome: 'discarded', failure: outcome.reason }))
+    } else if (outcome.class === 'failed') {
       fail(ended, outcome)
     } else {
       succeed(ended.nowMs)

@@ -13,6 +13,8 @@ export interface StreamTarget {
   readonly authorization: string | undefined
   readonly audience: string
   readonly alg: 'RS256' | 'ES256'
+  /** The receiver's switch `accept_any_2xx`. */
+  readonly acceptsAny2xx: boolean
   /** False while paused, disabled, or the receiver is disabled. */
   readonly sending: boolean
   /** The hub or an operator stopped it: only its stream-updated may go out (SSF 1.0 §8.1.5). */
@@ -29,12 +31,44 @@ interface TargetRow {
   authorization_wrapped: Buffer | null
   audience: string
   signing_alg: 'RS256' | 'ES256'
+  accepts_any_2xx: boolean
   sending: boolean
   notices_only: boolean
 }
 
 /** @param openSecret opens a sealed authorization header (KeyService.open) */
 export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, context: string) => Buffer) {
+  async function read(condition: string, bindings: readonly string[]): Promise<StreamTarget | undefined> {
+    const [row] = await sqlRows<TargetRow>(
+      db,
+      `select s.stream_id, s.receiver_id, s.shard, s.version, s.delivery_method, s.endpoint_url,
+         s.authorization_wrapped, r.audience, r.signing_alg,
+         r.compatibility @> '{"accept_any_2xx": true}' as accepts_any_2xx,
+         r.enabled and s.status = 'enabled' as sending,
+         r.enabled and s.status <> 'enabled' and s.status_by <> 'receiver' as notices_only
+       from streams s join receivers r on r.id = s.receiver_id where ${condition}`,
+      bindings,
+    )
+    return row && toTarget(row)
+  }
+
+  const toTarget = (row: TargetRow): StreamTarget => ({
+    streamId: row.stream_id,
+    receiverId: row.receiver_id,
+    shard: row.shard,
+    version: row.version,
+    method: row.delivery_method,
+    endpointUrl: row.endpoint_url ?? undefined,
+    authorization: row.authorization_wrapped
+      ? openSecret(row.authorization_wrapped, authorizationContext(row.stream_id)).toString('utf8')
+      : undefined,
+    audience: row.audience,
+    alg: row.signing_alg,
+    acceptsAny2xx: row.accepts_any_2xx,
+    sending: row.sending,
+    noticesOnly: row.notices_only,
+  })
+
   return {
     /** Versions of those that are still there. */
     async versionsOf(streamIds: readonly string[]): Promise<Map<string, number>> {
@@ -47,33 +81,11 @@ export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, c
     },
 
     /** Undefined when the stream is gone. */
-    async find(streamId: string): Promise<StreamTarget | undefined> {
-      const [row] = await sqlRows<TargetRow>(
-        db,
-        `select s.stream_id, s.receiver_id, s.shard, s.version, s.delivery_method, s.endpoint_url,
-           s.authorization_wrapped, r.audience, r.signing_alg,
-           r.enabled and s.status = 'enabled' as sending,
-           r.enabled and s.status <> 'enabled' and s.status_by <> 'receiver' as notices_only
-         from streams s join receivers r on r.id = s.receiver_id where s.stream_id = ?`,
-        [streamId],
-      )
-      if (!row) return undefined
-      return {
-        streamId: row.stream_id,
-        receiverId: row.receiver_id,
-        shard: row.shard,
-        version: row.version,
-        method: row.delivery_method,
-        endpointUrl: row.endpoint_url ?? undefined,
-        authorization: row.authorization_wrapped
-          ? openSecret(row.authorization_wrapped, authorizationContext(row.stream_id)).toString('utf8')
-          : undefined,
-        audience: row.audience,
-        alg: row.signing_alg,
-        sending: row.sending,
-        noticesOnly: row.notices_only,
-      }
-    },
+    find: (streamId: string) => read('s.stream_id = ?', [streamId]),
+
+    /** Undefined when the stream is gone or another receiver's. */
+    findOwn: (receiverId: string, streamId: string) =>
+      read('s.stream_id = ? and s.receiver_id = ?', [streamId, receiverId]),
   }
 }
 

@@ -3,14 +3,14 @@ import type { Logger } from '../kernel/logger.js'
 import { createWake } from '../kernel/wake.js'
 import type { Worker } from '../kernel/worker.js'
 import type { Database } from '../storage/database.js'
+import { createIdleStreamReadModel } from './idle-stream-read-model.js'
 import { StreamNotFound } from './stream-errors.js'
-import { createStreamRepository } from './stream-repository.js'
 import type { StreamStatusService } from './stream-status-service.js'
 
 export interface InactivityWatchOptions {
   db: Database
   statuses: Pick<StreamStatusService, 'setStatusByHub'>
-  /** `inactivity_timeout` of every stream, seconds. */
+  /** `inactivity_timeout` where the receiver has none of its own, seconds; 0: none. */
   inactivityTimeoutS: number
   /** Between two looks, ms. */
   everyMs: number
@@ -35,9 +35,9 @@ export function createInactivityWatch(options: InactivityWatchOptions): Inactivi
 
   async function sweep(): Promise<number> {
     let paused = 0
-    for (const streamId of await createStreamRepository(db).findIdle(inactivityTimeoutS)) {
+    for (const { streamId, timeoutS } of await createIdleStreamReadModel(db).find(inactivityTimeoutS)) {
       try {
-        const reason = `No activity of the receiver for ${inactivityTimeoutS} s.`
+        const reason = `No activity of the receiver for ${timeoutS} s.`
         const { changed } = await statuses.setStatusByHub(streamId, 'paused', reason)
         if (changed) paused += 1
       } catch (error) {

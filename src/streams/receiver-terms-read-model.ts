@@ -6,15 +6,19 @@ export interface ReceiverTerms {
   readonly defaultSubjects: 'ALL' | 'NONE'
   /** Undefined: every type. */
   readonly grantEventTypes: readonly string[] | undefined
+  /** Its own `inactivity_timeout`, seconds; 0: none, undefined: the hub's. */
+  readonly inactivityTimeoutS: number | undefined
 }
 
 interface TermsRow {
   audience: string
   default_subjects: 'ALL' | 'NONE'
   grant_event_types: string[] | null
+  inactivity_timeout_s: number | null
 }
 
-const SELECT = 'select audience, default_subjects, grant_event_types from receivers where id = ?'
+const SELECT =
+  'select audience, default_subjects, grant_event_types, inactivity_timeout_s from receivers where id = ?'
 
 /** Reads `receivers`, which the room auth writes. */
 export function createReceiverTermsReadModel(db: Database) {
@@ -36,5 +40,6 @@ function toTerms(row: TermsRow): ReceiverTerms {
     audience: row.audience,
     defaultSubjects: row.default_subjects,
     grantEventTypes: row.grant_event_types ?? undefined,
+    inactivityTimeoutS: row.inactivity_timeout_s ?? undefined,
   }
 }

@@ -7,6 +7,7 @@ import {
   TEXT,
 } from '../http/api-description.js'
 import { JWK_SET } from '../keys/key-api.js'
+import { RISC_METHODS } from './delivery-dialect.js'
 import { issuerPath, metadataPath } from './metadata-router.js'
 import { METHOD_URI, STREAM_STATUSES } from './stream.js'
 import {
@@ -43,7 +44,15 @@ const CONFIGURATION = closed(
     events_supported: TYPES,
     events_requested: TYPES,
     events_delivered: TYPES,
-    delivery: closed({ method: { enum: Object.values(METHOD_URI) }, endpoint_url: TEXT }),
+    delivery: closed(
+      {
+        method: { enum: [...Object.values(METHOD_URI), ...RISC_METHODS] },
+        endpoint_url: TEXT,
+        delivery_method: { enum: RISC_METHODS, description: 'With risc_delivery_methods alone, as url.' },
+        url: TEXT,
+      },
+      { optional: ['delivery_method', 'url'] },
+    ),
     min_verification_interval: COUNT,
     inactivity_timeout: COUNT,
     description: TEXT,
@@ -63,6 +72,10 @@ const manage = { scope: 'ssf.manage' }
 const stream: ApiAnswer = { description: 'The configuration.', schema: CONFIGURATION }
 const STREAM_ID = { type: 'object', properties: { stream_id: { type: 'string', minLength: 1 } } }
 const NEEDED_STREAM_ID = { ...STREAM_ID, required: ['stream_id'] }
+/** For a receiver with `answer_200_for_204`. */
+const insteadOf204: Record<number, ApiAnswer> = {
+  200: { description: 'As 204, for a receiver with answer_200_for_204.', schema: closed({}) },
+}
 const noStream = { 404: ['ERR_STREAM_NOT_FOUND'] }
 
 /** SSF 1.0 §7, §8: told of `ssfRouter`. */
@@ -83,7 +96,7 @@ export function ssfApi(issuer: string): ApiSection {
         summary: 'Ask for a verification event (§8.1.4.2)',
         access: manage,
         body: VERIFICATION_REQUEST,
-        answers: { 204: { description: 'It is on its way.' } },
+        answers: { ...insteadOf204, 204: { description: 'It is on its way.' } },
         errors: { ...noStream, 429: ['ERR_VERIFICATION_TOO_SOON'] },
       },
     ],
@@ -167,6 +180,7 @@ function configurationRoutes(path: string): ApiRoute[] {
       access: manage,
       query: NEEDED_STREAM_ID,
       answers: {
+        ...insteadOf204,
         202: { description: 'It is gone; a SET under way may still arrive.' },
         204: { description: 'It is gone, and nothing more is sent.' },
       },
@@ -224,7 +238,7 @@ function subjectRoutes(path: string): ApiRoute[] {
       summary: 'Remove a subject from a stream (§8.1.3.3)',
       access: manage,
       body: SUBJECT_CHANGE,
-      answers: { 204: { description: 'It is removed, or was not there.' } },
+      answers: { ...insteadOf204, 204: { description: 'It is removed, or was not there.' } },
       errors: { ...noStream, 400: ['ERR_INVALID_SUBJECT'], 429: ['ERR_SUBJECT_LIMIT'] },
     },
   ]

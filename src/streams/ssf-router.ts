@@ -1,10 +1,14 @@
 import { type Request, type RequestHandler, type Response, Router } from 'express'
 import { type ReceiverAuth, receiverOf, requireReceiver } from '../auth/callers.js'
+import type { Compatibility } from '../auth/compatibility.js'
 import { jsonBody } from '../http/body.js'
-import { MethodNotAllowed } from '../kernel/errors.js'
+import { refuseMethod } from '../http/method-not-allowed.js'
+import { isUuid } from '../http/params.js'
 import { parseSubject } from '../secevent/subject.js'
+import { readDialect, writeDialect } from './delivery-dialect.js'
 import { type MetadataRouterOptions, metadataRouter, pathsBelow } from './metadata-router.js'
 import type { StreamSettings } from './stream.js'
+import type { StreamConfiguration } from './stream-configuration.js'
 import {
   knownForm,
   optionalStreamId,
@@ -39,6 +43,7 @@ export function ssfRouter(options: SsfRouterOptions): Router {
     manage: requireReceiver(options.receivers, 'ssf.manage'),
   }
   const ssf = Router()
+  ssf.use(noteRefusedCalls(options.streams))
   ssf.use('/streams', configurationRouter(options.streams, guards))
   ssf.use('/status', statusRouter(options.statuses, guards))
   ssf.use('/subjects', subjectRouter(options.subjects, guards))
@@ -55,29 +60,34 @@ interface Guards {
 }
 
 const receiverIdOf = (res: Response): string => receiverOf(res).receiverId
+const compatibilityOf = (res: Response): Compatibility => receiverOf(res).compatibility
 
 /** SSF 1.0 §8.1.1. */
 function configurationRouter(streams: StreamService, { read, manage }: Guards): Router {
   return Router()
     .post('/', manage, jsonBody(), async (req, res) => {
-      res.status(201).json(await streams.create(receiverIdOf(res), parseCreate(sentBody(req))))
+      const choice = parseCreate(readDialect(sentBody(req), compatibilityOf(res)))
+      res.status(201).json(shown(res, await streams.create(receiverIdOf(res), choice)))
     })
     .get('/', read, async (req, res) => {
       const streamId = optionalStreamId(req)
-      if (streamId === undefined) res.json(await streams.list(receiverIdOf(res)))
-      else res.json(await streams.read(receiverIdOf(res), knownForm(streamId)))
+      if (streamId === undefined) {
+        const all = await streams.list(receiverIdOf(res))
+        res.json(all.map((stream) => shown(res, stream)))
+      } else res.json(shown(res, await streams.read(receiverIdOf(res), knownForm(streamId))))
     })
     .patch('/', manage, jsonBody(), async (req, res) => {
-      const { streamId, edit } = parseEdit(req.body)
-      res.json(await streams.update(receiverIdOf(res), knownForm(streamId), edit))
+      const { streamId, edit } = parseEdit(readDialect(req.body, compatibilityOf(res)))
+      res.json(shown(res, await streams.update(receiverIdOf(res), knownForm(streamId), edit)))
     })
     .put('/', manage, jsonBody(), async (req, res) => {
-      const { streamId, edit } = parseEdit(req.body)
-      res.json(await streams.replace(receiverIdOf(res), knownForm(streamId), edit))
+      const { streamId, edit } = parseEdit(readDialect(req.body, compatibilityOf(res)))
+      res.json(shown(res, await streams.replace(receiverIdOf(res), knownForm(streamId), edit)))
     })
     .delete('/', manage, async (req, res) => {
       const stopped = await streams.delete(receiverIdOf(res), knownForm(requiredStreamId(req)))
-      res.status(stopped ? 204 : 202).end()
+      if (stopped) answerNothing(res)
+      else res.status(202).end()
     })
     .all('/', refuseMethod('GET, POST, PATCH, PUT, DELETE'))
 }
@@ -109,7 +119,7 @@ function subjectRouter(subjects: SubjectService, { manage }: Guards): Router {
       const { streamId, subject } = parseSubjectChange(req.body)
       const parsed = parseSubject(subject)
       await subjects.remove(receiverIdOf(res), knownForm(streamId), parsed)
-      res.status(204).end()
+      answerNothing(res)
     })
     .all(['/add', '/remove'], refuseMethod('POST'))
 }
@@ -120,21 +130,42 @@ function verificationRouter(verifications: VerificationService, { manage }: Guar
     .post('/', manage, jsonBody(), async (req, res) => {
       const { streamId, state } = parseVerification(req.body)
       await verifications.request(receiverIdOf(res), knownForm(streamId), state)
-      res.status(204).end()
+      answerNothing(res)
     })
     .all('/', refuseMethod('POST'))
+}
+
+/**
+ * Calls that are carried out restart the inactivity timer themselves; this is for the others. After the answer, so that
+ * nobody waits for it or learns by it whether the stream is there.
+ */
+function noteRefusedCalls(streams: Pick<StreamService, 'noteActivity'>): RequestHandler {
+  return (req, res, next) => {
+    res.once('finish', () => {
+      const { receiver } = res.locals as { receiver?: { receiverId: string } }
+      if (res.statusCode < 400 || !receiver) return
+      const { stream_id: streamId = req.query.stream_id } = (req.body ?? {}) as { stream_id?: unknown }
+      // A timer that is not restarted now is restarted by the next call.
+      if (isUuid(streamId)) streams.noteActivity(receiver.receiverId, streamId).catch(() => {})
+    })
+    next()
+  }
+}
+
+/** A configuration in the words that this receiver's client knows. */
+function shown(res: Response, configuration: StreamConfiguration): object {
+  return writeDialect(configuration, compatibilityOf(res))
+}
+
+/** 204, or for clients that only know 200 the emptiest JSON: they parse every 200. */
+function answerNothing(res: Response): void {
+  if (compatibilityOf(res).includes('answer_200_for_204')) res.status(200).json({})
+  else res.status(204).end()
 }
 
 /** The JSON parser reads an empty body as `{}`, and nobody creates a stream by saying nothing. */
 function sentBody(req: Request): unknown {
   return req.get('Content-Length') === '0' ? undefined : req.body
-}
-
-/** 405 and not 404: a receiver takes it as unsupported, not as a stream that is gone (R-17). */
-function refuseMethod(allowed: string): RequestHandler {
-  return () => {
-    throw new MethodNotAllowed(allowed)
-  }
 }
 
 function toStatusBody({ streamId, status, reason }: StatusView): object {

@@ -46,6 +46,14 @@ export function eventsDelivered(
   return [...new Set(requested)].filter((type) => supported.has(type))
 }
 
+/** Seconds; undefined: the streams of this receiver may be silent for ever. */
+export function inactivityTimeoutOf(
+  terms: Pick<ReceiverTerms, 'inactivityTimeoutS'>,
+  settings: Pick<StreamSettings, 'inactivityTimeoutS'>,
+): number | undefined {
+  return (terms.inactivityTimeoutS ?? settings.inactivityTimeoutS) || undefined
+}
+
 /** A trailing slash of the issuer does not double in what is made from it. */
 export function endpointUrl(issuer: string, path: string): string {
   return `${issuer.replace(/\/$/, '')}${path}`
@@ -65,7 +73,8 @@ export function toConfiguration(
   { terms, types }: { terms: ReceiverTerms; types: EventTypes },
   settings: StreamSettings,
 ): StreamConfiguration {
-  const { issuer, minVerificationIntervalS, inactivityTimeoutS } = settings
+  const { issuer, minVerificationIntervalS } = settings
+  const inactivityTimeoutS = inactivityTimeoutOf(terms, settings)
   return {
     stream_id: stream.streamId,
     iss: issuer,

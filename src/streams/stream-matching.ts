@@ -1,3 +1,4 @@
+import type { Profile } from '../auth/profile.js'
 import type { SecurityEvent } from '../secevent/event.js'
 import { SSF } from '../secevent/event-types.js'
 import { type Database, sqlRows } from '../storage/database.js'
@@ -21,6 +22,8 @@ export interface StreamMatch {
   readonly method: DeliveryMethod
   /** Stages that the receiver has declared it reports besides `received`. */
   readonly reports: readonly string[]
+  /** What the receiver's SETs are held to. */
+  readonly profile: Profile | undefined
 }
 
 export interface StreamMatcherOptions {
@@ -45,6 +48,7 @@ interface MatchRow {
   version: number
   delivery_method: DeliveryMethod
   reports: string[]
+  profile: Profile | null
 }
 
 export function createStreamMatcher(options: StreamMatcherOptions): StreamMatcher {
@@ -73,6 +77,7 @@ export function createStreamMatcher(options: StreamMatcherOptions): StreamMatche
       version: row.version,
       method: row.delivery_method,
       reports: row.reports,
+      profile: row.profile ?? undefined,
     }))
   }
 }
@@ -83,7 +88,8 @@ function memberNames(subject: MatchableEvent['subject']): string[] {
   return Object.keys(subject).filter((name) => name !== 'format')
 }
 
-const COLUMNS = 'e.idx, s.stream_id, s.receiver_id, s.shard, s.version, s.delivery_method, r.reports'
+const COLUMNS =
+  'e.idx, s.stream_id, s.receiver_id, s.shard, s.version, s.delivery_method, r.reports, r.profile'
 
 const SIMPLE_HITS = `
     select k.idx, ss.stream_id, ss.mode = 'added' or ss.changed_at > grace.since as added,

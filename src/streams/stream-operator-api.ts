@@ -91,5 +91,14 @@ export const STREAM_API: ApiSection = {
       summary: 'Start a stream',
       access: manage,
     },
+    {
+      id: 'verifyStream',
+      method: 'post',
+      path: '/v1/streams/{id}/verify',
+      summary: 'Send a verification event without state (SSF 1.0 §8.1.4)',
+      access: manage,
+      answers: { 204: { description: 'It is on its way.' } },
+      errors,
+    },
   ],
 }

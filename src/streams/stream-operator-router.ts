@@ -9,11 +9,13 @@ import { STREAM_STATUSES, type StreamStatus } from './stream.js'
 import { StreamNotFound } from './stream-errors.js'
 import type { StreamReadModel } from './stream-read-model.js'
 import type { StreamStatusService } from './stream-status-service.js'
+import type { VerificationService } from './verification-service.js'
 
 export interface StreamOperatorRouterOptions {
   operators: OperatorAuth
   readModel: StreamReadModel
   statuses: Pick<StreamStatusService, 'setStatusByHub'>
+  verifications: Pick<VerificationService, 'requestByHub'>
 }
 
 export const STREAM_QUERY = {
@@ -66,4 +68,8 @@ export function streamOperatorRouter(options: StreamOperatorRouterOptions): Rout
     })
     .post('/:id/pause', manage, jsonBody('16kb'), setStatus('paused'))
     .post('/:id/enable', manage, jsonBody('16kb'), setStatus('enabled'))
+    .post('/:id/verify', manage, async (req, res) => {
+      await options.verifications.requestByHub(uuidParam(req, 'id', 'stream'), actorOf(res))
+      res.status(204).end()
+    })
 }

@@ -207,17 +207,6 @@ export function createStreamRepository(db: Database) {
     async touch(streamIds: readonly string[]): Promise<void> {
       await sqlRows(db, 'update streams set active_at = now() where stream_id = any(?::uuid[])', [streamIds])
     },
-
-    /** Enabled streams whose receiver was silent for the time given, oldest first, at most 100. */
-    async findIdle(idleS: number): Promise<string[]> {
-      const rows = await sqlRows<{ stream_id: string }>(
-        db,
-        `select stream_id from streams where status = 'enabled' and active_at < now() - make_interval(secs => ?)
-         order by active_at limit 100`,
-        [idleS],
-      )
-      return rows.map((row) => row.stream_id)
-    },
   }
 }
 

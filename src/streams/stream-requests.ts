@@ -71,6 +71,11 @@ export function parseCreate(body: unknown): Partial<StreamChoice> {
   if (refused.length > 0) {
     throw new InvalidRequest(`The hub decides these; leave them out of a new stream: ${refused.join(', ')}.`)
   }
+  if (parsed.delivery?.method === METHOD_URI.poll && parsed.delivery.endpoint_url !== undefined) {
+    throw new InvalidRequest(
+      'The hub decides the endpoint_url of a poll delivery; leave it out of a new stream.',
+    )
+  }
   return toChoice(parsed)
 }
 

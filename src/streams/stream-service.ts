@@ -16,6 +16,7 @@ import {
   type ClaimedConfiguration,
   differingMembers,
   eventsDelivered,
+  inactivityTimeoutOf,
   type StreamConfiguration,
   toConfiguration,
 } from './stream-configuration.js'
@@ -49,6 +50,8 @@ export interface StreamService {
   replace(receiverId: string, streamId: string, edit: StreamEdit): Promise<StreamConfiguration>
   /** Purges subjects and open work. False: done, but the owner has not confirmed that it stopped. */
   delete(receiverId: string, streamId: string): Promise<boolean>
+  /** A call about this stream was refused: it shows all the same that the receiver is there (SSF 1.0 §8.1.1). */
+  noteActivity(receiverId: string, streamId: string): Promise<void>
   /** For whoever changes a receiver's grants, in that transaction: `events_delivered` follows. Answers the streams changed. */
   grantsChanged(trx: Transaction, receiverId: string): Promise<string[]>
   /** After event types were registered or removed: `events_delivered` follows. Answers the streams changed. */
@@ -160,7 +163,7 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
         createEventTypeRepository(db).types(),
       ])
       if (!stream || !terms) throw new StreamNotFound()
-      if (settings.inactivityTimeoutS) await streams.touch([streamId])
+      if (inactivityTimeoutOf(terms, settings)) await streams.touch([streamId])
       return toConfiguration(stream, { terms, types }, settings)
     },
 
@@ -200,6 +203,15 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
         await record(trx, receiverId, 'stream.deleted', streamId)
       })
       return options.observer.streamChanged(streamId)
+    },
+
+    async noteActivity(receiverId, streamId) {
+      const streams = createStreamRepository(db)
+      const [stream, terms] = await Promise.all([
+        streams.find(receiverId, streamId),
+        createReceiverTermsReadModel(db).find(receiverId),
+      ])
+      if (stream && terms && inactivityTimeoutOf(terms, settings)) await streams.touch([streamId])
     },
 
     grantsChanged: followTypes,

@@ -1,7 +1,9 @@
 import type { Database } from '../storage/database.js'
 import type { FrameworkEvents } from './framework-events.js'
+import { createReceiverTermsReadModel } from './receiver-terms-read-model.js'
 import type { StatusSetter, Stream, StreamSettings, StreamStatus } from './stream.js'
 import type { AuditTrail, OpenWork, StreamObserver } from './stream-collaborators.js'
+import { inactivityTimeoutOf } from './stream-configuration.js'
 import { StatusHeld, StreamNotFound } from './stream-errors.js'
 import { createStreamRepository, type StatusChange } from './stream-repository.js'
 
@@ -72,10 +74,13 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
   return {
     async read(receiverId, streamId) {
       const streams = createStreamRepository(db)
-      const stream = await streams.find(receiverId, streamId)
-      if (!stream) throw new StreamNotFound()
+      const [stream, terms] = await Promise.all([
+        streams.find(receiverId, streamId),
+        createReceiverTermsReadModel(db).find(receiverId),
+      ])
+      if (!stream || !terms) throw new StreamNotFound()
       // Only where there is a timer to restart: reading is no reason to write.
-      if (options.settings.inactivityTimeoutS) await streams.touch([streamId])
+      if (inactivityTimeoutOf(terms, options.settings)) await streams.touch([streamId])
       return toView(stream)
     },
 

@@ -61,7 +61,7 @@ export interface StreamSettings {
   readonly maxSubjectsPerStream: number
   /** How long events still flow after a subject was removed (SSF 1.0 §9.3). Seconds. */
   readonly subjectRemovalGraceS: number
-  /** A stream whose receiver is silent for this long is paused. Seconds; absent: never. */
+  /** A stream whose receiver is silent for this long is paused, unless the receiver has a time of its own. Seconds; absent: never. */
   readonly inactivityTimeoutS?: number
   /** What metadata says of new streams; a receiver's own entry may differ. */
   readonly defaultSubjects: 'ALL' | 'NONE'

@@ -1,12 +1,14 @@
 import type { Database } from '../storage/database.js'
 import type { FrameworkEvents } from './framework-events.js'
 import type { StreamSettings } from './stream.js'
+import type { AuditTrail } from './stream-collaborators.js'
 import { StreamNotFound, VerificationTooSoon } from './stream-errors.js'
 import { createStreamRepository } from './stream-repository.js'
 
 export interface VerificationServiceOptions {
   db: Database
   events: FrameworkEvents
+  audit: AuditTrail
   settings: Pick<StreamSettings, 'minVerificationIntervalS'>
 }
 
@@ -18,8 +20,11 @@ export interface VerificationService {
    * VerificationTooSoon.
    */
   request(receiverId: string, streamId: string, state: string | undefined): Promise<void>
-  /** The hub's own wish to know, and to warm the connection: carries no state. Throws StreamNotFound. */
-  requestByHub(streamId: string): Promise<void>
+  /**
+   * An operator's wish to know, at any time: carries no state, for a receiver refuses one that it did not choose
+   * (SSF 1.0 §8.1.4.1). Throws StreamNotFound.
+   */
+  requestByHub(streamId: string, actor: string): Promise<void>
 }
 
 export function createVerificationService(options: VerificationServiceOptions): VerificationService {
@@ -38,11 +43,13 @@ export function createVerificationService(options: VerificationServiceOptions): 
       events.wake()
     },
 
-    async requestByHub(streamId) {
+    async requestByHub(streamId, actor) {
       await db.transaction(async (trx) => {
         const stream = await createStreamRepository(trx).lockAny(streamId)
         if (!stream) throw new StreamNotFound()
         if (stream.status !== 'disabled') await events.verification(trx, streamId, undefined)
+        const action = 'stream.verification_requested'
+        await options.audit.record(trx, { actor, action, target: `stream:${streamId}` })
       })
       events.wake()
     },

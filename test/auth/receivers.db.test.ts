@@ -63,8 +63,7 @@ describe('auth: receivers', () => {
       },
       default_subjects: 'NONE',
       reports: ['applied'],
-      profile: 'caep-interop',
-      compatibility: { legacy_phone: true },
+      compatibility: { accept_max_events: true, accept_any_2xx: false },
       signing_alg: 'ES256',
     })
     assert.deepEqual(body.grants.sources, [SOURCE])
@@ -75,7 +74,7 @@ describe('auth: receivers', () => {
     assert.match(unknown.body.message, /nobody/)
     const all = await call('patch', `/${body.id}`).send({ grants: { event_types: null, sources: null } })
     assert.deepEqual(all.body.grants, { event_types: null, sources: null })
-    assert.deepEqual(all.body.compatibility, { legacy_phone: true })
+    assert.deepEqual(all.body.compatibility, { accept_max_events: true })
   })
 
   it('changes what a patch names, raises the version and tells other rooms in the same transaction', async () => {
@@ -115,7 +114,13 @@ describe('auth: receivers', () => {
       { grants: { event_types: ['not a uri'] } },
       { grants: { sources: [''] } },
       { compatibility: { deep: { er: 1 } } },
-      { compatibility: { text: 'a\u0000b' } },
+      { compatibility: { accept_max_events: 'yes' } },
+      { compatibility: ['accept_max_events'] },
+      { profile: 'caep' },
+      { profile: 7 },
+      { inactivity_timeout_s: 59 },
+      { inactivity_timeout_s: 60.5 },
+      { inactivity_timeout_s: -1 },
       { signing_alg: 'none' },
       { token_endpoint_auth_method: 'none' },
       { token_endpoint_auth_method: 'private_key_jwt' },
@@ -229,7 +234,7 @@ describe('auth: receivers', () => {
   it('writes an audit row for every change, without a secret', async () => {
     const { id, client_secret } = await add({ name: 'audited' })
     const token = (await call('post', `/${id}/tokens`).send({ scopes: ['ssf.read'] })).body
-    await call('patch', `/${id}`).send({ profile: 'x' })
+    await call('patch', `/${id}`).send({ profile: 'caep-interop' })
     await call('delete', `/${id}/tokens/${token.id}`)
     const secret = (await call('post', `/${id}/rotate`)).body.client_secret
     await call('post', `/${id}/disable`)

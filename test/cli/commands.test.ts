@@ -163,7 +163,10 @@ const CASES: Case[] = [
       't1',
       '--reports',
       'applied',
-    ].concat(['--default-subjects', 'NONE', '--profile', 'caep-interop']),
+    ].concat(
+      ['--default-subjects', 'NONE', '--profile', 'caep-interop', '--inactivity-timeout', '15m'],
+      ['--compatibility', 'accept_any_2xx,accept_max_events', '--compatibility', 'answer_200_for_204'],
+    ),
     sends: [
       [
         'POST /v1/receivers',
@@ -173,6 +176,8 @@ const CASES: Case[] = [
           default_subjects: 'NONE',
           reports: ['applied'],
           profile: 'caep-interop',
+          compatibility: { accept_any_2xx: true, accept_max_events: true, answer_200_for_204: true },
+          inactivity_timeout_s: 900,
         },
       ],
     ],

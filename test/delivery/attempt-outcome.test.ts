@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { outcomeOfAnswer } from '../../src/delivery/attempt-outcome.js'
 
-function answer(status: number, body = '', headers: Record<string, string> = {}) {
-  return outcomeOfAnswer({ status, headers, body: Buffer.from(body) }, Date.now())
+function answer(status: number, body = '', headers: Record<string, string> = {}, acceptsAny2xx = false) {
+  const settings = { nowMs: Date.now(), acceptsAny2xx }
+  return outcomeOfAnswer({ status, headers, body: Buffer.from(body) }, settings)
 }
 
 describe('outcome of a push attempt (RFC 8935)', () => {
@@ -10,6 +11,15 @@ describe('outcome of a push attempt (RFC 8935)', () => {
     assert.equal(answer(202).class, 'received')
     for (const status of [200, 201, 204, 301, 302, 307, 308, 401, 403, 404, 410, 429, 500, 503]) {
       assert.equal(answer(status).class, 'failed', String(status))
+    }
+  })
+
+  it('takes any 2xx for success, and nothing else, from a receiver with accept_any_2xx (T-83)', () => {
+    for (const status of [200, 201, 202, 204, 299]) {
+      assert.equal(answer(status, '', {}, true).class, 'received', String(status))
+    }
+    for (const status of [301, 302, 307, 400, 401, 429, 500]) {
+      assert.notEqual(answer(status, '', {}, true).class, 'received', String(status))
     }
   })
 

@@ -1,5 +1,7 @@
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { type Compatibility, toCompatibilityBody } from '../../src/auth/compatibility.js'
+import type { Profile } from '../../src/auth/profile.js'
 import { createDelivery, type Delivery } from '../../src/delivery/delivery-service.js'
 import type { LogBatch, LogItem } from '../../src/eventlog/event-log.js'
 import { createClock } from '../../src/kernel/clock.js'
@@ -21,9 +23,16 @@ import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 const ISSUER = 'http://127.0.0.1:8080'
 
 export interface Received {
+  readonly method: string | undefined
   readonly body: string
   readonly headers: IncomingHttpHeaders
-  readonly claims: { jti: string; txn: string; aud: string; events: Record<string, unknown> }
+  readonly claims: {
+    jti: string
+    txn: string
+    aud: string
+    sub_id: { format: string }
+    events: Record<string, Record<string, unknown>>
+  }
 }
 
 export interface Sink {
@@ -43,7 +52,7 @@ export async function startSink(): Promise<Sink> {
     req.on('end', () => {
       const body = Buffer.concat(chunks).toString('utf8')
       const claims = JSON.parse(Buffer.from(body.split('.')[1] ?? '', 'base64url').toString('utf8'))
-      const request: Received = { body, headers: req.headers, claims }
+      const request: Received = { method: req.method, body, headers: req.headers, claims }
       received.push(request)
       void Promise.resolve(sink.answer(request, res)).catch(() => res.destroy())
     })
@@ -156,6 +165,8 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
 interface NewReceiver {
   reports?: string[]
   eventTypes?: string[]
+  profile?: Profile
+  compatibility?: Compatibility
   sources?: string[]
 }
 
@@ -168,6 +179,8 @@ async function addReceiver(db: Database, input: NewReceiver): Promise<string> {
     audience: `${ISSUER}/receivers/${id}`,
     reports: input.reports ?? [],
     grant_event_types: input.eventTypes ?? null,
+    profile: input.profile ?? null,
+    compatibility: toCompatibilityBody(input.compatibility ?? []),
     grant_sources: input.sources ?? null,
   })
   return id

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import type express from 'express'
 import request from 'supertest'
 import { InvalidToken } from '../../src/auth/bearer.js'
+import type { Compatibility } from '../../src/auth/compatibility.js'
 import { pollRouter } from '../../src/delivery/poll-router.js'
 import { createApp } from '../../src/http/app.js'
 import { silentLogger } from '../../src/kernel/logger.js'
@@ -26,14 +27,16 @@ describe('poll delivery (RFC 8936)', () => {
   let streamId: string
   let app: express.Express
   let checkAccess: () => void
+  let compatibility: Compatibility
 
   beforeEach(async () => {
     checkAccess = () => {}
+    compatibility = []
     hub = await startDelivery()
     receiverId = await hub.addReceiver()
     streamId = await hub.addStream({ receiverId })
     const authorize: express.RequestHandler = (req, res, next) => {
-      res.locals.receiver = { receiverId: req.get('x-receiver') ?? receiverId }
+      res.locals.receiver = { receiverId: req.get('x-receiver') ?? receiverId, compatibility }
       next()
     }
     app = createApp({
@@ -90,6 +93,30 @@ describe('poll delivery (RFC 8936)', () => {
       Object.values(second.sets).map((token) => claimsOf(token).txn),
       [routine.txn],
     )
+  })
+
+  it('never says moreAvailable to a receiver with omit_more_available', async () => {
+    await hub.fanOut([hub.event(), hub.event()])
+    compatibility = ['omit_more_available']
+    const answer = await poll({ ...now, maxEvents: 1 })
+    assert.deepEqual(Object.keys(answer), ['sets'])
+    assert.equal(Object.keys(answer.sets).length, 1)
+  })
+
+  it('reads max_events with accept_max_events, and not without', async () => {
+    await hub.fanOut([hub.event(), hub.event(), hub.event()])
+    const countOf = async (body: object) => Object.keys((await poll({ ...now, ...body })).sets).length
+    assert.equal(await countOf({ max_events: 1 }), 3)
+    compatibility = ['accept_max_events']
+    assert.equal(await countOf({ max_events: 1 }), 1)
+    assert.equal(await countOf({ max_events: 0 }), 0)
+    assert.equal(await countOf({ max_events: 1, maxEvents: 2 }), 2)
+    assert.equal(await countOf({}), 3)
+    for (const body of [{ max_events: -1 }, { max_events: '1' }]) {
+      const answer = await request(app).post(`/ssf/poll/${streamId}`).send(body)
+      assert.equal(answer.status, 400)
+      assert.match(answer.body.message, /maxEvents/)
+    }
   })
 
   it('holds a long poll until a SET comes', async () => {

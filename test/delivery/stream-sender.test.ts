@@ -14,6 +14,7 @@ const targetOf = (endpointUrl: string, version: number): StreamTarget => ({
   authorization: undefined,
   audience: 'a',
   alg: 'RS256',
+  acceptsAny2xx: false,
   sending: true,
   noticesOnly: false,
 })

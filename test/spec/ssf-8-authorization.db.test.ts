@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import request from 'supertest'
 import { CAEP } from '../../src/secevent/event-types.js'
-import { createSsfHarness, type SsfHarness, type TestReceiver, UNKNOWN_ID } from '../streams/ssf-harness.js'
+import { type SsfHarness, type TestReceiver, UNKNOWN_ID } from '../streams/ssf-harness.js'
+import { describeSsf } from './ssf-places.js'
 
 type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
 interface Operation {
@@ -32,13 +33,13 @@ const CREATE: Operation = { method: 'post', path: '/ssf/streams', body: {} }
 const title = ({ method, path, body }: Operation) =>
   `${method.toUpperCase()} ${path.split('?')[0]}${body ? '' : ' of one stream'}`
 
-describe('SSF 1.0 §8 authorization of the management API', () => {
+describeSsf('SSF 1.0 §8 authorization of the management API', (place) => {
   let ssf: SsfHarness
   let a: TestReceiver
   let b: TestReceiver
   let stream: string
   before(async () => {
-    ssf = await createSsfHarness()
+    ssf = await place.open()
     a = await ssf.addReceiver('gateway-a')
     b = await ssf.addReceiver('gateway-b')
     stream = await ssf.createStream(a, { events_requested: [CAEP.sessionRevoked], description: 'of a' })
@@ -51,7 +52,7 @@ describe('SSF 1.0 §8 authorization of the management API', () => {
       const foreign = await send(operationsOn(stream)[index] as Operation, b.token)
       const unknown = await send(operation, b.token)
       assert.equal(foreign.status, 404)
-      assert.equal(foreign.text, unknown.text)
+      assert.deepEqual(visible(foreign), visible(unknown))
       assert.equal(foreign.headers['cache-control'], 'no-store')
       assert.deepEqual(await state(), before)
     })
@@ -122,6 +123,12 @@ describe('SSF 1.0 §8 authorization of the management API', () => {
     return ssf.call(method, path, token, body)
   }
 
+  /** All that a caller sees and that is not new at each answer. */
+  function visible({ status, text, headers }: request.Response) {
+    const { date: _date, 'x-request-id': _id, ...lasting } = headers
+    return { status, text, headers: lasting }
+  }
+
   async function state(): Promise<object> {
     const read = await ssf.streams.read(a.id, stream)
     const status = await ssf.statuses.read(a.id, stream)
@@ -129,7 +136,8 @@ describe('SSF 1.0 §8 authorization of the management API', () => {
       read,
       status,
       subjects: await ssf.count('stream_subjects', stream),
-      logged: (await ssf.logged()).length,
+      // Two running hubs move on what is logged.
+      logged: place.isInside && (await ssf.logged()).length,
     }
   }
 })

@@ -3,24 +3,19 @@ import request from 'supertest'
 import { CAEP, EVENTS_SUPPORTED, RISC } from '../../src/secevent/event-types.js'
 import { sqlRows } from '../../src/storage/database.js'
 import { authorizationContext, shardOf } from '../../src/streams/stream.js'
-import {
-  createSsfHarness,
-  ISSUER,
-  type SsfHarness,
-  type TestReceiver,
-  UNKNOWN_ID,
-} from '../streams/ssf-harness.js'
+import { createSsfHarness, type SsfHarness, type TestReceiver, UNKNOWN_ID } from '../streams/ssf-harness.js'
+import { describeSsf } from './ssf-places.js'
 
 const PUSH = 'urn:ietf:rfc:8935'
 const POLL = 'urn:ietf:rfc:8936'
 const ENDPOINT = 'https://127.0.0.1:8443/events?tenant=1'
 
-describe('SSF 1.0 §8.1.1 stream configuration', () => {
+describeSsf('SSF 1.0 §8.1.1 stream configuration', (place) => {
   let ssf: SsfHarness
   let a: TestReceiver
   let b: TestReceiver
   before(async () => {
-    ssf = await createSsfHarness()
+    ssf = await place.open()
     a = await ssf.addReceiver('gateway-a')
     b = await ssf.addReceiver('gateway-b', { eventTypes: [CAEP.sessionRevoked] })
   })
@@ -42,7 +37,7 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
       assert.match(res.body.stream_id, /^[0-9a-f-]{36}$/)
       assert.deepEqual(res.body, {
         stream_id: res.body.stream_id,
-        iss: ISSUER,
+        iss: ssf.issuer,
         aud: a.audience,
         events_supported: [...EVENTS_SUPPORTED],
         events_requested: [CAEP.sessionRevoked],
@@ -59,7 +54,7 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
         assert.equal(res.status, 201)
         assert.deepEqual(res.body.delivery, {
           method: POLL,
-          endpoint_url: `${ISSUER}/ssf/poll/${res.body.stream_id}`,
+          endpoint_url: `${ssf.issuer}/ssf/poll/${res.body.stream_id}`,
         })
         assert.ok(!('events_requested' in res.body))
         assert.ok(!('description' in res.body))
@@ -177,7 +172,7 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
       assert.equal((await ssf.call('post', '/ssf/streams', a.token, { colour: 'red' })).status, 201)
     })
 
-    it('answers 403 with clear text beyond the limit, also to simultaneous calls', async () => {
+    place.itInside('answers 403 with clear text beyond the limit, also to simultaneous calls', async () => {
       const small = await createSsfHarness({ maxStreamsPerReceiver: 2 })
       const receiver = await small.addReceiver('small')
       const results = await Promise.all(
@@ -201,7 +196,7 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
         await read(a, id),
         await ssf.call('get', '/ssf/streams', a.token),
         await ssf.call('patch', '/ssf/streams', a.token, { stream_id: id, description: 'x' }),
-        await ssf.call('get', `/v1/streams/${id}`, 'viewer'),
+        await ssf.call('get', `/v1/streams/${id}`, ssf.operatorToken),
       ]
       for (const res of answers) {
         assert.equal(res.status, 200)
@@ -287,10 +282,10 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
         stream_id: id,
         delivery: { method: POLL },
       })
-      assert.deepEqual(polled.body.delivery, { method: POLL, endpoint_url: `${ISSUER}/ssf/poll/${id}` })
+      assert.deepEqual(polled.body.delivery, { method: POLL, endpoint_url: `${ssf.issuer}/ssf/poll/${id}` })
     })
 
-    it('raises the version and tells the owner of the shard', async () => {
+    place.itInside('raises the version and tells the owner of the shard', async () => {
       const id = await ssf.createStream(a)
       const before = await version(id)
       ssf.observer.changed.length = 0
@@ -322,7 +317,7 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
       assert.ok(!('description' in res.body))
       assert.ok(!('events_requested' in res.body))
       assert.deepEqual(res.body.events_delivered, [])
-      assert.deepEqual(res.body.delivery, { method: POLL, endpoint_url: `${ISSUER}/ssf/poll/${id}` })
+      assert.deepEqual(res.body.delivery, { method: POLL, endpoint_url: `${ssf.issuer}/ssf/poll/${id}` })
       assert.deepEqual(await eventTypes(id), [])
       assert.equal(await sealedHeader(id), undefined)
     })
@@ -421,7 +416,7 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
       assert.equal((await read(a, id)).status, 200)
     })
 
-    it('answers 202 when the owner has not confirmed that it stopped', async () => {
+    place.itInside('answers 202 when the owner has not confirmed that it stopped', async () => {
       const id = await ssf.createStream(a)
       ssf.observer.confirms = false
       const res = await ssf.call('delete', `/ssf/streams?stream_id=${id}`, a.token)
@@ -447,19 +442,22 @@ describe('SSF 1.0 §8.1.1 stream configuration', () => {
     assert.deepEqual(await eventTypes(id), [CAEP.credentialChange])
   })
 
-  it('is served below the issuer’s path, and at the root for a proxy that takes the path off', async () => {
-    const pathful = await createSsfHarness({ issuer: 'https://hub.example.com/t1' })
-    try {
-      const receiver = await pathful.addReceiver('behind-a-path')
-      const created = await pathful.call('post', '/t1/ssf/streams', receiver.token, {})
-      assert.equal(created.status, 201)
-      const listed = await pathful.call('get', '/ssf/streams', receiver.token)
-      assert.equal(listed.body.length, 1)
-      assert.ok(listed.body[0].delivery.endpoint_url.startsWith('https://hub.example.com/t1/ssf/poll/'))
-    } finally {
-      await pathful.close()
-    }
-  })
+  place.itInside(
+    'is served below the issuer’s path, and at the root for a proxy that takes the path off',
+    async () => {
+      const pathful = await createSsfHarness({ issuer: 'https://hub.example.com/t1' })
+      try {
+        const receiver = await pathful.addReceiver('behind-a-path')
+        const created = await pathful.call('post', '/t1/ssf/streams', receiver.token, {})
+        assert.equal(created.status, 201)
+        const listed = await pathful.call('get', '/ssf/streams', receiver.token)
+        assert.equal(listed.body.length, 1)
+        assert.ok(listed.body[0].delivery.endpoint_url.startsWith('https://hub.example.com/t1/ssf/poll/'))
+      } finally {
+        await pathful.close()
+      }
+    },
+  )
 
   it('answers 405 to other methods', async () => {
     for (const method of ['options', 'propfind'] as const) {

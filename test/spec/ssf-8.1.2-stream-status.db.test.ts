@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict'
 import { SSF } from '../../src/secevent/event-types.js'
-import { createSsfHarness, type SsfHarness, type TestReceiver, UNKNOWN_ID } from '../streams/ssf-harness.js'
+import { type SsfHarness, type TestReceiver, UNKNOWN_ID } from '../streams/ssf-harness.js'
+import { describeSsf } from './ssf-places.js'
 
-describe('SSF 1.0 §8.1.2 stream status', () => {
+describeSsf('SSF 1.0 §8.1.2 stream status', (place) => {
   let ssf: SsfHarness
   let a: TestReceiver
   before(async () => {
-    ssf = await createSsfHarness()
+    ssf = await place.open()
     a = await ssf.addReceiver('gateway-a')
   })
   after(() => ssf.close())
   beforeEach(async () => {
+    if (!place.isInside) return
     ssf.observer.confirms = true
     ssf.observer.changed.length = 0
     await ssf.db('event_log').delete()
@@ -48,18 +50,21 @@ describe('SSF 1.0 §8.1.2 stream status', () => {
     }
   })
 
-  it('answers 202 to a stop that the sender has not confirmed, and 200 when asked again after it has', async () => {
-    const id = await ssf.createStream(a)
-    ssf.observer.confirms = false
-    const first = await set({ stream_id: id, status: 'paused' })
-    assert.equal(first.status, 202)
-    assert.deepEqual(first.body, { stream_id: id, status: 'paused' })
-    ssf.observer.confirms = true
-    assert.equal((await set({ stream_id: id, status: 'paused' })).status, 200)
-    assert.deepEqual(ssf.observer.changed, [id, id])
-  })
+  place.itInside(
+    'answers 202 to a stop that the sender has not confirmed, and 200 when asked again after it has',
+    async () => {
+      const id = await ssf.createStream(a)
+      ssf.observer.confirms = false
+      const first = await set({ stream_id: id, status: 'paused' })
+      assert.equal(first.status, 202)
+      assert.deepEqual(first.body, { stream_id: id, status: 'paused' })
+      ssf.observer.confirms = true
+      assert.equal((await set({ stream_id: id, status: 'paused' })).status, 200)
+      assert.deepEqual(ssf.observer.changed, [id, id])
+    },
+  )
 
-  it('answers 200 to enabling at once, for it takes nothing back', async () => {
+  place.itInside('answers 200 to enabling at once, for it takes nothing back', async () => {
     const id = await ssf.createStream(a)
     await set({ stream_id: id, status: 'paused' })
     ssf.observer.confirms = false
@@ -80,7 +85,7 @@ describe('SSF 1.0 §8.1.2 stream status', () => {
     assert.equal((await read(id)).body.status, 'enabled')
   })
 
-  it('sends no stream-updated for what the receiver asked itself (T-64)', async () => {
+  place.itInside('sends no stream-updated for what the receiver asked itself (T-64)', async () => {
     const id = await ssf.createStream(a)
     for (const status of ['paused', 'disabled', 'enabled']) await set({ stream_id: id, status })
     assert.deepEqual(await ssf.logged(), [])
@@ -117,7 +122,7 @@ describe('SSF 1.0 §8.1.2 stream status', () => {
   describe('§8.1.5 set by the hub (T-64, T-78)', () => {
     const takers = async () => ssf.match(await ssf.logged())
 
-    it('says so by stream-updated before it stops, in the same transaction', async () => {
+    place.itInside('says so by stream-updated before it stops, in the same transaction', async () => {
       const id = await ssf.createStream(a)
       const result = await ssf.statuses.setStatusByHub(id, 'paused', 'endpoint fails')
       assert.equal(result.changed, true)
@@ -130,7 +135,7 @@ describe('SSF 1.0 §8.1.2 stream status', () => {
       assert.deepEqual((await read(id)).body, { stream_id: id, status: 'paused', reason: 'endpoint fails' })
     })
 
-    it('still reaches the stream that it disabled, where nothing else does', async () => {
+    place.itInside('still reaches the stream that it disabled, where nothing else does', async () => {
       const id = await ssf.createStream(a)
       await ssf.statuses.setStatusByHub(id, 'disabled', 'abuse')
       assert.deepEqual(
@@ -141,14 +146,17 @@ describe('SSF 1.0 §8.1.2 stream status', () => {
       assert.equal((await ssf.logged()).length, 1)
     })
 
-    it('does not go out any more once the receiver itself has stopped the stream (T-60)', async () => {
-      const id = await ssf.createStream(a)
-      await ssf.statuses.setStatusByHub(id, 'paused', 'endpoint fails')
-      await set({ stream_id: id, status: 'disabled' })
-      assert.deepEqual(await takers(), [])
-    })
+    place.itInside(
+      'does not go out any more once the receiver itself has stopped the stream (T-60)',
+      async () => {
+        const id = await ssf.createStream(a)
+        await ssf.statuses.setStatusByHub(id, 'paused', 'endpoint fails')
+        await set({ stream_id: id, status: 'disabled' })
+        assert.deepEqual(await takers(), [])
+      },
+    )
 
-    it('says so again when it enables the stream', async () => {
+    place.itInside('says so again when it enables the stream', async () => {
       const id = await ssf.createStream(a)
       await ssf.statuses.setStatusByHub(id, 'paused', 'endpoint fails')
       await ssf.statuses.setStatusByHub(id, 'enabled', undefined)
@@ -158,20 +166,20 @@ describe('SSF 1.0 §8.1.2 stream status', () => {
       )
     })
 
-    it('is nothing new when the status is so already', async () => {
+    place.itInside('is nothing new when the status is so already', async () => {
       const id = await ssf.createStream(a)
       assert.equal((await ssf.statuses.setStatusByHub(id, 'enabled', undefined)).changed, false)
       assert.deepEqual(await ssf.logged(), [])
     })
 
-    it('never enables what the receiver or an operator stopped', async () => {
+    place.itInside('never enables what the receiver or an operator stopped', async () => {
       const id = await ssf.createStream(a)
       await set({ stream_id: id, status: 'paused' })
       assert.equal((await ssf.statuses.setStatusByHub(id, 'enabled', undefined)).changed, false)
       assert.equal((await read(id)).body.status, 'paused')
     })
 
-    it('can be undone by the receiver', async () => {
+    place.itInside('can be undone by the receiver', async () => {
       const id = await ssf.createStream(a)
       await ssf.statuses.setStatusByHub(id, 'paused', 'endpoint fails')
       assert.equal((await set({ stream_id: id, status: 'enabled' })).status, 200)

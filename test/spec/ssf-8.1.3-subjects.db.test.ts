@@ -6,17 +6,18 @@ import { parseSubject } from '../../src/secevent/subject.js'
 import { sqlRows } from '../../src/storage/database.js'
 import { subjectContext } from '../../src/streams/subject-repository.js'
 import { createSsfHarness, type SsfHarness, type TestReceiver, UNKNOWN_ID } from '../streams/ssf-harness.js'
+import { describeSsf } from './ssf-places.js'
 
 const email = (name: string): Subject => ({ format: 'email', email: `${name}@example.com` })
 const device = (id: string): Subject => ({ format: 'opaque', id })
 const complex = (members: Record<string, Subject>): Subject => ({ format: 'complex', ...members })
 
-describe('SSF 1.0 §8.1.3 subjects', () => {
+describeSsf('SSF 1.0 §8.1.3 subjects', (place) => {
   let ssf: SsfHarness
   let all: TestReceiver
   let none: TestReceiver
   before(async () => {
-    ssf = await createSsfHarness({ maxStreamsPerReceiver: 1000, maxSubjectsPerStream: 1000 })
+    ssf = await place.open({ maxStreamsPerReceiver: 1000, maxSubjectsPerStream: 1000 })
     all = await ssf.addReceiver('takes-all')
     none = await ssf.addReceiver('takes-none', { defaultSubjects: 'NONE' })
   })
@@ -191,7 +192,7 @@ describe('SSF 1.0 §8.1.3 subjects', () => {
     })
   })
 
-  it('keeps events flowing for the grace after a removal (T-70)', async () => {
+  place.itInside('keeps events flowing for the grace after a removal (T-70)', async () => {
     const grace = await createSsfHarness({ subjectRemovalGraceS: 300 })
     const [open, closed] = [
       await grace.addReceiver('all'),
@@ -246,7 +247,7 @@ describe('SSF 1.0 §8.1.3 subjects', () => {
     assert.equal(await ssf.count('stream_subjects', id), 0)
   })
 
-  it('answers 429 with Retry-After when a stream holds as many subjects as it may', async () => {
+  place.itInside('answers 429 with Retry-After when a stream holds as many subjects as it may', async () => {
     const small = await createSsfHarness({ maxSubjectsPerStream: 3 })
     const receiver = await small.addReceiver('small', { defaultSubjects: 'NONE' })
     const id = await small.createStream(receiver)

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { SSF } from '../../src/secevent/event-types.js'
+import { createIdleStreamReadModel } from '../../src/streams/idle-stream-read-model.js'
 import { createInactivityWatch } from '../../src/streams/inactivity-watch.js'
 import { createStreamRepository } from '../../src/streams/stream-repository.js'
+import { waitUntil } from '../support/wait.js'
 import { createSsfHarness, type SsfHarness, type TestReceiver } from './ssf-harness.js'
 
 describe('SSF 1.0 §8.1.1 inactivity_timeout (T-79)', () => {
@@ -22,7 +24,9 @@ describe('SSF 1.0 §8.1.1 inactivity_timeout (T-79)', () => {
       everyMs: 60_000,
       logger: silentLogger,
     })
-  const silence = () => ssf.db('streams').update({ active_at: new Date(Date.now() - 3_601_000) })
+  const silence = () => ssf.db('streams').update({ active_at: new Date(Date.now() - 3_661_000) })
+  const isIdle = async (id: string) =>
+    (await createIdleStreamReadModel(ssf.db).find(3600)).some(({ streamId }) => streamId === id)
 
   it('is advertised, and pauses a silent stream with word to its receiver', async () => {
     const created = await ssf.call('post', '/ssf/streams', a.token, {})
@@ -51,9 +55,58 @@ describe('SSF 1.0 §8.1.1 inactivity_timeout (T-79)', () => {
     ]
     for (const call of calls) {
       await silence()
+      assert.equal(await isIdle(id), true)
       await call()
-      assert.ok(!(await createStreamRepository(ssf.db).findIdle(3600)).includes(id))
+      assert.equal(await isIdle(id), false)
     }
+  })
+
+  it('begins anew with a call about the stream that is refused, and not with one by a stranger', async () => {
+    const [id, untouched] = [await ssf.createStream(a), await ssf.createStream(a)]
+    const b = await ssf.addReceiver('stranger')
+    const refused: [string, object][] = [
+      ['/ssf/status', { stream_id: id, status: 'stopped' }],
+      ['/ssf/verify', { stream_id: id, state: 7 }],
+      ['/ssf/subjects/add', { stream_id: id }],
+    ]
+    for (const [path, body] of refused) {
+      await silence()
+      await ssf.call('post', path, b.token, { ...body, stream_id: untouched })
+      assert.equal((await ssf.call('post', path, a.token, body)).status, 400)
+      await waitUntil('the call is noted', async () => !(await isIdle(id)))
+      assert.equal(await isIdle(untouched), true)
+    }
+  })
+
+  it('is a receiver’s own where it has one: longer, shorter or none (T-79)', async () => {
+    const ids = new Map<string, string>()
+    for (const [name, inactivityTimeoutS] of [
+      ['short', 60],
+      ['long', 7200],
+      ['never', 0],
+    ] as const) {
+      const receiver = await ssf.addReceiver(name, { inactivityTimeoutS })
+      const created = await ssf.call('post', '/ssf/streams', receiver.token, {})
+      assert.equal(created.body.inactivity_timeout, inactivityTimeoutS || undefined)
+      ids.set(name, created.body.stream_id)
+      // What is claimed of it on PATCH is compared with what is its own.
+      const patch = { stream_id: created.body.stream_id, inactivity_timeout: 3600 }
+      assert.equal((await ssf.call('patch', '/ssf/streams', receiver.token, patch)).status, 400)
+    }
+    await silence()
+    await watch().sweep()
+    const statuses = await ssf
+      .db('streams')
+      .whereIn('stream_id', [...ids.values()])
+      .select('stream_id', 'status')
+    const statusOf = (name: string) => statuses.find((row) => row.stream_id === ids.get(name))?.status
+    assert.deepEqual(['short', 'long', 'never'].map(statusOf), ['paused', 'enabled', 'enabled'])
+  })
+
+  it('is not over before a poll could have been noted', async () => {
+    const id = await ssf.createStream(a)
+    await ssf.db('streams').update({ active_at: new Date(Date.now() - 3_630_000) })
+    assert.equal(await isIdle(id), false)
   })
 
   it('looks as soon as it starts, and stops at once', async () => {

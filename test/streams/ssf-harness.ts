@@ -7,6 +7,9 @@ import {
   requireOperator,
   type Scope,
 } from '../../src/auth/callers.js'
+import { type Compatibility, toCompatibilityBody } from '../../src/auth/compatibility.js'
+import type { Profile } from '../../src/auth/profile.js'
+import { hashSecret } from '../../src/auth/secrets.js'
 import type { TransactionalLog } from '../../src/eventlog/event-log.js'
 import { createApp } from '../../src/http/app.js'
 import { createClock } from '../../src/kernel/clock.js'
@@ -28,7 +31,7 @@ import { createStreamService } from '../../src/streams/stream-service.js'
 import { createStreamStatusService } from '../../src/streams/stream-status-service.js'
 import { createSubjectService } from '../../src/streams/subject-service.js'
 import { createVerificationService } from '../../src/streams/verification-service.js'
-import { createTestDatabase } from '../support/postgres.js'
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
 export const ISSUER = 'https://hub.example.com'
 /** An id that nothing has. */
@@ -56,10 +59,23 @@ export interface Grants {
   eventTypes?: string[]
   sources?: string[]
   defaultSubjects?: 'ALL' | 'NONE'
+  compatibility?: Compatibility
+  profile?: Profile
+  inactivityTimeoutS?: number
 }
 
+/** A hub that runs elsewhere: calls go there, and the database and keys are its own. */
+export interface OutsideHub {
+  readonly url: string
+  readonly adminToken: string
+  readonly db: Database
+  readonly keys: TestKeys
+}
+
+type TestKeys = StreamKeys & { open(sealed: Buffer, context: string): Buffer }
+
 /** Real encryption with a key of this process. */
-function createTestKeys(): StreamKeys & { open(sealed: Buffer, context: string): Buffer } {
+function createTestKeys(): TestKeys {
   const key = randomBytes(32)
   return {
     seal(plain, context) {
@@ -78,11 +94,13 @@ function createTestKeys(): StreamKeys & { open(sealed: Buffer, context: string):
 }
 
 /** The whole room on a real Postgres, behind the real app shell, caller checks and address guard. */
-export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) {
-  const settings = { ...SETTINGS, ...overrides }
-  const test = await createTestDatabase()
-  const { db } = test
-  const keys = createTestKeys()
+export async function createSsfHarness(overrides: Partial<StreamSettings> = {}, outside?: OutsideHub) {
+  const issuer = outside?.url ?? ISSUER
+  const settings = { ...SETTINGS, issuer, ...overrides }
+  const test = outside ?? { ...(await createTestDatabase()), keys: createTestKeys() }
+  const { db, keys } = test
+  // Names are taken once in a database, and suites share that of an outside hub.
+  const mark = outside ? `-${newId()}` : ''
   const tokens = new Map<string, AuthenticatedReceiver>()
   const operators = new Map<string, Operator>(
     (['viewer', 'operator'] as const).map((role) => [role, { id: newId(), name: role, role }]),
@@ -133,12 +151,12 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
   })
   const statuses = createStreamStatusService({ db, settings, events, observer, openWork, audit })
   const subjects = createSubjectService({ db, settings, keys })
-  const verifications = createVerificationService({ db, events, settings })
+  const verifications = createVerificationService({ db, events, settings, audit })
   const match = createStreamMatcher({
     hmac: (text) => keys.hmac('subject', text),
     subjectRemovalGraceS: settings.subjectRemovalGraceS,
   })
-  const app: Express = createApp({
+  const inside: Express = createApp({
     logger: silentLogger,
     mount(root) {
       root.use(
@@ -166,12 +184,16 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
           operators: { authenticate: async (token) => operators.get(token) },
           readModel: createStreamReadModel(db),
           statuses,
+          verifications,
         }),
       )
     },
   })
 
-  async function addReceiver(name: string, grants: Grants = {}): Promise<TestReceiver> {
+  const app = outside?.url ?? inside
+
+  async function addReceiver(plainName: string, grants: Grants = {}): Promise<TestReceiver> {
+    const name = plainName + mark
     const receiver = {
       id: newId(),
       audience: `urn:${name}`,
@@ -186,6 +208,9 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
       default_subjects: grants.defaultSubjects ?? 'ALL',
       grant_event_types: grants.eventTypes ?? null,
       grant_sources: grants.sources ?? null,
+      profile: grants.profile ?? null,
+      inactivity_timeout_s: grants.inactivityTimeoutS ?? null,
+      compatibility: toCompatibilityBody(grants.compatibility ?? []),
     })
     const issue = (token: string, scope: Scope) =>
       tokens.set(token, {
@@ -197,10 +222,20 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
         defaultSubjects: grants.defaultSubjects ?? 'ALL',
         reports: [],
         grantEventTypes: grants.eventTypes ?? null,
-        compatibility: {},
+        compatibility: grants.compatibility ?? [],
       })
-    issue(receiver.token, 'ssf.manage')
-    issue(receiver.readToken, 'ssf.read')
+    for (const [token, scope] of [
+      [receiver.token, 'ssf.manage'],
+      [receiver.readToken, 'ssf.read'],
+    ] as const) {
+      issue(token, scope)
+      await db('receiver_tokens').insert({
+        id: newId(),
+        receiver_id: receiver.id,
+        token_hash: hashSecret(token),
+        scopes: [scope],
+      })
+    }
     return receiver
   }
 
@@ -218,6 +253,9 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
   return {
     db,
     app,
+    issuer: settings.issuer,
+    /** Of an operator. */
+    operatorToken: outside?.adminToken ?? 'viewer',
     keys,
     streams,
     statuses,
@@ -260,7 +298,8 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
     },
     async close(): Promise<void> {
       await outgoing.close()
-      await test.close()
+      // An outside hub is closed by whoever started it.
+      if (!outside) await (test as TestDatabase).close()
     },
   }
 }

@@ -94,6 +94,29 @@ describe('streams: operators’ view', () => {
     assert.equal(res.status, 202)
   })
 
+  it('sends a verification without state, also twice at once, with an audit row (SSF 1.0 §8.1.4)', async () => {
+    const id = await ssf.createStream(a)
+    const before = (await ssf.logged()).length
+    for (let count = 0; count < 2; count += 1) {
+      const res = await ssf.call('post', `/v1/streams/${id}/verify`, 'operator')
+      assert.deepEqual([res.status, res.text], [204, ''])
+    }
+    const events = (await ssf.logged()).slice(before)
+    assert.deepEqual(
+      events.map((event) => [event.type, event.claims, event.targetStreamId]),
+      Array.from({ length: 2 }, () => [SSF.verification, {}, id]),
+    )
+    const rows = await ssf
+      .db('audit_log')
+      .where({ target: `stream:${id}`, action: 'stream.verification_requested' })
+    assert.deepEqual(
+      rows.map((row) => row.actor),
+      ['operator:operator', 'operator:operator'],
+    )
+    assert.equal((await ssf.call('post', `/v1/streams/${UNKNOWN_ID}/verify`, 'operator')).status, 404)
+    assert.equal((await ssf.call('post', `/v1/streams/${id}/verify`, 'viewer')).status, 403)
+  })
+
   it('lets a viewer read but not change, and strangers neither', async () => {
     const id = await ssf.createStream(a)
     assert.equal((await ssf.call('post', `/v1/streams/${id}/pause`, 'viewer')).status, 403)

@@ -34,6 +34,14 @@ let clones = 0
 /** A template can be copied only while nobody is connected to it, so copies go one after another. */
 let cloning: Promise<unknown> = Promise.resolve()
 
+/** What several suites share on this server, and nobody else closes. */
+const closing: (() => Promise<void>)[] = []
+
+/** Runs at the end of all tests, while the server still answers. */
+export function closeBeforeServer(close: () => Promise<void>): void {
+  closing.push(close)
+}
+
 /** A migrated database of its own, on the one Postgres that this process starts at the first call. */
 export async function createTestDatabase(): Promise<TestDatabase> {
   server ??= startServer()
@@ -89,6 +97,7 @@ async function startServer(): Promise<TestServer> {
 // At the root of mocha's suites when a test file imports this; a plain script relies on the watchdog.
 if (typeof after === 'function') {
   after(async () => {
+    for (const close of closing.splice(0)) await close()
     const started = server
     server = undefined
     if (started) await (await started).stop()

@@ -64,7 +64,7 @@ const receiverAuth = {
       defaultSubjects: 'ALL',
       reports: [],
       grantEventTypes: null,
-      compatibility: {},
+      compatibility: [],
     }
   },
 }

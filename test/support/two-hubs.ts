@@ -1,0 +1,71 @@
+import { createClock } from '../../src/kernel/clock.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { createKeyService, type KeyService } from '../../src/keys/key-service.js'
+import type { Database } from '../../src/storage/database.js'
+import { openAlternatingDoor } from './alternating-door.js'
+import { createHubProcess } from './hub-process.js'
+import { closeBeforeServer, createTestDatabase } from './postgres.js'
+
+/** Two hub processes on one database, behind one address that sends each request to the other of them. */
+export interface TwoHubs {
+  /** The issuer. */
+  readonly url: string
+  readonly adminToken: string
+  readonly db: Database
+  /** The keys that both have in the database. */
+  readonly keys: KeyService
+  close(): Promise<void>
+}
+
+const SETTINGS = {
+  MAX_STREAMS_PER_RECEIVER: '1000',
+  MAX_SUBJECTS_PER_STREAM: '1000',
+  MIN_VERIFICATION_INTERVAL_S: '0',
+  POLL_HOLD_MS: '3000',
+  TRUSTED_PROXIES: '127.0.0.1/32',
+}
+
+export async function startTwoHubs(): Promise<TwoHubs> {
+  const database = await createTestDatabase()
+  const ports: number[] = []
+  const door = await openAlternatingDoor(() => ports)
+  const env = { ...SETTINGS, DATABASE_URL: database.url, ISSUER: door.url }
+  const hubs = [await createHubProcess({ env }), await createHubProcess({ env })]
+  async function close(): Promise<void> {
+    await door.close()
+    await Promise.all(hubs.map((hub) => hub.remove()))
+    await database.close()
+  }
+  try {
+    for (const hub of hubs) hub.start()
+    await Promise.all(hubs.map((hub) => hub.ready()))
+  } catch (error) {
+    await close()
+    throw error
+  }
+  ports.push(...hubs.map((hub) => hub.port))
+  return {
+    url: door.url,
+    adminToken: hubs[0]?.adminToken ?? '',
+    db: database.db,
+    keys: await createKeyService({
+      db: database.db,
+      clock: createClock(),
+      leadMs: 3_600_000,
+      logger: silentLogger,
+    }),
+    close,
+  }
+}
+
+let shared: Promise<TwoHubs> | undefined
+
+/** The same two for every suite of this process that asks; they end with the last test. */
+export function sharedTwoHubs(): Promise<TwoHubs> {
+  if (!shared) {
+    const starting = startTwoHubs()
+    shared = starting
+    closeBeforeServer(async () => (await starting).close())
+  }
+  return shared
+}
