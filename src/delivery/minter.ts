@@ -10,11 +10,13 @@ export interface MintFor {
   readonly alg: 'RS256' | 'ES256'
 }
 
+type Rendered = Pick<OpenDelivery, 'rendering' | 'type' | 'effect'>
+
 export interface Minter {
   /** The name under which the receiver knows this SET. */
   jtiOf(delivery: Pick<OpenDelivery, 'eventId' | 'receiverId'>): string
   /** Why this delivery's rendering has no form for the event; undefined when it has one. */
-  refusalOf(delivery: Pick<OpenDelivery, 'rendering' | 'type'>, content: EventContent): string | undefined
+  refusalOf(delivery: Rendered, content: EventContent): string | undefined
   /** The compact SET of a delivery that `refusalOf` has nothing against. Claims are a pure function of event, receiver and rendering. */
   mint(delivery: OpenDelivery, content: EventContent, receiver: MintFor): Promise<string>
 }
@@ -29,8 +31,8 @@ export function createMinter(options: {
 }): Minter {
   const cache = new LRUCache<string, Promise<string>>({ max: CACHED_SETS })
   const jtiOf: Minter['jtiOf'] = ({ eventId, receiverId }) => options.jtis.mint(eventId, receiverId)
-  const render = (delivery: Pick<OpenDelivery, 'rendering' | 'type'>, { subject, claims }: EventContent) =>
-    renderEvent(delivery.rendering, { type: delivery.type, subject, claims })
+  const render = ({ rendering, type, effect }: Rendered, { subject, claims }: EventContent) =>
+    renderEvent(rendering, { type, effect, subject, claims })
   return {
     jtiOf,
     refusalOf(delivery, content) {

@@ -1,5 +1,5 @@
 import { isJsonObject } from './canonical-json.js'
-import type { Subject } from './event.js'
+import type { AccessEffect, Subject } from './event.js'
 import { EVENT_TYPES } from './event-types.js'
 import { declaredMembers } from './validate-event.js'
 
@@ -15,6 +15,7 @@ export const RENDERING = {
 
 export interface RenderableEvent {
   readonly type: string
+  readonly effect: AccessEffect
   readonly subject: Subject
   readonly claims: Readonly<Record<string, unknown>>
 }
@@ -31,17 +32,22 @@ export function renderEvent(rendering: number, event: RenderableEvent): Renderin
   if (rendering !== RENDERING.caepInterop || EVENT_TYPES.get(event.type)?.family === 'SSF') {
     return { content: { subject: event.subject, claims: event.claims } }
   }
-  const subject = interopSubject(event.subject)
+  const subject = interopSubject(event)
   if (!subject) {
-    return { refusal: `the profile caep-interop has no form for a subject of ${formatOf(event.subject)}` }
+    const { effect } = event
+    const what = `${effect === 'loosens' ? 'an event that loosens access with ' : ''}a subject`
+    return { refusal: `the profile caep-interop has no form for ${what} of ${formatOf(event.subject)}` }
   }
   return { content: { subject, claims: withReason(event) } }
 }
 
-/** The event's own subject, or the user of a complex one: whom the event is about, in a form every receiver reads. */
-function interopSubject(subject: Subject): Subject | undefined {
+/**
+ * The event's own subject, or the user of a complex one: whom the event is about, in a form every receiver reads. The
+ * user alone is wider than the whole, so an all-clear for one device or session must not become one for the user.
+ */
+function interopSubject({ subject, effect }: RenderableEvent): Subject | undefined {
   if (INTEROP_FORMATS.includes(subject.format)) return subject
-  if (subject.format !== 'complex') return undefined
+  if (subject.format !== 'complex' || effect === 'loosens') return undefined
   const user = subject.user as Subject | undefined
   return user && INTEROP_FORMATS.includes(user.format) ? user : undefined
 }

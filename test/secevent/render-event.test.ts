@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { Subject } from '../../src/secevent/event.js'
+import type { AccessEffect, Subject } from '../../src/secevent/event.js'
 import { CAEP, EVENTS_SUPPORTED, RISC, SSF } from '../../src/secevent/event-types.js'
 import { RENDERING, renderEvent } from '../../src/secevent/render-event.js'
 import { declaredMembers } from '../../src/secevent/validate-event.js'
@@ -8,9 +8,15 @@ const email: Subject = { format: 'email', email: 'ann@example.com' }
 const issSub: Subject = { format: 'iss_sub', iss: 'https://idp.example', sub: 'ann' }
 const opaque: Subject = { format: 'opaque', id: 'x' }
 const complex = (members: Record<string, Subject>): Subject => ({ format: 'complex', ...members })
-const render = (event: { type?: string; subject?: Subject; claims?: Record<string, unknown> }) =>
+const render = (event: {
+  type?: string
+  effect?: AccessEffect
+  subject?: Subject
+  claims?: Record<string, unknown>
+}) =>
   renderEvent(RENDERING.caepInterop, {
     type: CAEP.sessionRevoked,
+    effect: 'tightens',
     subject: email,
     claims: {},
     ...event,
@@ -25,7 +31,12 @@ describe('rendering of an event', () => {
   it('leaves everything as it is when it is plain', () => {
     for (const subject of [opaque, complex({ device: opaque })]) {
       const claims = { reason_admin: {} }
-      const rendered = renderEvent(RENDERING.plain, { type: CAEP.sessionRevoked, subject, claims })
+      const rendered = renderEvent(RENDERING.plain, {
+        type: CAEP.sessionRevoked,
+        effect: 'tightens',
+        subject,
+        claims,
+      })
       assert.deepEqual(rendered, { content: { subject, claims } })
     }
   })
@@ -39,6 +50,15 @@ describe('rendering of an event', () => {
         [complex({ session: opaque, user: issSub }), issSub],
       ]
       for (const [subject, expected] of TABLE) assert.deepEqual(contentOf({ subject }).subject, expected)
+    })
+
+    it('makes no all-clear for one device into one for its user', () => {
+      const subject = complex({ user: email, device: opaque })
+      const rendered = render({ type: CAEP.deviceComplianceChange, effect: 'loosens', subject })
+      assert.ok('refusal' in rendered)
+      assert.match(rendered.refusal, /loosens access/)
+      assert.deepEqual(contentOf({ effect: 'neutral', subject }).subject, email)
+      assert.deepEqual(contentOf({ effect: 'loosens' }).subject, email)
     })
 
     const REFUSED: [Subject, RegExp][] = [
