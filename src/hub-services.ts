@@ -11,15 +11,18 @@ import type { RevocationMetrics } from './enforcement/revocation-metrics.js'
 import { createClientAddress } from './http/client-address.js'
 import type { HubBase } from './hub-base.js'
 import type { HubEventLog } from './hub-event-log.js'
+import { openUpstream } from './hub-upstream.js'
 import { createEventService } from './ingest/event-service.js'
 import { createIngestHandler } from './ingest/ingest-handler.js'
 import { createIssuerKeys } from './ingest/issuer-keys.js'
 import { createSetIngest } from './ingest/set-ingest.js'
+import { createSetObserver } from './ingest/set-observer.js'
 import { createSourceBudgets } from './ingest/source-budget.js'
 import { createTransmitterRegistry } from './ingest/transmitter-registry.js'
 import { createTransmitterRepository } from './ingest/transmitter-repository.js'
 import { createTransmitterService } from './ingest/transmitter-service.js'
 import type { Worker } from './kernel/worker.js'
+import type { LeaseSet } from './storage/leases.js'
 import { createQueryGate } from './storage/query-gate.js'
 import { createFrameworkEvents } from './streams/framework-events.js'
 import { createInactivityWatch } from './streams/inactivity-watch.js'
@@ -134,16 +137,24 @@ function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceP
     logger,
   })
   notifier.on(REGISTRY_CHANNEL, () => void registry.refresh())
+  async function changed(): Promise<void> {
+    await registry.refresh()
+    notifier.notify(REGISTRY_CHANNEL)
+  }
+  const upstream = openUpstream(base)
   const ingest = createSetIngest({
     clock,
     keys: createIssuerKeys({ outgoing, clock, logger, metrics }),
     budgets: createSourceBudgets(clock),
     log: eventLog.log,
     nextEventId,
+    aboutStream: upstream.aboutStream,
   })
+  const observe = createSetObserver(base)
   const handleIngest = createIngestHandler({
     registry,
     ingest,
+    observe,
     clock,
     logger,
     metrics,
@@ -153,15 +164,15 @@ function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceP
   return {
     registry,
     handleIngest,
-    transmitters: createTransmitterService({
-      db,
-      outgoing,
-      audit,
-      async changed() {
-        await registry.refresh()
-        notifier.notify(REGISTRY_CHANNEL)
-      },
-    }),
+    /** Not started yet; with leases of their own. */
+    upstreamWorker: (leases: LeaseSet) =>
+      upstream.createWorker({
+        leases,
+        ingest,
+        observe,
+        transmitters: { find: registry.find, pinAudience: repository.pinAudience, changed },
+      }),
+    transmitters: createTransmitterService({ db, outgoing, audit, streams: upstream.streams, changed }),
     events: createEventService({ db, audit, log: eventLog.transactional, nextEventId, issuer }),
   }
 }

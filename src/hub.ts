@@ -21,6 +21,7 @@ import { LANES, SLOT_COUNT } from './secevent/event.js'
 import { EVENTS_SUPPORTED } from './secevent/event-types.js'
 import { createLeases } from './storage/leases.js'
 import { SHARD_COUNT } from './streams/stream.js'
+import { UPSTREAM_UNITS } from './upstream/upstream-worker.js'
 
 export interface Hub {
   /** Undefined when this process serves no HTTP but the management port. */
@@ -137,6 +138,11 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
   const services = createServices(base, { eventLog, delivery, revocation, attempts, nextEventId })
   const app = await createRoutes(base, { services, delivery, deadlines, attempts })
   await workers.start(...services.workers)
+  if (has('poll-upstream')) {
+    const upstreamLeases = leases('upstream', UPSTREAM_UNITS)
+    const upstream = services.upstreamWorker(upstreamLeases)
+    await workers.start(upstreamLeases, upstream)
+  }
   doors.open({ app, ...(has('ingest') ? { first: services.handleIngest } : {}) })
   return {
     delivery,

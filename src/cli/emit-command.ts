@@ -56,12 +56,13 @@ export function addEmitCommand(cli: Cli, program: Command): void {
   })
 }
 
-function resolveType(type: string, known: readonly string[]): string {
+/** A type by its last part, or as a whole. @throws WrongUse that names the option */
+export function resolveType(type: string, known: readonly string[], option = '--type'): string {
   if (type.includes(':')) return type
   const uri = known.find((candidate) => candidate.endsWith(`/${type}`))
   if (!uri) {
     const names = known.map((candidate) => candidate.slice(candidate.lastIndexOf('/') + 1))
-    throw new WrongUse(`--type ${type} is not known. Give a full URI, or one of: ${names.join(', ')}`)
+    throw new WrongUse(`${option} ${type} is not known. Give a full URI, or one of: ${names.join(', ')}`)
   }
   return uri
 }

@@ -16,7 +16,7 @@ const WRONG: [string[], RegExp][] = [
   [['migrate', 'up'], /too many arguments/],
   [['config', '--all'], /unknown option '--all'/],
   [['transmitter'], /Usage: firebreak transmitter/],
-  [['transmitter', 'add'], /required option '--name <name>' not specified/],
+  [['transmitter', 'add'], /--name is missing/],
   [ADD, /one of --jwks-uri, --jwks-file or --discover/],
   [[...ADD, '--discover', '--jwks-uri', 'https://k'], /one of --jwks-uri, --jwks-file or --discover/],
   [[...ADD, '--jwks-file', '/nonexistent'], /--jwks-file: cannot read \/nonexistent \(ENOENT\)/],

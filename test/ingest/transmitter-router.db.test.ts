@@ -142,7 +142,11 @@ describe('ingest: transmitters over HTTP and Postgres', () => {
     ['a budget of nothing', { budget_per_s: 0 }, /budget_per_s/],
     ['an unknown tolerance', { tolerances: { allow_everything: true } }, /allow_everything/],
     ['a skew of a day', { tolerances: { future_skew_s: 86_400 } }, /future_skew_s/],
-    ['delivery by poll', { delivery: { method: 'poll' } }, /delivery.method/],
+    [
+      'delivery by poll without credentials',
+      { delivery: { method: 'poll' } },
+      /delivery.credentials is required/,
+    ],
     ['U+0000 in the name', { name: 'a\u0000b' }, /U\+0000/],
   ]
   for (const [title, change, says] of BAD) {
