@@ -8,6 +8,8 @@ const METHODS: Readonly<Record<string, StreamMethod>> = {
   poll: 'poll',
   'urn:ietf:rfc:8936': 'poll',
 }
+/** RFC 6749 appendix A.1, A.2: a client's id and secret may hold spaces. */
+const VISIBLE = { type: 'string', minLength: 1, maxLength: 4096, pattern: '^[\\u0020-\\u007e]+$' }
 const PRINTABLE = { type: 'string', minLength: 1, maxLength: 4096, pattern: '^[\\u0021-\\u007e]+$' }
 const URL_TEXT = { type: 'string', minLength: 1, maxLength: 2048 }
 
@@ -30,8 +32,8 @@ export const DELIVERY_SCHEMA = {
       additionalProperties: false,
       properties: {
         token: PRINTABLE,
-        client_id: PRINTABLE,
-        client_secret: PRINTABLE,
+        client_id: VISIBLE,
+        client_secret: VISIBLE,
         token_endpoint: URL_TEXT,
         authorization_server: URL_TEXT,
         token_endpoint_auth_method: { enum: ['client_secret_basic', 'client_secret_post'] },

@@ -106,9 +106,9 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
     return authorizationHeader === undefined ? change : { ...change, authorizationHeader }
   }
 
-  async function changed(stream: unknown): Promise<void> {
+  async function changed(concernsStream: boolean): Promise<void> {
     await options.changed()
-    if (stream) options.streams.wake()
+    if (concernsStream) options.streams.wake()
   }
 
   return {
@@ -130,7 +130,7 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
         await audit.record(trx, entry(actor, 'transmitter.created', transmitter, streamDetail(input.stream)))
         return transmitter
       })
-      await changed(input.stream)
+      await changed(Boolean(input.stream))
       return created
     },
 
@@ -171,7 +171,7 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
         await audit.record(trx, entry(actor, 'transmitter.updated', saved, detail))
         return saved
       })
-      await changed(change.stream !== undefined)
+      await changed(change.stream !== undefined || change.enabled !== undefined)
       return updated
     },
 

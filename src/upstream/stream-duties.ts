@@ -11,9 +11,16 @@ export interface Duty {
   /** On the monotonic clock. */
   dueAtMs: number
   failures: number
+  /** False: the transmitter does not offer it (404 is another matter). */
+  isOffered: boolean
 }
 
-export const newDuty = (of: ErrorOf): Duty => ({ of, dueAtMs: Number.NEGATIVE_INFINITY, failures: 0 })
+export const newDuty = (of: ErrorOf): Duty => ({
+  of,
+  dueAtMs: Number.NEGATIVE_INFINITY,
+  failures: 0,
+  isOffered: true,
+})
 
 const MAX_WAIT_MS = 300_000
 

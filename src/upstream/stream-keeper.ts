@@ -70,6 +70,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
 
   /** Does one duty if it is due; its failures are noted and put it off. @returns the time until it is due again, ms */
   async function perform(duty: Duty, stream: UpstreamStream, work: () => Promise<void>): Promise<number> {
+    if (!duty.isOffered) return LOOK_EVERY_MS
     if (clock.monotonicMs() >= duty.dueAtMs) {
       try {
         await work()
@@ -141,7 +142,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
     const read = await client.readStatus(streamId)
     duties.status.dueAtMs = clock.monotonicMs() + statusEveryMs(stream)
     if (read.outcome === 'gone') return await gone(stream)
-    if (read.outcome === 'unsupported') duties.status.dueAtMs = Number.POSITIVE_INFINITY
+    if (read.outcome === 'unsupported') duties.status.isOffered = false
     if (read.outcome !== 'done') return
     await repository.noteStatus(db, transmitterId, read.value)
     const { status, reason } = read.value
@@ -174,7 +175,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
       remember: (stateHash) => repository.addVerification(db, transmitterId, stateHash),
     })
     if (asked.outcome === 'gone') await gone(stream)
-    if (asked.outcome === 'unsupported') duty.dueAtMs = Number.POSITIVE_INFINITY
+    if (asked.outcome === 'unsupported') duty.isOffered = false
   }
 
   /** Deletes the stream there, as well as it goes: the transmitter may be gone for good. */
@@ -289,7 +290,11 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
 
   const loop = run()
   return {
-    ring: wake.ring,
+    ring() {
+      // A person may have asked for a verification; one that fails keeps its pace.
+      if (duties.verification.failures === 0) duties.verification.dueAtMs = Number.NEGATIVE_INFINITY
+      wake.ring()
+    },
     async stop() {
       ended.abort()
       polling?.abort.abort()
