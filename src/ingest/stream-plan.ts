@@ -53,7 +53,7 @@ export interface UpstreamStreams {
   check(plan: StreamPlan, found: IssuerMetadata): Promise<void>
   /**
    * Writes the wish in the caller's transaction; the stream follows later.
-   * @param wish.audience one of which the stream must be for; empty: whatever the transmitter assigns
+   * @param wish.audience of which the stream must have one
    * @returns the Authorization header with which the transmitter will push; undefined for a poll stream
    */
   put(trx: Database, wish: StreamWish): Promise<string | undefined>
@@ -70,7 +70,8 @@ export interface StreamWish {
   readonly transmitterId: string
   readonly issuer: string
   readonly metadataUrl: string
-  readonly audience: readonly string[]
+  /** Absent: as before, at first whatever the transmitter assigns. */
+  readonly audience?: readonly string[]
   readonly authorizationHeader?: string
   readonly plan: StreamPlan
 }

@@ -99,8 +99,8 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
       transmitterId,
       issuer,
       metadataUrl,
-      audience: change.audience ?? [],
       plan: change.stream,
+      ...(change.audience && { audience: change.audience }),
       ...(typeof header === 'string' && { authorizationHeader: header }),
     })
     return authorizationHeader === undefined ? change : { ...change, authorizationHeader }

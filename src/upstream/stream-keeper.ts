@@ -1,13 +1,10 @@
 import type { Transmitter } from '../ingest/transmitter.js'
 import { describeError } from '../kernel/errors.js'
-import type { Logger } from '../kernel/logger.js'
-import type { CounterMetric } from '../kernel/metrics.js'
 import { createWake } from '../kernel/wake.js'
 import { AddressRefused } from '../outgoing/outgoing-errors.js'
 import type { Database } from '../storage/database.js'
 import { rest } from './backoff.js'
-import { reasonOf, runPollLoop } from './poll-loop.js'
-import type { TakePolledSet } from './polled-set.js'
+import { reasonOf } from './poll-loop.js'
 import {
   type Duty,
   newDuty,
@@ -16,6 +13,7 @@ import {
   statusEveryMs,
   verificationDueMs,
 } from './stream-duties.js'
+import { createStreamPolls, type StreamPollsOptions } from './stream-polls.js'
 import { setUpStream } from './stream-setup.js'
 import { UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
 import { eventsMissing } from './upstream-service.js'
@@ -23,12 +21,10 @@ import { openSession, type SessionOptions, type UpstreamSession } from './upstre
 import type { UpstreamStream } from './upstream-stream.js'
 import { upstreamStreamRepository as repository } from './upstream-stream-repository.js'
 
-export interface KeeperOptions extends SessionOptions {
-  db: Database
-  logger: Logger
-  polls: CounterMetric
+export interface KeeperOptions
+  extends SessionOptions,
+    Pick<StreamPollsOptions, 'db' | 'clock' | 'logger' | 'polls' | 'take'> {
   hubIssuer: string
-  take: TakePolledSet
   transmitters: {
     find(id: string): Promise<Transmitter | undefined>
     /** In the given transaction. */
@@ -50,7 +46,6 @@ export interface StreamKeeper {
 const LOOK_EVERY_MS = 5_000
 const MIN_WAIT_MS = 20
 const LEAVE_TRIES = 8
-const NOTE_POLL_EVERY_MS = 5_000
 
 export function startStreamKeeper(transmitterId: string, options: KeeperOptions): StreamKeeper {
   const { db, clock, logger } = options
@@ -58,7 +53,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
   const ended = new AbortController()
   let session: UpstreamSession | undefined
   let duties = newDuties()
-  let polling: { key: string; abort: AbortController; done: Promise<void> } | undefined
+  const polls = createStreamPolls({ ...options, gone, ring: wake.ring })
 
   function sessionOf(stream: UpstreamStream): UpstreamSession {
     if (session?.version !== stream.version) {
@@ -69,13 +64,14 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
   }
 
   /** Does one duty if it is due; its failures are noted and put it off. @returns the time until it is due again, ms */
-  async function perform(duty: Duty, stream: UpstreamStream, work: () => Promise<void>): Promise<number> {
+  async function perform(duty: Duty, stream: UpstreamStream, work: () => Promise<unknown>): Promise<number> {
     if (!duty.isOffered) return LOOK_EVERY_MS
     if (clock.monotonicMs() >= duty.dueAtMs) {
       try {
-        await work()
-        if (duty.failures > 0) await repository.clearError(db, transmitterId, duty.of)
-        duty.failures = 0
+        if ((await work()) !== 'not yet') {
+          if (duty.failures > 0) await repository.clearError(db, transmitterId, duty.of)
+          duty.failures = 0
+        }
       } catch (error) {
         await failed(duty, stream, error)
       }
@@ -151,19 +147,21 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
     log('upstream.status_changed', { transmitter_id: transmitterId, status, reason })
   }
 
-  async function verify(stream: UpstreamStream, streamId: string): Promise<void> {
+  async function verify(stream: UpstreamStream, streamId: string): Promise<'not yet' | undefined> {
     const duty = duties.verification
-    const dueMs = verificationDueMs(stream, clock.now(), duties.asked)
+    // A request that failed is on the row too, and nothing will answer it.
+    const isRetry = duty.failures > 0 && !stream.verifiedAt
+    const dueMs = isRetry ? 0 : verificationDueMs(stream, clock.now(), duties.asked)
     duty.dueAtMs = clock.monotonicMs() + Math.min(dueMs ?? LOOK_EVERY_MS, LOOK_EVERY_MS)
     if (dueMs === undefined) duties.asked = 0
-    if (dueMs === undefined || dueMs > 0) return
+    if (dueMs === undefined || dueMs > 0) return undefined
     // Asked for by a person, it still keeps the transmitter's own pace.
     const paceMs = duties.askedAtMs + (stream.minVerificationIntervalS ?? 0) * 1000 - clock.monotonicMs()
     if (paceMs > 0) {
       duty.dueAtMs = clock.monotonicMs() + paceMs
-      return
+      return 'not yet'
     }
-    if (stream.verificationRequestedAt) {
+    if (stream.verificationRequestedAt && !isRetry) {
       const text = 'The verification that the hub asked for has not come.'
       logger.warn('upstream.verification_missing', { transmitter_id: transmitterId, asked: duties.asked })
       await repository.noteError(db, transmitterId, 'verification', text)
@@ -176,6 +174,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
     })
     if (asked.outcome === 'gone') await gone(stream)
     if (asked.outcome === 'unsupported') duty.isOffered = false
+    return undefined
   }
 
   /** Deletes the stream there, as well as it goes: the transmitter may be gone for good. */
@@ -195,68 +194,18 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
     await repository.remove(db, stream)
   }
 
-  async function stopPolls(): Promise<void> {
-    const ending = polling
-    polling = undefined
-    ending?.abort.abort()
-    await ending?.done
-  }
-
-  /** One poll loop beside the other duties. */
   async function keepPolling(stream: UpstreamStream): Promise<void> {
-    const { pollUrl } = stream
     const transmitter = await options.transmitters.find(transmitterId)
-    if (stream.method !== 'poll' || pollUrl === undefined || !transmitter?.enabled) return await stopPolls()
-    const key = `${stream.version} ${stream.streamId} ${pollUrl}`
-    if (polling?.key === key) return
-    await stopPolls()
-    const abort = new AbortController()
-    const done = poll(stream, pollUrl, abort.signal)
-    polling = { key, abort, done }
-  }
-
-  async function poll(stream: UpstreamStream, url: string, signal: AbortSignal): Promise<void> {
-    let notedAtMs = Number.NEGATIVE_INFINITY
-    let hasFailed = stream.lastError !== undefined
-    const end = await runPollLoop(
-      {
-        url,
-        poll: sessionOf(stream).poll,
-        take: (jti, set) => options.take(transmitterId, jti, set),
-        async answered(sets) {
-          options.polls.add({ result: sets > 0 ? 'sets' : 'empty' })
-          if (clock.monotonicMs() - notedAtMs < NOTE_POLL_EVERY_MS && !hasFailed) return
-          notedAtMs = clock.monotonicMs()
-          await quietly(repository.notePoll(db, transmitterId))
-          if (hasFailed) await quietly(repository.clearError(db, transmitterId, 'poll'))
-          hasFailed = false
-        },
-        async failed(error) {
-          hasFailed = true
-          options.polls.add({ result: 'failed' })
-          logger.warn('upstream.poll_failed', { transmitter_id: transmitterId, reason: describeError(error) })
-          if (error instanceof UpstreamMistrusted) await quietly(repository.stop(db, stream, reasonOf(error)))
-          else await quietly(repository.noteError(db, transmitterId, 'poll', reasonOf(error)))
-          if (error instanceof UpstreamMistrusted) wake.ring()
-        },
-      },
-      signal,
-    )
-    if (end === 'gone') await quietly(gone(stream))
-  }
-
-  /** Polls go on while the database is away: with Kafka SETs can be taken. */
-  async function quietly(work: Promise<unknown>): Promise<void> {
-    await work.catch((error: unknown) => {
-      logger.warn('upstream.not_noted', { transmitter_id: transmitterId, reason: describeError(error) })
-    })
+    const isWanted = stream.method === 'poll' && stream.pollUrl !== undefined && transmitter?.enabled
+    if (isWanted) await polls.keep(stream, sessionOf(stream).poll)
+    else await polls.stop()
   }
 
   /** @returns how long to wait before the next look, ms */
   async function look(): Promise<number> {
     const stream = await repository.find(db, transmitterId)
     if (!stream || stream.phase === 'stopped') {
-      await stopPolls()
+      await polls.stop()
       return LOOK_EVERY_MS
     }
     sessionOf(stream)
@@ -269,7 +218,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
       ]
       return Math.min(...waits, LOOK_EVERY_MS)
     }
-    await stopPolls()
+    await polls.stop()
     const isLeaving = stream.phase === 'leaving'
     const waitMs = await perform(duties.setup, stream, () => (isLeaving ? leave(stream) : setUp(stream)))
     return Math.min(Math.max(waitMs, 0), LOOK_EVERY_MS)
@@ -285,7 +234,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
       }
       await wake.wait(Math.max(waitMs, MIN_WAIT_MS))
     }
-    await stopPolls()
+    await polls.stop()
   }
 
   const loop = run()
@@ -297,7 +246,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
     },
     async stop() {
       ended.abort()
-      polling?.abort.abort()
+      polls.abort()
       wake.ring()
       await loop
     },

@@ -72,7 +72,7 @@ export function createUpstreamService({ db, keys, outgoing, wake }: UpstreamServ
         metadataUrl,
         method: plan.method,
         eventsRequested: plan.eventsRequested ?? EVENTS_SUPPORTED,
-        audienceExpected: audience,
+        audienceExpected: audience ?? before?.audienceExpected ?? [],
         credentials: kept,
         sealedSecret: keys.seal(secret, secretContext(transmitterId)),
         ...(authorization !== undefined && {

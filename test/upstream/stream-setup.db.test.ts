@@ -358,6 +358,83 @@ describe('upstream: the stream at a transmitter', function () {
     assert.equal(stream.state, 'setup')
   })
 
+  /** Makes the next stream with members that the transmitter adds. */
+  function makeWith(streamId: string, members: Record<string, unknown>): void {
+    transmitter.react.create = ({ body }) => {
+      const delivery = {
+        method: 'urn:ietf:rfc:8936',
+        endpoint_url: `${transmitter.url}/poll?stream=${streamId}`,
+      }
+      const { events_requested } = body
+      const found = { iss: transmitter.url, aud: AUDIENCE, events_delivered: events_requested, delivery }
+      const config = { ...found, stream_id: streamId, ...members }
+      transmitter.streams.set(streamId, { config, status: 'enabled', sets: new Map() })
+      return { status: 201, body: config }
+    }
+  }
+
+  it('sees a pause that no event told of, and stays awake for the transmitter (R-46)', async () => {
+    makeWith('sleepy', { inactivity_timeout: 1 })
+    const id = await below.verified(transmitter, 'poll')
+    await below.until(id, 'it is enabled', ({ status }) => status === 'enabled')
+    transmitter.stream().status = 'paused'
+    await below.until(id, 'the pause is seen', ({ status }) => status === 'paused')
+    assert.ok(
+      below.log.some(
+        ({ event, fields }) => event === 'upstream.status_changed' && fields.status === 'paused',
+      ),
+    )
+    assert.equal(transmitter.called('set-status').length, 0, 'it is not fought')
+    assert.ok((await below.read(id)).stream?.last_poll_at, 'polls go on')
+  })
+
+  it('comes back with the verification when it was asked too often (429, R-51)', async () => {
+    makeWith('busy', { min_verification_interval: 1 })
+    let refused = 0
+    transmitter.react.verify = () => {
+      refused += 1
+      return refused < 3 ? { status: 429, headers: { 'retry-after': '1' } } : undefined
+    }
+    const id = await below.subscribe(transmitter, 'poll')
+    await below.until(id, 'the error is shown', ({ last_error }) =>
+      /verification: status 429/.test(last_error ?? ''),
+    )
+    const stream = await below.until(id, 'it is verified', ({ verified_at }) => verified_at !== null)
+    assert.equal(stream.last_error, null)
+    assert.equal(refused, 3)
+  })
+
+  it('keeps the expected audience when only the credentials change', async () => {
+    const id = await below.verified(transmitter, 'poll', { audience: AUDIENCE })
+    const { id: client_id, secret: client_secret } = transmitter.client
+    transmitter.react.update = () => ({
+      body: { ...transmitter.stream().config, aud: 'https://somebody.example' },
+    })
+    await below.hub.call('PATCH', `/v1/transmitters/${id}`, {
+      delivery: { method: 'poll', credentials: { client_id, client_secret } },
+    })
+    const stream = await below.until(id, 'it is stopped', ({ state }) => state === 'stopped')
+    assert.match(stream.last_error ?? '', /another audience/)
+    const [row] = await below.database
+      .db('audit_log')
+      .where({ target: id, action: 'transmitter.updated' })
+      .select()
+    assert.deepEqual(row.detail.changed, ['stream'])
+    assert.ok(!JSON.stringify(row).includes(client_secret))
+  })
+
+  it('is found by the URL of the metadata document too, and the issuer is who it says', async () => {
+    const id = await below.verified(transmitter, 'poll', {
+      discover: `${transmitter.url}/.well-known/ssf-configuration`,
+    })
+    assert.equal((await below.read(id)).issuer, transmitter.url)
+    transmitter.react.metadata = () => ({
+      body: { issuer: `${transmitter.url}/tenant`, jwks_uri: `${transmitter.url}/jwks` },
+    })
+    const discover = `${transmitter.url}/.well-known/ssf-configuration`
+    await assert.rejects(below.subscribe(transmitter, 'poll', { discover }), /another \\"issuer/)
+  })
+
   it('is deleted there with the transmitter, and forgotten when that one is away for good', async () => {
     const id = await below.verified(transmitter, 'poll')
     await below.hub.call('DELETE', `/v1/transmitters/${id}`)
