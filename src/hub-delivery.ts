@@ -20,6 +20,7 @@ export function openDelivery(
     match: createStreamMatcher({
       hmac: (text) => keys.hmac('subject', text),
       subjectRemovalGraceS: config.subjectRemovalGraceS,
+      literalComplex: config.literalComplexSubjects,
     }),
     post: (request) => outgoing.request(request),
     attemptTimeoutMs: config.pushTimeoutMs,

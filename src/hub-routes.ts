@@ -18,9 +18,11 @@ import { historyRouter } from './enforcement/history-router.js'
 import type { StageDeadlines } from './enforcement/stages.js'
 import { createTimeToRevokeReadModel } from './enforcement/time-to-revoke-read-model.js'
 import { timeToRevokeRouter } from './enforcement/time-to-revoke-router.js'
+import { apiDocsRouter } from './http/api-docs-router.js'
 import { createApp } from './http/app.js'
 import type { QueryRunner } from './http/query-runner.js'
 import type { HubBase } from './hub-base.js'
+import { describeHub } from './hub-description.js'
 import type { Services } from './hub-services.js'
 import { eventRouter } from './ingest/event-router.js'
 import { transmitterRouter } from './ingest/transmitter-router.js'
@@ -56,6 +58,7 @@ export async function createRoutes(base: HubBase, parts: RouteParts): Promise<Ex
     mount(app) {
       // Without this role only the ingest handler answers; everything else is 404.
       if (!config.roles.includes('api')) return
+      app.use(apiDocsRouter(() => describeHub(issuer)))
       mountAuthorizationServer(app)
       mountReceiverRoutes(app, base, parts)
       mountOperatorRoutes(app, base, parts)

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { createAuditLog } from './audit/audit-log.js'
 import { resetAdmin } from './auth/first-admin.js'
 import { WrongUse } from './cli/cli-errors.js'
@@ -10,10 +10,12 @@ import {
   type Config,
   describeConfig,
   InvalidConfig,
+  issuerOf,
   loadClientConfig,
   loadConfig,
 } from './config/config.js'
 import { startHub } from './hub.js'
+import { describeHub, hubVersion } from './hub-description.js'
 import { openStorage } from './hub-storage.js'
 import { keepAdminToken } from './hub-traces.js'
 import { describeError } from './kernel/errors.js'
@@ -120,6 +122,7 @@ function createHooks(): CliHooks {
       describeConfig(loadConfig())
         .map(({ name, value, isDefault }) => `${name}=${value}${isDefault ? '  (default)' : ''}`)
         .join('\n'),
+    openApi: () => describeHub(issuerOf(loadConfig())),
     resetOperator: async () => {
       const config = loadConfig()
       return await withDatabase(config, async ({ pools }) => {
@@ -131,7 +134,7 @@ function createHooks(): CliHooks {
     clientConfig,
     eventTypes: EVENTS_SUPPORTED,
     environment: process.env,
-    version: versionOf(),
+    version: hubVersion(),
   }
 }
 
@@ -142,11 +145,6 @@ function clientConfig(): ClientConfig {
   } catch (error) {
     throw error instanceof InvalidConfig ? new WrongUse(error.message) : error
   }
-}
-
-function versionOf(): string {
-  const file = new URL('../../package.json', import.meta.url)
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }
 
 /** Whoever read our output has gone (`| head`): a command has nobody left to answer, a hub goes on. */

@@ -25,7 +25,7 @@ interface AuditQuery {
   to?: string
 }
 
-const LIST_SCHEMA = {
+export const AUDIT_QUERY = {
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -87,7 +87,7 @@ export function auditRouter(options: {
   const { db, authorize, run = runAtOnce } = options
   const router = Router()
   router.get('/', authorize, async (req, res) => {
-    const query = parseQuery<AuditQuery>(LIST_SCHEMA, req.query)
+    const query = parseQuery<AuditQuery>(AUDIT_QUERY, req.query)
     const { limit, after } = parsePage(req.query, 2)
     const rows = await run(res, () => list(db, query, { limit: limit + 1, after: toTimeCursor(after) }))
     res.json(toPage(rows, limit, { keysOf: (row) => [row.at_text, row.id], render }))

@@ -13,13 +13,19 @@ const PROPERTIES = {
   role: { enum: ROLES },
   expires_at: { type: ['string', 'null'], format: 'date-time' },
 }
-const CREATE = {
+/** `POST /v1/operators`. */
+export const NEW_OPERATOR = {
   type: 'object',
   properties: PROPERTIES,
   required: ['name', 'role'],
   additionalProperties: false,
 }
-const UPDATE = { type: 'object', properties: PROPERTIES, minProperties: 1, additionalProperties: false }
+export const OPERATOR_CHANGE = {
+  type: 'object',
+  properties: PROPERTIES,
+  minProperties: 1,
+  additionalProperties: false,
+}
 
 interface OperatorBody {
   name: string
@@ -39,7 +45,7 @@ export function operatorRouter(operators: OperatorService): Router {
     res.json(toPage(rows, limit, { keysOf: (row) => [row.name], render: toBody }))
   })
   router.post('/', jsonBody('16kb'), async (req, res) => {
-    const { name, role, expires_at } = parseBody<OperatorBody>(CREATE, req.body)
+    const { name, role, expires_at } = parseBody<OperatorBody>(NEW_OPERATOR, req.body)
     const input = { name, role, expiresAt: toDate(expires_at) ?? null }
     const { operator, token } = await operators.create(input, actorOf(res))
     res.status(201).json({ ...toBody(operator), token })
@@ -48,7 +54,7 @@ export function operatorRouter(operators: OperatorService): Router {
     res.json(toBody(await operators.get(uuidParam(req, 'id', what))))
   })
   router.patch('/:id', jsonBody('16kb'), async (req, res) => {
-    const { name, role, expires_at } = parseBody<Partial<OperatorBody>>(UPDATE, req.body)
+    const { name, role, expires_at } = parseBody<Partial<OperatorBody>>(OPERATOR_CHANGE, req.body)
     const expiresAt = toDate(expires_at)
     const change = {
       ...(name !== undefined && { name }),

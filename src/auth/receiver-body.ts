@@ -57,9 +57,19 @@ const PROPERTIES = {
   },
 }
 
-const CREATE = { type: 'object', properties: PROPERTIES, required: ['name'], additionalProperties: false }
-const UPDATE = { type: 'object', properties: PROPERTIES, minProperties: 1, additionalProperties: false }
-const TOKEN = {
+export const NEW_RECEIVER = {
+  type: 'object',
+  properties: PROPERTIES,
+  required: ['name'],
+  additionalProperties: false,
+}
+export const RECEIVER_CHANGE = {
+  type: 'object',
+  properties: PROPERTIES,
+  minProperties: 1,
+  additionalProperties: false,
+}
+export const TOKEN_REQUEST = {
   type: 'object',
   properties: {
     scopes: {
@@ -89,7 +99,7 @@ interface ReceiverBody {
 
 /** `POST /v1/receivers`: absent grants are all types and all sources, absent `default_subjects` is `ALL`. */
 export function parseNewReceiver(body: unknown): ReceiverSettings {
-  const input = parseBody<ReceiverBody>(CREATE, body)
+  const input = parseBody<ReceiverBody>(NEW_RECEIVER, body)
   return {
     name: input.name,
     authMethod: 'client_secret_basic',
@@ -107,11 +117,14 @@ export function parseNewReceiver(body: unknown): ReceiverSettings {
 
 /** `PATCH /v1/receivers/{id}`: what is absent stays; `null` in a grant means all again. */
 export function parseReceiverChange(body: unknown): Partial<ReceiverSettings> {
-  return toSettings(parseBody<Partial<ReceiverBody>>(UPDATE, body))
+  return toSettings(parseBody<Partial<ReceiverBody>>(RECEIVER_CHANGE, body))
 }
 
 export function parseTokenRequest(body: unknown): { scopes: Scope[]; expiresAt: Date | null } {
-  const { scopes, expires_at } = parseBody<{ scopes: Scope[]; expires_at?: string | null }>(TOKEN, body)
+  const { scopes, expires_at } = parseBody<{ scopes: Scope[]; expires_at?: string | null }>(
+    TOKEN_REQUEST,
+    body,
+  )
   return { scopes, expiresAt: expires_at ? parseTime('expires_at', expires_at) : null }
 }
 

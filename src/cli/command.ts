@@ -11,6 +11,8 @@ export interface CliHooks {
   migrate(): Promise<{ applied: string[] }>
   /** Effective settings, secrets masked, ready to print. */
   printConfig(): string | Promise<string>
+  /** The hub's OpenAPI document, with the effective issuer. */
+  openApi(): object
   /** A new admin token, made in the database; `file` holds it too, when the data folder takes one. */
   resetOperator(): Promise<{ token: string; name: string; file?: string | undefined }>
   /** @throws WrongUse when a setting of it is wrong */

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { withProgress } from './cli-io.js'
 import { type Cli, examples } from './command.js'
 
-/** serve, migrate, config: what runs without a hub to talk to. */
+/** serve, migrate, config, openapi: what runs without a hub to talk to. */
 export function addHubCommands({ hooks, io }: Cli, program: Command): void {
   examples(
     program.command('serve').description('migrate the database and run the hub until SIGTERM or Ctrl-C'),
@@ -24,6 +24,11 @@ export function addHubCommands({ hooks, io }: Cli, program: Command): void {
     .command('config')
     .description('print the effective settings, secrets masked')
     .action(async () => io.out(ensureNewline(await hooks.printConfig())))
+
+  program
+    .command('openapi')
+    .description('print the OpenAPI document of all that the hub serves')
+    .action(() => io.out(`${JSON.stringify(hooks.openApi(), null, 2)}\n`))
 }
 
 function ensureNewline(text: string): string {

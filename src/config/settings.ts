@@ -226,6 +226,11 @@ export const SETTINGS = {
     description:
       'How long events about a subject still flow after a receiver removed it, in seconds (SSF 1.0 §9.3): a removal by an attacker then hides nothing at once.',
   }),
+  LITERAL_COMPLEX_SUBJECTS: setting(flag.prefault('false'), {
+    section: 'Security',
+    description:
+      'SSF 1.0 §8.1.3.1 to the letter: an added complex subject also matches events about a complex subject that has no member in common with it. Such an event then costs a look at all added complex subjects.',
+  }),
   MIN_VERIFICATION_INTERVAL_S: setting(whole(0, 3_600).prefault('1'), {
     section: 'Security',
     description:

@@ -11,6 +11,8 @@ export interface PreparedEvent {
   readonly orderHash: Buffer | undefined
   readonly eventTimestampMs: number | null
   readonly sealedContent: Buffer
+  /** What it says, whoever says it; undefined for what is not passed on. */
+  readonly fact?: { readonly hash: Buffer; readonly dated: boolean }
 }
 
 export interface KnownKey {
@@ -19,64 +21,109 @@ export interface KnownKey {
   readonly eventId: string
 }
 
+/** An event that said the same as another one. */
+export interface KnownFact {
+  /** base64 */
+  readonly factHash: string
+  readonly sourceId: string
+  readonly eventId: string
+  readonly day: string
+}
+
+/** Newest events of one fact that are looked at: far more than there are, unless a source floods. */
+const MAX_KNOWN_FACTS = 100
+
+interface KnownRow {
+  hash: Buffer
+  event_id: string
+  content_hash: Buffer | null
+  source_id: string
+  day: string
+}
+
+/** Of the rows `e` for which this holds. */
+const raiseOrders = (condition: string) => `
+         insert into subject_orders as so (order_hash, newest_tightening, day)
+         select distinct on (order_hash) order_hash, event_id, day from e
+         where effect = 'tightens' and order_hash is not null and ${condition}
+         order by order_hash, event_id desc
+         on conflict (order_hash) do update set
+           newest_tightening = greatest(so.newest_tightening, excluded.newest_tightening),
+           day = greatest(so.day, excluded.day)`
+
 /** Sole writer of `event_keys`, `events` and `subject_orders`. */
 export const fanOutRepository = {
   /**
-   * Takes the slots of this batch for the rest of the transaction, then looks these keys up in all days of the window:
-   * a partitioned table cannot hold a unique key across days. Two statements, in this order: what the second sees is all
-   * that an earlier holder of the slots committed.
+   * Takes the slots of this batch for the rest of the transaction, then looks these keys and facts up in all days of
+   * the window: a partitioned table cannot hold a unique key across days. Two statements, in this order: what the second
+   * sees is all that an earlier holder of the slots committed.
    */
   async lockAndFindKnown(
     trx: Transaction,
-    batch: { lane: Lane; slots: readonly number[]; keyHashes: readonly Buffer[]; oldestDay: string },
-  ): Promise<KnownKey[]> {
-    const [, rows] = await sqlInOrder<[object, { key_hash: Buffer; content_hash: Buffer; event_id: string }]>(
-      trx,
+    batch: {
+      lane: Lane
+      slots: readonly number[]
+      keyHashes: readonly Buffer[]
+      factHashes: readonly Buffer[]
+      oldestDay: string
+    },
+  ): Promise<{ keys: KnownKey[]; facts: KnownFact[] }> {
+    const [, rows] = await sqlInOrder<[object, KnownRow]>(trx, [
       [
-        [
-          'select 1 from partition_fences where lane = ? and slot = any(?::smallint[]) order by slot for update',
-          [LANE_NUMBER[batch.lane], batch.slots],
-        ],
-        [
-          `select key_hash, content_hash, event_id from event_keys where key_hash = any(?::bytea[]) and day >= ?::date`,
-          [batch.keyHashes, batch.oldestDay],
-        ],
+        'select 1 from partition_fences where lane = ? and slot = any(?::smallint[]) order by slot for update',
+        [LANE_NUMBER[batch.lane], batch.slots],
       ],
-    )
-    return rows.map((row) => ({
-      keyHash: row.key_hash.toString('base64'),
-      contentHash: row.content_hash.toString('base64'),
-      eventId: row.event_id,
-    }))
+      [
+        `select key_hash as hash, event_id, content_hash, null::uuid as source_id, null::date as day
+         from event_keys where key_hash = any(?::bytea[]) and day >= ?::date
+         union all
+         select f.hash, e.event_id, null, e.source_id, e.day
+         from unnest(?::bytea[]) as f (hash) cross join lateral (
+           select event_id, source_id, day from events
+           where fact_hash = f.hash and day >= ?::date order by event_id desc limit ${MAX_KNOWN_FACTS}
+         ) e`,
+        [batch.keyHashes, batch.oldestDay, batch.factHashes, batch.oldestDay],
+      ],
+    ])
+    return {
+      keys: rows.flatMap(({ hash, event_id: eventId, content_hash: content }) =>
+        content
+          ? [{ keyHash: hash.toString('base64'), contentHash: content.toString('base64'), eventId }]
+          : [],
+      ),
+      facts: rows.flatMap(({ hash, event_id: eventId, content_hash: content, source_id: sourceId, day }) =>
+        content ? [] : [{ factHash: hash.toString('base64'), sourceId, eventId, day }],
+      ),
+    }
   },
 
-  /** Stores events with their keys and raises their subjects' newest tightening event: one statement. */
-  async insertEvents(trx: Transaction, events: readonly PreparedEvent[]): Promise<void> {
+  /**
+   * Stores events with their keys, names their facts and raises their subjects' newest tightening event: one statement.
+   * @param copies by event id: of these it is not yet known whether they go to a stream, see `nameCopies`
+   */
+  async insertEvents(
+    trx: Transaction,
+    events: readonly PreparedEvent[],
+    copies: ReadonlyMap<string, unknown>,
+  ): Promise<void> {
     await sqlRows(
       trx,
       `with e as materialized (
          select * from unnest(?::uuid[], ?::date[], ?::float8[], ?::smallint[], ?::text[], ?::text[], ?::text[],
-           ?::uuid[], ?::text[], ?::text[], ?::float8[], ?::bytea[], ?::bytea[], ?::text[], ?::bytea[], ?::bytea[])
+           ?::uuid[], ?::text[], ?::text[], ?::float8[], ?::bytea[], ?::bytea[], ?::text[], ?::bytea[], ?::bytea[],
+           ?::bytea[], ?::boolean[])
          as e(event_id, day, accepted_s, lane, effect, type, txn, source_id, source_issuer, source_jti, event_s,
-           order_hash, content, quarantine, key_hash, content_hash)
+           order_hash, content, quarantine, key_hash, content_hash, fact_hash, raises)
        ),
        k as (
          insert into event_keys (key_hash, day, content_hash, event_id)
          select key_hash, day, content_hash, event_id from e
        ),
-       o as (
-         insert into subject_orders as so (order_hash, newest_tightening, day)
-         select distinct on (order_hash) order_hash, event_id, day from e
-         where effect = 'tightens' and order_hash is not null and quarantine is null
-         order by order_hash, event_id desc
-         on conflict (order_hash) do update set
-           newest_tightening = greatest(so.newest_tightening, excluded.newest_tightening),
-           day = greatest(so.day, excluded.day)
-       )
+       o as (${raiseOrders('quarantine is null and raises')})
        insert into events (event_id, day, accepted_at, lane, effect, type, txn, source_id, source_issuer, source_jti,
-         event_timestamp, order_hash, content, quarantine)
+         event_timestamp, order_hash, content, quarantine, fact_hash)
        select event_id, day, to_timestamp(accepted_s), lane, effect, type, txn, source_id, source_issuer, source_jti,
-         to_timestamp(event_s), order_hash, content, quarantine from e`,
+         to_timestamp(event_s), order_hash, content, quarantine, fact_hash from e`,
       [
         events.map(({ event }) => event.eventId),
         events.map(({ day }) => day),
@@ -94,6 +141,29 @@ export const fanOutRepository = {
         events.map(({ event }) => event.quarantine ?? null),
         events.map(({ keyHash }) => keyHash),
         events.map(({ contentHash }) => contentHash),
+        events.map(({ event, fact }) => (copies.has(event.eventId) ? null : (fact?.hash ?? null))),
+        events.map(({ event }) => !copies.has(event.eventId)),
+      ],
+    )
+  },
+
+  /** Does for copies that go to a stream what storing them left undone: names their facts, raises the orders. */
+  async nameCopies(trx: Transaction, copies: readonly PreparedEvent[]): Promise<void> {
+    if (copies.length === 0) return
+    await sqlRows(
+      trx,
+      `with e as materialized (
+         select * from unnest(?::uuid[], ?::date[], ?::text[], ?::bytea[], ?::bytea[])
+         as e(event_id, day, effect, order_hash, fact_hash)
+       ),
+       o as (${raiseOrders('true')})
+       update events set fact_hash = e.fact_hash from e where events.event_id = e.event_id and events.day = e.day`,
+      [
+        copies.map(({ event }) => event.eventId),
+        copies.map(({ day }) => day),
+        copies.map(({ event }) => event.effect),
+        copies.map(({ orderHash }) => orderHash ?? null),
+        copies.map(({ fact }) => fact?.hash ?? null),
       ],
     )
   },

@@ -2,11 +2,12 @@ import type { BatchHandler, LogBatch, LogItem } from '../eventlog/event-log.js'
 import { dayOf } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
-import type { CounterMetric, Metrics } from '../kernel/metrics.js'
 import { type Lane, type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
 import type { Database, Transaction } from '../storage/database.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
-import { fanOutRepository, type PreparedEvent } from './fan-out-repository.js'
+import { findCopies, pairKey, withoutCopies } from './copies.js'
+import type { FanOutCounters, FanOutTally } from './fan-out-counters.js'
+import { fanOutRepository, type KnownFact, type PreparedEvent } from './fan-out-repository.js'
 import { type EventContent, EXPECTS, RENDERING } from './open-delivery.js'
 import { parkedRepository } from './parked-repository.js'
 import { type NewDelivery, queueRepository } from './queue-repository.js'
@@ -46,14 +47,6 @@ interface PreparedItems {
   readonly items: readonly LogItem[]
   /** Those of them that are events. */
   readonly prepared: readonly PreparedEvent[]
-}
-
-interface Tally {
-  stored: number
-  repeats: number
-  quarantined: number
-  rejected: number
-  queued: number
 }
 
 /**
@@ -116,20 +109,26 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       ])
       await batch.close(trx, items)
     })
-    counters.add(batch.lane, { stored: 0, repeats: 0, quarantined: 0, rejected: 1, queued: 0 })
+    counters.add(batch.lane, { stored: 0, repeats: 0, quarantined: 0, rejected: 1, queued: 0, heldBack: 0 })
   }
 
   /** Statements that stand in one `Promise.all` go to Postgres together, and are run there in this order. */
   async function store(trx: Transaction, batch: LogBatch, { items, prepared }: PreparedItems) {
     // Counted and logged after the commit: a batch that is tried again would say everything twice.
     const notes: (() => void)[] = []
-    const fresh = await dropRepeats(trx, batch.lane, { prepared, notes })
+    const { fresh, copies } = await dropRepeats(trx, batch.lane, { prepared, notes })
     const healthy = fresh.filter(({ event }) => event.quarantine === undefined)
-    const [, queued] = await Promise.all([
-      fresh.length > 0 && fanOutRepository.insertEvents(trx, fresh),
+    const [, matched] = await Promise.all([
+      fresh.length > 0 && fanOutRepository.insertEvents(trx, fresh, copies),
       findMatches(trx, healthy),
     ])
+    const queued = copies.size > 0 ? await dropCopies(trx, matched, copies) : matched
+    const sentIds = new Set(queued.map(({ delivery }) => delivery.eventId))
     await Promise.all([
+      fanOutRepository.nameCopies(
+        trx,
+        healthy.filter(({ event }) => copies.has(event.eventId) && sentIds.has(event.eventId)),
+      ),
       queueRepository.insert(
         trx,
         queued.map(({ delivery }) => delivery),
@@ -137,30 +136,52 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       parkOddities(trx, batch, { items, fresh, notes }),
       batch.close(trx, items),
     ])
-    const tally: Tally = {
+    const tally: FanOutTally = {
       stored: healthy.length,
       repeats: prepared.length - fresh.length,
       quarantined: fresh.length - healthy.length,
       rejected: items.length - prepared.length,
       queued: queued.length,
+      heldBack: matched.length - queued.length,
     }
     return { queued, tally, notes }
+  }
+
+  /** No stream gets a fact twice, or hubs in a ring would send it round for ever. */
+  async function dropCopies(
+    trx: Transaction,
+    matched: readonly QueuedDelivery[],
+    copies: ReadonlyMap<string, readonly KnownFact[]>,
+  ): Promise<QueuedDelivery[]> {
+    const earlier = matched.flatMap(({ delivery: { streamId, eventId } }) =>
+      (copies.get(eventId) ?? []).map((one) => ({ streamId, eventId: one.eventId, day: one.day })),
+    )
+    const delivered = await queueRepository.findDelivered(trx, earlier)
+    const inHubOrder = [...matched].sort((a, b) => (a.delivery.eventId < b.delivery.eventId ? -1 : 1))
+    return withoutCopies(inHubOrder, copies, new Set(delivered.map(pairKey)))
   }
 
   async function dropRepeats(
     trx: Transaction,
     lane: Lane,
     { prepared, notes }: { prepared: readonly PreparedEvent[]; notes: (() => void)[] },
-  ): Promise<PreparedEvent[]> {
-    if (prepared.length === 0) return []
+  ): Promise<{ fresh: PreparedEvent[]; copies: ReadonlyMap<string, readonly KnownFact[]> }> {
+    if (prepared.length === 0) return { fresh: [], copies: new Map() }
     const slots = [...new Set(prepared.map(({ event }) => event.slot % SLOT_COUNT))].sort((a, b) => a - b)
     const newest = Math.max(...prepared.map(({ event }) => event.acceptedAtMs))
     const oldestDay = dayOf(newest - options.dedupeWindowDays * DAY_MS)
     const known = new Map<string, { contentHash: string; eventId: string }>()
     const keyHashes = prepared.map(({ keyHash }) => keyHash)
-    const rows = await fanOutRepository.lockAndFindKnown(trx, { lane, slots, keyHashes, oldestDay })
-    for (const row of rows) known.set(row.keyHash, row)
-    return prepared.filter(({ event, keyHash, contentHash }) => {
+    const factHashes = prepared.flatMap(({ fact }) => (fact ? [fact.hash] : []))
+    const { keys, facts } = await fanOutRepository.lockAndFindKnown(trx, {
+      lane,
+      slots,
+      keyHashes,
+      factHashes,
+      oldestDay,
+    })
+    for (const row of keys) known.set(row.keyHash, row)
+    const fresh = prepared.filter(({ event, keyHash, contentHash }) => {
       const key = keyHash.toString('base64')
       const content = contentHash.toString('base64')
       const earlier = known.get(key)
@@ -182,6 +203,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       }
       return false
     })
+    return { fresh, copies: findCopies(fresh, facts) }
   }
 
   async function findMatches(trx: Transaction, events: readonly PreparedEvent[]): Promise<QueuedDelivery[]> {
@@ -261,34 +283,4 @@ function daysOf(items: readonly LogItem[]): string[] {
 function expectedStages(event: SecurityEvent, reports: readonly string[]): number {
   if (event.targetStreamId) return 0
   return EXPECTS.received | (reports.includes('applied') ? EXPECTS.applied : 0)
-}
-
-export interface FanOutCounters {
-  readonly conflicts: CounterMetric
-  add(lane: string, tally: Tally): void
-}
-
-/** One set for all lanes. */
-export function fanOutCounters(metrics: Metrics): FanOutCounters {
-  const events = metrics.counter(
-    'firebreak_events_total',
-    'Log records that fan-out settled, by what became of them.',
-    ['lane', 'result'],
-  )
-  const queued = metrics.counter('firebreak_deliveries_queued_total', 'Deliveries queued by fan-out.', [
-    'lane',
-  ])
-  const conflicts = metrics.counter(
-    'firebreak_conflicting_repeats_total',
-    'SETs that reused a jti with other content.',
-  )
-  return {
-    conflicts,
-    add(lane, tally) {
-      for (const result of ['stored', 'repeats', 'quarantined', 'rejected'] as const) {
-        if (tally[result] > 0) events.add({ lane, result }, tally[result])
-      }
-      if (tally.queued > 0) queued.add({ lane }, tally.queued)
-    },
-  }
 }

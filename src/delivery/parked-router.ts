@@ -9,7 +9,7 @@ import { laneOf } from './open-delivery.js'
 import type { ParkedFilter, ParkedRow } from './parked-repository.js'
 import type { ParkedService } from './parked-service.js'
 
-const LIST_SCHEMA = {
+export const PARKED_QUERY = {
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -23,7 +23,7 @@ const LIST_SCHEMA = {
   },
 }
 
-const DISCARD_SCHEMA = {
+export const DISCARD = {
   type: 'object',
   additionalProperties: false,
   required: ['reason'],
@@ -65,7 +65,7 @@ export function parkedRouter(options: {
   const { parked, authorize } = options
   const router = Router()
   router.get('/', authorize('read'), async (req, res) => {
-    const query = parseQuery<ListQuery>(LIST_SCHEMA, req.query)
+    const query = parseQuery<ListQuery>(PARKED_QUERY, req.query)
     const { limit, after } = parsePage(req.query, 2)
     const rows = await parked.list({
       streamId: query.stream_id,
@@ -83,7 +83,7 @@ export function parkedRouter(options: {
     res.status(202).json(render(await parked.replay(uuidParam(req, 'id', 'parked item'), actorOf(res))))
   })
   router.post('/:id/discard', authorize('parked.replay'), jsonBody('16kb'), async (req, res) => {
-    const { reason } = parseBody<{ reason: string }>(DISCARD_SCHEMA, req.body)
+    const { reason } = parseBody<{ reason: string }>(DISCARD, req.body)
     res.json(render(await parked.discard(uuidParam(req, 'id', 'parked item'), reason, actorOf(res))))
   })
   return router

@@ -5,7 +5,7 @@ import { uuidParam } from '../http/params.js'
 import { parseBody } from '../http/validate.js'
 import type { PollRequest, PollService } from './poll-service.js'
 
-const POLL_SCHEMA = {
+export const POLL_REQUEST = {
   type: 'object',
   properties: {
     maxEvents: { type: 'integer', minimum: 0 },
@@ -34,7 +34,7 @@ export function pollRouter(options: {
   checkAccess(req: Request): Promise<void>
 }): Router {
   return Router().post('/:streamId', options.authorize, jsonBody('1mb'), async (req, res) => {
-    const request = parseBody<PollRequest>(POLL_SCHEMA, req.body ?? {})
+    const request = parseBody<PollRequest>(POLL_REQUEST, req.body ?? {})
     const streamId = uuidParam(req, 'streamId', 'poll stream')
     const aborted = new AbortController()
     res.once('close', () => aborted.abort())

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { dayOf } from '../kernel/clock.js'
 import type { SecurityEvent } from '../secevent/event.js'
+import { factOf } from '../secevent/fact.js'
 import { eventTimestampMs } from '../secevent/security-event.js'
 import type { PreparedEvent } from './fan-out-repository.js'
 import type { EventContent } from './open-delivery.js'
@@ -15,9 +16,14 @@ export function createEventPreparer(keys: ContentKeys) {
   return async function prepare(event: SecurityEvent): Promise<PreparedEvent> {
     const day = dayOf(event.acceptedAtMs)
     const cipher = await keys.contentCipher(day)
+    const fact = factOf(event)
     return {
       event,
       day,
+      // No issuer is empty, so no fact shares a hash with a key. Half of it: it is written and indexed for each event.
+      ...(fact && {
+        fact: { hash: keys.hmac('event-key', `\n${fact.text}`).subarray(0, 16), dated: fact.dated },
+      }),
       // The separator cannot stand in an issuer, so no two pairs share a key.
       keyHash: keys.hmac('event-key', `${event.sourceIssuer}\n${event.sourceJti}`),
       contentHash: Buffer.from(event.contentHash, 'base64url'),

@@ -154,6 +154,32 @@ export const queueRepository = {
     )
   },
 
+  /** Which of these were delivered, or are about to be: what was given up or parked counts as not. */
+  async findDelivered(
+    trx: Transaction,
+    pairs: readonly { streamId: string; eventId: string; day: string }[],
+  ): Promise<{ streamId: string; eventId: string }[]> {
+    if (pairs.length === 0) return []
+    const rows = await sqlRows<{ stream_id: string; event_id: string }>(
+      trx,
+      `select p.stream_id, p.event_id
+       from unnest(?::uuid[], ?::uuid[], ?::date[]) as p (stream_id, event_id, day)
+       cross join lateral (
+         select 1 from delivery_queue q where q.stream_id = p.stream_id and q.${ALL_LANES} and q.event_id = p.event_id
+         union all
+         select 1 from deliveries d where d.stream_id = p.stream_id and d.event_id = p.event_id and d.day = p.day
+           and d.outcome in ('received', 'superseded')
+         limit 1
+       ) found`,
+      [
+        pairs.map(({ streamId }) => streamId),
+        pairs.map(({ eventId }) => eventId),
+        pairs.map(({ day }) => day),
+      ],
+    )
+    return rows.map((row) => ({ streamId: row.stream_id, eventId: row.event_id }))
+  },
+
   /**
    * The next due rows of one lane of a push stream, in hub order.
    * @param inHand events of this stream that the sender has already; they are left out

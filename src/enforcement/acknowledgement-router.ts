@@ -8,7 +8,7 @@ import type { AcknowledgementEntry, AcknowledgementService } from './acknowledge
 
 const MAX_ENTRIES = 1_000
 
-const BODY_SCHEMA = {
+export const ACKNOWLEDGEMENTS = {
   type: 'object',
   additionalProperties: false,
   required: ['acknowledgements'],
@@ -61,7 +61,7 @@ export function acknowledgementRouter(options: {
   return Router().post('/v1/acknowledgements', options.receiver, jsonBody('2mb'), async (req, res) => {
     const startedMs = clock.monotonicMs()
     const { receiverId } = options.receiverOf(res)
-    const { acknowledgements } = parseBody<Body>(BODY_SCHEMA, req.body)
+    const { acknowledgements } = parseBody<Body>(ACKNOWLEDGEMENTS, req.body)
     const results = await service.acknowledge(receiverId, acknowledgements.map(toEntry))
     const countOf = (result: string) => results.filter((each) => each === result).length
     logger.info('acknowledgements.recorded', {

@@ -24,9 +24,9 @@ interface RawQuery<S extends string> {
   to?: string
 }
 
-/** Makes the reader of one list's query; the schema is compiled once. @throws InvalidRequest */
-export function historyQuery<S extends string>(states: readonly S[], cursorKeys: number) {
-  const schema = {
+/** The query of one list. */
+export function historySchema(states: readonly string[]) {
+  return {
     type: 'object',
     additionalProperties: false,
     properties: {
@@ -39,6 +39,11 @@ export function historyQuery<S extends string>(states: readonly S[], cursorKeys:
       ...PAGE_PROPERTIES,
     },
   }
+}
+
+/** Makes the reader of one list's query; the schema is compiled once. @throws InvalidRequest */
+export function historyQuery<S extends string>(states: readonly S[], cursorKeys: number) {
+  const schema = historySchema(states)
   return (query: unknown): HistoryFilter<S> => {
     const raw = parseQuery<RawQuery<S>>(schema, query)
     // In a query of a URL: %00.

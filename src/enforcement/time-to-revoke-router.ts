@@ -19,7 +19,7 @@ const DEFAULT_WINDOW_MS = 24 * HOUR_MS
 const MAX_WINDOW_MS = 400 * 24 * HOUR_MS
 const MAX_GROUPS = 10_000
 
-const QUERY_SCHEMA = {
+export const TIME_TO_REVOKE_QUERY = {
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -78,7 +78,7 @@ export function timeToRevokeRouter(options: {
 
 /** Defaults: the 24 hours before `to`, `to` being now; the stage received; one row. */
 function readQuery(raw: unknown, nowMs: number): TimeToRevokeQuery {
-  const { from, to, stage, group_by: groupBy } = parseQuery<RawQuery>(QUERY_SCHEMA, raw)
+  const { from, to, stage, group_by: groupBy } = parseQuery<RawQuery>(TIME_TO_REVOKE_QUERY, raw)
   // Whole ms, the next one, so that what was accepted just now is inside.
   const toMs = to === undefined ? Math.floor(nowMs) + 1 : parseTime('to', to)
   const fromMs = from === undefined ? toMs - DEFAULT_WINDOW_MS : parseTime('from', from)

@@ -1,4 +1,4 @@
-import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
+import { Ajv2020, type ErrorObject, type Options, type ValidateFunction } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { InvalidRequest } from '../kernel/errors.js'
 import { UNSTORABLE } from './body.js'
@@ -15,8 +15,8 @@ const bodies = createChecker({ allowUnionTypes: true })
 const queries = createChecker({ allowUnionTypes: true, coerceTypes: true })
 
 function createChecker(options: Options): Checker {
-  const first = new Ajv(options)
-  const all = new Ajv({ ...options, allErrors: true })
+  const first = new Ajv2020(options)
+  const all = new Ajv2020({ ...options, allErrors: true })
   addFormats.default(first)
   addFormats.default(all)
   const compiled = new WeakMap<object, { first: ValidateFunction; all: ValidateFunction }>()
@@ -32,7 +32,7 @@ function createChecker(options: Options): Checker {
 }
 
 /**
- * Checks a parsed JSON body against a JSON Schema (draft 7). The schema is compiled once, so pass a constant.
+ * Checks a parsed JSON body against a JSON Schema (draft 2020-12, as OpenAPI 3.1 has it). The schema is compiled once, so pass a constant.
  * @throws InvalidRequest that names everything that is wrong; in a body of thousands of values only the first
  */
 export function parseBody<T>(schema: object, body: unknown): T {

@@ -6,7 +6,7 @@ import { MAX_EPOCH_SECONDS } from '../secevent/security-event.js'
 import type { EventService } from './event-service.js'
 import type { Authorize } from './transmitter-router.js'
 
-const EMIT = {
+export const NEW_EVENT = {
   type: 'object',
   additionalProperties: false,
   required: ['type', 'sub_id', 'event'],
@@ -31,7 +31,7 @@ interface EmitBody {
 export function eventRouter(options: { events: EventService; authorize: Authorize }): Router {
   const emit = options.authorize.operator('events.emit')
   return Router().post('/', emit, jsonBody(), async (req, res) => {
-    const body = parseBody<EmitBody>(EMIT, req.body)
+    const body = parseBody<EmitBody>(NEW_EVENT, req.body)
     const input = {
       type: body.type,
       subject: body.sub_id,

@@ -1,16 +1,11 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
-import { HubError } from '../kernel/errors.js'
+import { HubError, MethodNotAllowed } from '../kernel/errors.js'
 import { SetRejected } from '../secevent/parse-set.js'
 
 /** The Authorization header is not the one this transmitter was registered with. */
 export class SenderNotAuthenticated extends HubError {
   readonly code = 'ERR_SENDER_NOT_AUTHENTICATED'
   readonly status = 401
-}
-
-export class MethodNotAllowed extends HubError {
-  readonly code = 'ERR_METHOD_NOT_ALLOWED'
-  readonly status = 405
 }
 
 /** The body did not come in the time that it may take, or its place was needed for others. */
@@ -39,7 +34,7 @@ export function sendFailure(res: ServerResponse, error: HubError): void {
   } else {
     const headers: OutgoingHttpHeaders = {}
     if (error.retryAfterS !== undefined) headers['Retry-After'] = Math.ceil(error.retryAfterS)
-    if (error instanceof MethodNotAllowed) headers.Allow = 'POST'
+    if (error instanceof MethodNotAllowed) Object.assign(headers, error.responseHeaders)
     send(res, error.status, { body: { code: error.code, message: error.message }, headers })
   }
 }

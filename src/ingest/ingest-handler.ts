@@ -3,11 +3,11 @@ import { hashSecret, isSameHash } from '../auth/secrets.js'
 import { networkOf } from '../http/client-address.js'
 import { isUuid } from '../http/params.js'
 import type { Clock } from '../kernel/clock.js'
-import { describeError, HubError, NotFound, Unavailable } from '../kernel/errors.js'
+import { describeError, HubError, MethodNotAllowed, NotFound, Unavailable } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Metrics } from '../kernel/metrics.js'
 import { type Admission, type AdmissionLimits, createAdmission } from './admission.js'
-import { MethodNotAllowed, SenderNotAuthenticated, sendAccepted, sendFailure } from './ingest-answers.js'
+import { SenderNotAuthenticated, sendAccepted, sendFailure } from './ingest-answers.js'
 import { readSetBody, SenderGone } from './set-body.js'
 import type { IngestedSet, SetIngest } from './set-ingest.js'
 import { createSetObserver, type SetObserver } from './set-observer.js'
@@ -87,7 +87,7 @@ async function receive(
   if (!transmitter?.enabled)
     throw new NotFound('There is no transmitter at this address; check the ingest URL.')
   checkAuthorization(req, transmitter)
-  if (req.method !== 'POST') throw new MethodNotAllowed('Send the SET with POST.')
+  if (req.method !== 'POST') throw new MethodNotAllowed('POST')
   return await admitted(req, transmitter, options)
 }
 

@@ -7,6 +7,7 @@ import { uuidParam } from '../http/params.js'
 import { parseBody } from '../http/validate.js'
 import { toTimestamp } from '../kernel/clock.js'
 import { SET_ALGORITHMS } from '../secevent/set-header.js'
+import { TOLERANCE_SWITCHES } from '../secevent/tolerances.js'
 import type { SetTolerances } from '../secevent/verify-set.js'
 import { DELIVERY_SCHEMA, type DeliveryBody, toStreamMembers, toStreamPlan } from './stream-body.js'
 import type { StreamView } from './stream-plan.js'
@@ -18,15 +19,11 @@ export interface Authorize {
   operator(permission: Permission): RequestHandler
 }
 
-const TOLERANCES = {
-  allow_missing_kid: 'allowMissingKid',
-  allow_plain_typ: 'allowPlainTyp',
-  allow_sub: 'allowSub',
-  allow_exp: 'allowExp',
-  allow_event_aliases: 'allowEventAliases',
-  millisecond_timestamps: 'millisecondTimestamps',
+/** As the API spells them. */
+const TOLERANCES: Readonly<Record<string, keyof SetTolerances>> = {
+  ...TOLERANCE_SWITCHES,
   future_skew_s: 'futureSkewS',
-} as const satisfies Record<string, keyof SetTolerances>
+}
 
 const SHORT_TEXT = { type: 'string', minLength: 1, maxLength: 512, pattern: '^[^\\u0000-\\u001f\\u007f]+$' }
 const URL_TEXT = { type: 'string', minLength: 1, maxLength: 2048 }
@@ -60,7 +57,7 @@ const CHANGEABLE = {
     type: 'object',
     additionalProperties: false,
     properties: {
-      ...Object.fromEntries(Object.keys(TOLERANCES).map((name) => [name, { type: 'boolean' }])),
+      ...Object.fromEntries(Object.keys(TOLERANCE_SWITCHES).map((name) => [name, { type: 'boolean' }])),
       future_skew_s: { type: 'integer', minimum: 0, maximum: 3600 },
     },
   },
@@ -70,14 +67,19 @@ const CHANGEABLE = {
   delivery: DELIVERY_SCHEMA,
 } as const
 
-const CREATE = {
+export const NEW_TRANSMITTER = {
   type: 'object',
   additionalProperties: false,
   // Issuer and audience may come from discovery and the stream; whether they do, the service knows.
   required: ['name'],
   properties: { ...CHANGEABLE, issuer: SHORT_TEXT },
 }
-const UPDATE = { type: 'object', additionalProperties: false, minProperties: 1, properties: CHANGEABLE }
+export const TRANSMITTER_CHANGE = {
+  type: 'object',
+  additionalProperties: false,
+  minProperties: 1,
+  properties: CHANGEABLE,
+}
 
 interface TransmitterBody {
   name?: string
@@ -121,7 +123,7 @@ export function transmitterRouter(options: TransmitterRouterOptions): Router {
     res.json(toPage(rows, limit, { keysOf: (row) => [row.name], render: await renderAll(rows) }))
   })
   router.post('/', manage, jsonBody(), async (req, res) => {
-    const body = parseBody<TransmitterBody & { name: string; issuer?: string }>(CREATE, req.body)
+    const body = parseBody<TransmitterBody & { name: string; issuer?: string }>(NEW_TRANSMITTER, req.body)
     const { name, issuer } = body
     const input = { ...toChange(body), name, ...(issuer !== undefined && { issuer }) }
     res.status(201).json(await render(await transmitters.create(input, actorOf(res))))
@@ -130,7 +132,7 @@ export function transmitterRouter(options: TransmitterRouterOptions): Router {
     res.json(await render(await transmitters.get(uuidParam(req, 'id', what))))
   })
   router.patch('/:id', manage, jsonBody(), async (req, res) => {
-    const change = toChange(parseBody<TransmitterBody>(UPDATE, req.body))
+    const change = toChange(parseBody<TransmitterBody>(TRANSMITTER_CHANGE, req.body))
     res.json(await render(await transmitters.update(uuidParam(req, 'id', what), change, actorOf(res))))
   })
   router.delete('/:id', manage, async (req, res) => {

@@ -40,6 +40,20 @@ export class NotFound extends HubError {
   readonly status = 404
 }
 
+/** The path exists and takes other methods. */
+export class MethodNotAllowed extends HubError {
+  readonly code = 'ERR_METHOD_NOT_ALLOWED'
+  readonly status = 405
+  /** RFC 9110 §15.5.6. */
+  readonly responseHeaders: Readonly<Record<string, string>>
+
+  /** @param allowed the methods, as the header Allow names them */
+  constructor(allowed: string) {
+    super(`Use ${allowed} here.`)
+    this.responseHeaders = { Allow: allowed }
+  }
+}
+
 export class Conflict extends HubError {
   readonly code = 'ERR_CONFLICT'
   readonly status = 409

@@ -33,7 +33,8 @@ export function mintClaims({ event, issuer, audience, jti }: MintInput): Record<
   }
 }
 
-function declaredOnly(
+/** The event as it is sent on. */
+export function declaredOnly(
   type: string,
   claims: Readonly<Record<string, unknown>>,
 ): Readonly<Record<string, unknown>> {

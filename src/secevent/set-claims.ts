@@ -1,6 +1,8 @@
 import { isJsonObject } from './canonical-json.js'
 import { EVENT_TYPES } from './event-types.js'
+import { currentType } from './legacy-claims.js'
 import { SetRejected } from './parse-set.js'
+import { TOLERANCE_SWITCHES, type Tolerated } from './tolerances.js'
 import type { SetTolerances } from './verify-set.js'
 
 type Claims = Readonly<Record<string, unknown>>
@@ -13,8 +15,8 @@ export interface ClaimExpectations {
   readonly audience: readonly string[]
   readonly nowMs: number
   readonly tolerances: SetTolerances
-  /** Names of the tolerances that were needed are added here. */
-  readonly tolerated: Set<string>
+  /** What was forgiven is added here. */
+  readonly tolerated: Set<Tolerated>
 }
 
 export interface CheckedClaims {
@@ -46,7 +48,7 @@ export function checkClaims(claims: Claims, expect: ClaimExpectations): CheckedC
     throw new SetRejected('invalid_request', 'The SET needs an "iat" in seconds since 1970.')
   }
   const [type, event] = theEvent(claims.events, expect)
-  const txn = readTxn(claims.txn)
+  const txn = readTxn(claims.txn, expect.tolerated)
   return { jti, iatS: iat, ...(txn !== undefined && { txn }), type, event }
 }
 
@@ -63,11 +65,11 @@ function checkAudience(aud: unknown, expected: readonly string[]): void {
  */
 function refuseTokenClaims(claims: Claims, expect: ClaimExpectations): void {
   for (const [claim, tolerance] of [
-    ['sub', 'allowSub'],
-    ['exp', 'allowExp'],
+    ['sub', 'allow_sub'],
+    ['exp', 'allow_exp'],
   ] as const) {
     if (claims[claim] === undefined) continue
-    if (!expect.tolerances[tolerance]) {
+    if (!expect.tolerances[TOLERANCE_SWITCHES[tolerance]]) {
       throw new SetRejected('invalid_request', `A SET must not have a top-level "${claim}".`)
     }
     expect.tolerated.add(tolerance)
@@ -90,14 +92,24 @@ function theEvent(events: unknown, expect: ClaimExpectations): [string, Record<s
     if (!expect.tolerances.allowEventAliases) {
       throw new SetRejected('invalid_request', 'The SET must have exactly one event.')
     }
-    expect.tolerated.add('allowEventAliases')
+    expect.tolerated.add('allow_event_aliases')
   }
-  return entries.find(([type]) => EVENT_TYPES.has(type)) ?? (entries[0] as [string, Record<string, unknown>])
+  const named = entries.map(([type, event]) => ({ event, now: currentType(type, expect.tolerances) }))
+  const { event, now } = named.find((one) => EVENT_TYPES.has(one.now.type)) ?? (named[0] as (typeof named)[0])
+  if (now.tolerated) expect.tolerated.add(now.tolerated)
+  return [now.type, event]
 }
 
 /** SSF 1.0 §4.1.9. Drafts had numbers. A value that cannot serve as a join key is no reason to lose the event. */
-function readTxn(txn: unknown): string | undefined {
-  if (typeof txn === 'number') return String(txn)
-  if (typeof txn !== 'string' || txn === '' || txn.length > MAX_ID_LENGTH) return undefined
-  return CONTROL_CHARACTER.test(txn) ? undefined : txn
+function readTxn(txn: unknown, tolerated: Set<Tolerated>): string | undefined {
+  if (txn === undefined) return undefined
+  if (typeof txn === 'number') {
+    tolerated.add('numeric_txn')
+    return String(txn)
+  }
+  if (typeof txn === 'string' && txn !== '' && txn.length <= MAX_ID_LENGTH && !CONTROL_CHARACTER.test(txn)) {
+    return txn
+  }
+  tolerated.add('unusable_txn')
+  return undefined
 }

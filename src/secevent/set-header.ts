@@ -1,5 +1,6 @@
 import { KeyObject, type webcrypto } from 'node:crypto'
 import { SetRejected } from './parse-set.js'
+import type { Tolerated } from './tolerances.js'
 import type { SetTolerances } from './verify-set.js'
 
 type CryptoKey = webcrypto.CryptoKey
@@ -40,7 +41,7 @@ export function checkHeader(
   header: Readonly<Record<string, unknown>>,
   algorithms: readonly string[],
   tolerances: SetTolerances,
-  tolerated: Set<string>,
+  tolerated: Set<Tolerated>,
 ): CheckedHeader {
   checkType(header, tolerances, tolerated)
   // Extensions change what is signed or how to read it (b64), and this hub understands none.
@@ -58,7 +59,7 @@ export function checkHeader(
     if (!tolerances.allowMissingKid) {
       throw new SetRejected('invalid_key', 'The SET header must name its key in "kid".')
     }
-    tolerated.add('allowMissingKid')
+    tolerated.add('allow_missing_kid')
     return { alg, ignored }
   }
   if (typeof kid !== 'string' || kid === '' || kid.length > MAX_KID_LENGTH) {
@@ -71,14 +72,14 @@ export function checkHeader(
 function checkType(
   header: Readonly<Record<string, unknown>>,
   tolerances: SetTolerances,
-  tolerated: Set<string>,
+  tolerated: Set<Tolerated>,
 ): void {
   const { typ } = header
   const type = typeof typ === 'string' ? typ.toLowerCase() : undefined
   if (type === 'secevent+jwt' || type === 'application/secevent+jwt') return
   const plain = typ === undefined || type === 'jwt'
   if (plain && tolerances.allowPlainTyp) {
-    tolerated.add('allowPlainTyp')
+    tolerated.add('allow_plain_typ')
     return
   }
   throw new SetRejected('invalid_request', 'The SET header must have "typ": "secevent+jwt".')

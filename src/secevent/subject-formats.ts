@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import { canonicalJson, isJsonObject } from './canonical-json.js'
 import type { Subject } from './event.js'
+import type { Tolerated } from './tolerances.js'
 
 /** Says what is wrong with a subject; `parseSubject` makes an InvalidSubject of it. */
 export class SubjectProblem extends Error {}
@@ -20,12 +21,16 @@ export const COMPLEX_MEMBERS: readonly string[] = [
 const MAX_MEMBER_LENGTH = 2048
 const MAX_LIST_LENGTH = 100
 
+/** Of early RISC: `iss` and `sub` of an ID token, or its `email` alone. No format of RFC 9493. */
+const ID_TOKEN_CLAIMS = 'id_token_claims'
+
 /** Spellings of drafts and of older transmitters, taken in and never sent. */
 const LEGACY_FORMATS: Readonly<Record<string, string>> = {
   phone: 'phone_number',
   'jwt-id': 'jwt_id',
   'iss-sub': 'iss_sub',
   ip_addresses: 'ip-addresses',
+  'id-token-claims': ID_TOKEN_CLAIMS,
 }
 
 type Parse = (value: Readonly<Record<string, unknown>>) => Record<string, unknown>
@@ -47,14 +52,27 @@ const SIMPLE_FORMATS: Readonly<Record<string, Parse>> = {
   'ip-addresses': (value) => ({ 'ip-addresses': ipAddresses(value['ip-addresses'] ?? value.ip_addresses) }),
 }
 
-/** The format as the standards spell it; a complex subject of before June 2023 had none. */
-export function formatOf(value: Readonly<Record<string, unknown>>): string {
+/**
+ * The format as the standards spell it; a complex subject of before June 2023 had none.
+ * @param tolerated old spellings that were met are added here
+ */
+export function formatOf(value: Readonly<Record<string, unknown>>, tolerated?: Set<Tolerated>): string {
   // RISC 1.0 §3.1: Google's transmitter says subject_type.
   const format = value.format ?? value.subject_type
-  if (typeof format === 'string' && format !== '') return LEGACY_FORMATS[format] ?? format
+  if (typeof format === 'string' && format !== '') {
+    if (value.format === undefined) tolerated?.add('subject_type')
+    const known = Object.hasOwn(LEGACY_FORMATS, format) ? LEGACY_FORMATS[format] : format
+    if (known !== format || known === ID_TOKEN_CLAIMS) tolerated?.add('subject_format')
+    return known === ID_TOKEN_CLAIMS ? formatOfClaims(value) : (known as string)
+  }
   const looksComplex = format === undefined && COMPLEX_MEMBERS.some((member) => isJsonObject(value[member]))
-  if (looksComplex) return 'complex'
-  throw new SubjectProblem('a subject needs a "format" member that is a non-empty string')
+  if (!looksComplex) throw new SubjectProblem('a subject needs a "format" member that is a non-empty string')
+  tolerated?.add('complex_without_format')
+  return 'complex'
+}
+
+function formatOfClaims({ sub, email }: Readonly<Record<string, unknown>>): string {
+  return sub === undefined && email !== undefined ? 'email' : 'iss_sub'
 }
 
 /** A subject of any format except `complex` and `aliases`, with its members normalised and unknown ones dropped. */
@@ -64,28 +82,28 @@ export function parseSimple(format: string, value: Readonly<Record<string, unkno
 }
 
 /** RFC 9493 §3.2.8: identifiers of one subject, none of them a list again. */
-export function parseAliases(value: Readonly<Record<string, unknown>>): Subject {
+export function parseAliases(value: Readonly<Record<string, unknown>>, tolerated?: Set<Tolerated>): Subject {
   const list = value.identifiers
   if (!Array.isArray(list) || list.length === 0 || list.length > MAX_LIST_LENGTH) {
     throw new SubjectProblem(`"identifiers" must be an array of 1 to ${MAX_LIST_LENGTH} subjects`)
   }
-  return { format: 'aliases', identifiers: list.map((entry) => parseMember(entry, 'identifiers')) }
+  return { format: 'aliases', identifiers: list.map((entry) => parseMember(entry, 'identifiers', tolerated)) }
 }
 
 /** SSF 1.0 §3.3: one or more simple subjects under names of their own. */
-export function parseComplex(value: Readonly<Record<string, unknown>>): Subject {
+export function parseComplex(value: Readonly<Record<string, unknown>>, tolerated?: Set<Tolerated>): Subject {
   const entries = Object.entries(value).filter(([name]) => name !== 'format' && name !== 'subject_type')
   if (entries.length === 0 || entries.length > MAX_LIST_LENGTH) {
     throw new SubjectProblem('a complex subject needs at least one member, such as "user" or "session"')
   }
-  const members = entries.map(([name, member]) => [name, parseMember(member, name)] as const)
+  const members = entries.map(([name, member]) => [name, parseMember(member, name, tolerated)] as const)
   return { format: 'complex', ...Object.fromEntries(members) }
 }
 
 /** Nesting is undefined by SSF 1.0 §3.3 (WG issue 282), so what it would match is anybody's guess: refused. */
-function parseMember(value: unknown, name: string): Subject {
+function parseMember(value: unknown, name: string, tolerated?: Set<Tolerated>): Subject {
   if (!isJsonObject(value)) throw new SubjectProblem(`"${name}" must hold subject identifier objects`)
-  const format = formatOf(value)
+  const format = formatOf(value, tolerated)
   if (format === 'complex' || format === 'aliases') {
     throw new SubjectProblem(`"${name}" must hold a simple subject, not "${format}"`)
   }

@@ -10,6 +10,7 @@ import {
   parseSimple,
   SubjectProblem,
 } from './subject-formats.js'
+import type { Tolerated } from './tolerances.js'
 
 /** The value is no subject identifier the hub can compare. */
 export class InvalidSubject extends HubError {
@@ -21,18 +22,31 @@ export class InvalidSubject extends HubError {
  * RFC 9493 §3, SSF 1.0 §3. Takes every registered format, `complex`, and formats agreed privately; older spellings
  * (`phone`, `jwt-id`, `subject_type`, complex without `format`) come out as the standards write them now.
  * Members that the format does not define are dropped. Throws InvalidSubject.
+ * @param tolerated old spellings that were met are added here
  */
-export function parseSubject(value: unknown): Subject {
+export function parseSubject(value: unknown, tolerated?: Set<Tolerated>): Subject {
   if (!isJsonObject(value)) throw new InvalidSubject('A subject must be an object with a "format" member.')
   try {
-    const format = formatOf(value)
-    if (format === 'complex') return parseComplex(value)
-    if (format === 'aliases') return parseAliases(value)
+    const format = formatOf(value, tolerated)
+    if (format === 'complex') return parseComplex(value, tolerated)
+    if (format === 'aliases') return parseAliases(value, tolerated)
     return parseSimple(format, value)
   } catch (error) {
     if (error instanceof SubjectProblem) throw new InvalidSubject(`Not a valid subject: ${error.message}.`)
     throw error
   }
+}
+
+/**
+ * The subject without its session when that is an opaque one named `ALL`; undefined when there is none, or nothing else
+ * to tell whose sessions are meant. Still complex: absent members mean any (SSF 1.0 §8.1.3.1), so it goes to the streams
+ * that events about one session of that user go to.
+ */
+export function withoutSessionAll(subject: Subject): Subject | undefined {
+  if (subject.format !== 'complex') return undefined
+  const { session, ...rest } = subject
+  const isAll = isJsonObject(session) && session.format === 'opaque' && session.id === 'ALL'
+  return isAll && Object.keys(rest).length > 1 ? rest : undefined
 }
 
 /**

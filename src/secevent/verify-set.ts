@@ -3,11 +3,12 @@ import { compactVerify } from 'jose'
 import { describeError, HubError } from '../kernel/errors.js'
 import type { Subject } from './event.js'
 import { EVENT_TYPES } from './event-types.js'
-import { modernise } from './legacy-claims.js'
+import { inSeconds, modernise } from './legacy-claims.js'
 import { type ParsedSet, SetRejected } from './parse-set.js'
-import { checkClaims } from './set-claims.js'
+import { type CheckedClaims, checkClaims } from './set-claims.js'
 import { checkHeader, checkKey } from './set-header.js'
-import { InvalidSubject, parseSubject } from './subject.js'
+import { InvalidSubject, parseSubject, withoutSessionAll } from './subject.js'
+import type { Tolerated } from './tolerances.js'
 import { subjectProblems, validateReceived } from './validate-event.js'
 
 /** The issuer's keys cannot be had now. A 400 would make the sender drop a true revocation: answer 503. */
@@ -41,8 +42,12 @@ export interface SetTolerances {
   readonly allowExp?: boolean
   /** Several members in `events`; the first known one counts. */
   readonly allowEventAliases?: boolean
-  /** `event_timestamp` in milliseconds is divided by 1000 instead of quarantined. */
+  /** Times in milliseconds (`iat`, `nbf`, `exp`, `event_timestamp`) are divided by 1000 instead of quarantined. */
   readonly millisecondTimestamps?: boolean
+  /** An opaque session named `ALL` stands for every session: the subject loses it, for absent means any. */
+  readonly sessionIdAll?: boolean
+  /** The OAuth event type `tokens-revoked` of RISC transmitters is taken for CAEP `session-revoked`. */
+  readonly tokensRevokedAsSessionRevoked?: boolean
   /** How far `iat` may be ahead of the hub's clock, in seconds. Default 120. */
   readonly futureSkewS?: number
 }
@@ -70,8 +75,8 @@ export interface VerifiedSet {
   readonly quarantine?: QuarantineReason
   /** What was wrong, for an operator; empty unless quarantined. */
   readonly problems: readonly string[]
-  /** Names of the tolerances that this SET needed. */
-  readonly tolerated: readonly string[]
+  /** What this SET was forgiven. */
+  readonly tolerated: readonly Tolerated[]
   /** `jku`, `jwk`, `x5u`, `x5c` that were in the header and not looked at. */
   readonly ignoredHeaders: readonly string[]
 }
@@ -96,14 +101,14 @@ const DEFAULT_FUTURE_SKEW_S = 120
  */
 export async function verifySet(set: ParsedSet, expect: SetExpectations): Promise<VerifiedSet> {
   const { issuer, audience, nowMs, tolerances = {} } = expect
-  const tolerated = new Set<string>()
+  const tolerated = new Set<Tolerated>()
   const ignoredHeaders = await authenticate(set, expect, tolerated)
-  const checked = checkClaims(set.claims, { issuer, audience, nowMs, tolerances, tolerated })
+  const dated = inSeconds(set.claims, tolerances, tolerated)
+  const checked = checkClaims(dated, { issuer, audience, nowMs, tolerances, tolerated })
   const claims = modernise(checked.type, checked.event, tolerances, tolerated)
   const { iat: _iat, jti: _jti, ...contentClaims } = set.claims
-  // Before SSF 1.0 the subject stood inside the event.
-  const judged = judge(set.claims.sub_id ?? checked.event.subject, checked.type, claims)
-  const quarantine = judged.quarantine ?? (isAhead(set.claims, expect) ? 'iat_in_future' : undefined)
+  const judged = judge(checked, claims, { subId: set.claims.sub_id, tolerances, tolerated })
+  const quarantine = judged.quarantine ?? (isAhead(dated, expect) ? 'iat_in_future' : undefined)
   return {
     issuer,
     jti: checked.jti,
@@ -124,7 +129,7 @@ export async function verifySet(set: ParsedSet, expect: SetExpectations): Promis
 async function authenticate(
   set: ParsedSet,
   { algorithms, keys, tolerances = {} }: SetExpectations,
-  tolerated: Set<string>,
+  tolerated: Set<Tolerated>,
 ): Promise<readonly string[]> {
   const { alg, kid, ignored } = checkHeader(set.header, algorithms, tolerances, tolerated)
   const key = await keys.find(kid === undefined ? { alg } : { alg, kid })
@@ -168,35 +173,47 @@ async function checkSignature(
 interface Judgement {
   readonly subject?: Subject
   readonly quarantine?: QuarantineReason
-  readonly problems: string[]
+  readonly problems: readonly string[]
 }
 
-/** R-31 to R-33: what is odd about the event, though the SET is good. */
-function judge(rawSubject: unknown, type: string, claims: Record<string, unknown>): Judgement {
-  let subject: Subject | undefined
-  const problems: string[] = []
-  if (rawSubject !== undefined) {
-    try {
-      subject = parseSubject(rawSubject)
-    } catch (error) {
-      if (!(error instanceof InvalidSubject)) throw error
-      problems.push(error.message)
-    }
-  }
-  const known = subject && { subject }
+interface Leniency {
+  readonly subId: unknown
+  readonly tolerances: SetTolerances
+  readonly tolerated: Set<Tolerated>
+}
+
+/** SSF 1.0 §3.6, §4.2.3: what is odd about the event, though the SET is good. */
+function judge(
+  { type, event }: Pick<CheckedClaims, 'type' | 'event'>,
+  claims: Record<string, unknown>,
+  lenient: Leniency,
+): Judgement {
+  const read = readSubject(event, lenient)
   if (!EVENT_TYPES.has(type)) {
-    return {
-      ...known,
-      quarantine: 'unknown_type',
-      problems: [...problems, `The event type ${type} is not known.`],
-    }
+    const unknown = `The event type ${type} is not known.`
+    return { ...read, quarantine: 'unknown_type', problems: [...read.problems, unknown] }
   }
-  if (rawSubject === undefined)
-    return { quarantine: 'missing_subject', problems: ['The SET has no "sub_id".'] }
-  if (!subject) return { quarantine: 'invalid_subject', problems }
+  if (read.quarantine) return read
+  const subject = read.subject as Subject
   const unfit = subjectProblems(type, subject)
   if (unfit.length > 0) return { subject, quarantine: 'invalid_subject', problems: unfit }
   const odd = validateReceived(type, claims)
   if (odd.length > 0) return { subject, quarantine: 'invalid_payload', problems: odd }
-  return { subject, problems }
+  return { subject, problems: [] }
+}
+
+/** The subject, from `sub_id`, or from where drafts before SSF 1.0 had it: inside the event. */
+function readSubject(event: CheckedClaims['event'], { subId, tolerances, tolerated }: Leniency): Judgement {
+  const raw = subId ?? event.subject
+  if (raw === undefined) return { quarantine: 'missing_subject', problems: ['The SET has no "sub_id".'] }
+  if (raw !== subId) tolerated.add('subject_in_event')
+  try {
+    const subject = parseSubject(raw, tolerated)
+    const widened = tolerances.sessionIdAll ? withoutSessionAll(subject) : undefined
+    if (widened) tolerated.add('session_id_all')
+    return { subject: widened ?? subject, problems: [] }
+  } catch (error) {
+    if (!(error instanceof InvalidSubject)) throw error
+    return { quarantine: 'invalid_subject', problems: [error.message] }
+  }
 }

@@ -1,10 +1,10 @@
 import { type Request, type RequestHandler, type Response, Router } from 'express'
 import { type ReceiverAuth, receiverOf, requireReceiver } from '../auth/callers.js'
 import { jsonBody } from '../http/body.js'
+import { MethodNotAllowed } from '../kernel/errors.js'
 import { parseSubject } from '../secevent/subject.js'
 import { type MetadataRouterOptions, metadataRouter, pathsBelow } from './metadata-router.js'
 import type { StreamSettings } from './stream.js'
-import { MethodNotAllowed } from './stream-errors.js'
 import {
   knownForm,
   optionalStreamId,

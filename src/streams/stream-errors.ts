@@ -58,14 +58,3 @@ export class StatusHeld extends HubError {
     super('An operator of the hub stopped this stream. Ask them to enable it.')
   }
 }
-
-export class MethodNotAllowed extends HubError {
-  readonly code = 'ERR_METHOD_NOT_ALLOWED'
-  readonly status = 405
-  readonly responseHeaders: Readonly<Record<string, string>>
-
-  constructor(allowed: string) {
-    super(`Use ${allowed} here.`)
-    this.responseHeaders = { Allow: allowed }
-  }
-}

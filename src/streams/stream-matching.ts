@@ -27,6 +27,8 @@ export interface StreamMatcherOptions {
   hmac: SubjectHmac
   /** SSF 1.0 §9.3, seconds. */
   subjectRemovalGraceS: number
+  /** SSF 1.0 §8.1.3.1 to the letter: complex subjects without a common member match too. Default: they do not. */
+  literalComplex?: boolean
 }
 
 /** Finds the streams that take each event of a batch, in one statement. Takes fan-out's transaction. */
@@ -46,12 +48,13 @@ interface MatchRow {
 }
 
 export function createStreamMatcher(options: StreamMatcherOptions): StreamMatcher {
+  const matchAny = options.literalComplex ? MATCH_LITERAL : MATCH_ANY
   return async (db, events) => {
     const keys = events.flatMap(({ event }, idx) =>
       event.subject ? eventMatchHashes(event.subject, options.hmac).map((key) => ({ idx, ...key })) : [],
     )
     const isComplex = keys.some((key) => key.member !== '')
-    const rows = await sqlRows<MatchRow>(db, isComplex ? MATCH_ANY : MATCH_SIMPLE, [
+    const rows = await sqlRows<MatchRow>(db, isComplex ? matchAny : MATCH_SIMPLE, [
       events.map((_, idx) => idx),
       events.map(({ event }) => event.type),
       events.map(({ event }) => event.sourceId),
@@ -114,11 +117,22 @@ const COMPLEX_HITS = `
     cross join grace
     group by c.idx, x.stream_id`
 
+/** No combination leads from a subject to events that share nothing with it, so all are looked at. */
+const LITERAL_HITS = `
+    select e.idx, s.stream_id, true as added, false as removed
+    from e cross join grace cross join lateral (
+      select stream_id from stream_subjects
+      where complex_hash <> '' and (mode = 'added' or changed_at > grace.since)
+      group by stream_id, complex_hash having not array_agg(member) && e.names
+    ) s
+    where e.names <> '{}'`
+
 /**
  * - Types delivered, the receiver's grants and state, and never back to the receiver that is the event's source.
  * - ALL: unless a removed subject covers the event's: every member of the removed one is in the event and identical.
  *   The looser rule of §8.1.3.1 would let the removal of one device hide the revocation of its whole user.
- * - NONE: when an added subject matches the event's by §8.1.3.1 (with at least one member in common: issue 312).
+ * - NONE: when an added subject matches the event's by §8.1.3.1, with at least one member in common (issue 312), unless
+ *   the letter of the section is asked for.
  * - A disabled stream takes nothing, a paused one is held by the sender. Events for one stream (verification,
  *   stream-updated) ignore types and subjects: the stream's own subject is always in it (§8.1.4.1). The notice that
  *   the hub itself stopped a stream must still reach it (§8.1.5).
@@ -155,3 +169,8 @@ const matchSql = (hits: string, combinations?: string): string => `
 
 const MATCH_SIMPLE = matchSql(SIMPLE_HITS)
 const MATCH_ANY = matchSql(`${SIMPLE_HITS} union all ${COMPLEX_HITS}`, COMBINATIONS)
+const MATCH_LITERAL = matchSql(
+  `select idx, stream_id, bool_or(added) as added, bool_or(removed) as removed
+    from (${SIMPLE_HITS} union all ${COMPLEX_HITS} union all ${LITERAL_HITS}) hits group by idx, stream_id`,
+  COMBINATIONS,
+)

@@ -16,7 +16,7 @@ export interface StreamOperatorRouterOptions {
   statuses: Pick<StreamStatusService, 'setStatusByHub'>
 }
 
-const LIST_SCHEMA = {
+export const STREAM_QUERY = {
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -26,7 +26,7 @@ const LIST_SCHEMA = {
   },
 } as const
 
-const REASON_SCHEMA = {
+export const STATUS_REASON = {
   type: 'object',
   additionalProperties: false,
   properties: { reason: { type: 'string', minLength: 1, maxLength: 1_000 } },
@@ -40,7 +40,7 @@ export function streamOperatorRouter(options: StreamOperatorRouterOptions): Rout
   const setStatus =
     (status: StreamStatus): RequestHandler =>
     async (req, res) => {
-      const { reason } = parseBody<{ reason?: string }>(REASON_SCHEMA, req.body ?? {})
+      const { reason } = parseBody<{ reason?: string }>(STATUS_REASON, req.body ?? {})
       const streamId = uuidParam(req, 'id', 'stream')
       const actor = actorOf(res)
       const result = await options.statuses.setStatusByHub(streamId, status, reason, {
@@ -52,7 +52,7 @@ export function streamOperatorRouter(options: StreamOperatorRouterOptions): Rout
 
   return Router()
     .get('/', read, async (req, res) => {
-      const query = parseQuery<{ receiver_id?: string; status?: StreamStatus }>(LIST_SCHEMA, req.query)
+      const query = parseQuery<{ receiver_id?: string; status?: StreamStatus }>(STREAM_QUERY, req.query)
       const { limit, after } = parsePage(req.query, 1)
       if (after && !isUuid(after[0])) throw new InvalidRequest('The cursor was not given by this list.')
       const filter = { receiverId: query.receiver_id, status: query.status, limit, after: after?.[0] }

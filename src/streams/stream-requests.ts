@@ -34,8 +34,8 @@ const RECEIVER_SUPPLIED = {
 } as const
 
 /** Members that nobody defined are ignored (SSF 1.0 §4.2.3), so these schemas are open. */
-const CREATE_SCHEMA = { type: 'object', properties: RECEIVER_SUPPLIED } as const
-const EDIT_SCHEMA = {
+export const NEW_STREAM = { type: 'object', properties: RECEIVER_SUPPLIED } as const
+export const STREAM_CHANGE = {
   type: 'object',
   required: ['stream_id'],
   properties: { ...RECEIVER_SUPPLIED, stream_id: STREAM_ID },
@@ -66,7 +66,7 @@ const TRANSMITTER_SUPPLIED = [
 
 /** SSF 1.0 §8.1.1.1: only receiver-supplied members, since there is nothing yet that others could equal. */
 export function parseCreate(body: unknown): Partial<StreamChoice> {
-  const parsed = parseBody<ConfigurationBody>(CREATE_SCHEMA, body)
+  const parsed = parseBody<ConfigurationBody>(NEW_STREAM, body)
   const refused = TRANSMITTER_SUPPLIED.filter((name) => Object.hasOwn(parsed, name))
   if (refused.length > 0) {
     throw new InvalidRequest(`The hub decides these; leave them out of a new stream: ${refused.join(', ')}.`)
@@ -76,7 +76,7 @@ export function parseCreate(body: unknown): Partial<StreamChoice> {
 
 /** SSF 1.0 §8.1.1.3, §8.1.1.4. */
 export function parseEdit(body: unknown): { streamId: string; edit: StreamEdit } {
-  const parsed = parseBody<ConfigurationBody>(EDIT_SCHEMA, body)
+  const parsed = parseBody<ConfigurationBody>(STREAM_CHANGE, body)
   const { iss, aud, events_supported, events_delivered, min_verification_interval, inactivity_timeout } =
     parsed
   const claimed: ClaimedConfiguration = {
@@ -130,7 +130,7 @@ function truncate(text: string): string {
   return text.length > MAX_DESCRIPTION_CHARS ? [...text].slice(0, MAX_DESCRIPTION_CHARS).join('') : text
 }
 
-const STATUS_SCHEMA = {
+export const STATUS_CHANGE = {
   type: 'object',
   required: ['stream_id', 'status'],
   properties: {
@@ -146,11 +146,11 @@ export function parseStatus(body: unknown): { streamId: string; status: StreamSt
     stream_id: string
     status: StreamStatus
     reason?: string
-  }>(STATUS_SCHEMA, body)
+  }>(STATUS_CHANGE, body)
   return { streamId: stream_id, status, ...(reason !== undefined && { reason }) }
 }
 
-const VERIFICATION_SCHEMA = {
+export const VERIFICATION_REQUEST = {
   type: 'object',
   required: ['stream_id'],
   properties: { stream_id: STREAM_ID, state: { type: 'string', maxLength: MAX_STATE_CHARS } },
@@ -158,11 +158,11 @@ const VERIFICATION_SCHEMA = {
 
 /** SSF 1.0 §8.1.4.2. */
 export function parseVerification(body: unknown): { streamId: string; state: string | undefined } {
-  const { stream_id, state } = parseBody<{ stream_id: string; state?: string }>(VERIFICATION_SCHEMA, body)
+  const { stream_id, state } = parseBody<{ stream_id: string; state?: string }>(VERIFICATION_REQUEST, body)
   return { streamId: stream_id, state }
 }
 
-const SUBJECT_SCHEMA = {
+export const SUBJECT_CHANGE = {
   type: 'object',
   required: ['stream_id', 'subject'],
   properties: { stream_id: STREAM_ID, subject: { type: 'object' }, verified: { type: 'boolean' } },
@@ -170,7 +170,7 @@ const SUBJECT_SCHEMA = {
 
 /** SSF 1.0 §8.1.3.2, §8.1.3.3. An absent `verified` means verified. */
 export function parseSubjectChange(body: unknown): { streamId: string; subject: unknown; verified: boolean } {
-  const parsed = parseBody<{ stream_id: string; subject: unknown; verified?: boolean }>(SUBJECT_SCHEMA, body)
+  const parsed = parseBody<{ stream_id: string; subject: unknown; verified?: boolean }>(SUBJECT_CHANGE, body)
   return { streamId: parsed.stream_id, subject: parsed.subject, verified: parsed.verified ?? true }
 }
 

@@ -153,7 +153,9 @@ describe('the commands without a hub', () => {
     assert.match(nothing.out, /up to date/)
   })
 
-  it('prints the settings', async () => {
+  it('prints the settings, and the OpenAPI document', async () => {
+    const printed = await runWords(['openapi'], { hooks: { openApi: () => ({ openapi: '3.1.1' }) } })
+    assert.deepEqual(JSON.parse(printed.out), { openapi: '3.1.1' })
     const outcome = await runWords(['config'], { hooks: { printConfig: () => 'PORT=8080' } })
     assert.deepEqual(outcome, { code: 0, out: 'PORT=8080\n', err: '' })
   })

@@ -18,6 +18,7 @@ export function failingHooks(): CliHooks {
     serve: unexpected('serve'),
     migrate: unexpected('migrate'),
     printConfig: unexpected('printConfig'),
+    openApi: unexpected('openApi'),
     resetOperator: unexpected('resetOperator'),
     clientConfig: () => ({ dataDir: '/nonexistent' }),
     eventTypes: EVENT_TYPES,

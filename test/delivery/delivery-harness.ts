@@ -121,7 +121,7 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
       await outgoing.close()
       await database.close()
     },
-    addReceiver: (input: { reports?: string[]; eventTypes?: string[] } = {}) => addReceiver(db, input),
+    addReceiver: (input: NewReceiver = {}) => addReceiver(db, input),
     addStream: (input: NewStream) => addStream(db, input),
     event: (input: Partial<SecurityEventInput> = {}): SecurityEvent =>
       createSecurityEvent({
@@ -153,10 +153,13 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
   }
 }
 
-async function addReceiver(
-  db: Database,
-  input: { reports?: string[]; eventTypes?: string[] },
-): Promise<string> {
+interface NewReceiver {
+  reports?: string[]
+  eventTypes?: string[]
+  sources?: string[]
+}
+
+async function addReceiver(db: Database, input: NewReceiver): Promise<string> {
   const id = newId()
   await db('receivers').insert({
     id,
@@ -165,6 +168,7 @@ async function addReceiver(
     audience: `${ISSUER}/receivers/${id}`,
     reports: input.reports ?? [],
     grant_event_types: input.eventTypes ?? null,
+    grant_sources: input.sources ?? null,
   })
   return id
 }

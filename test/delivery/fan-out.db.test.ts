@@ -111,4 +111,110 @@ describe('fan-out', () => {
     await Promise.all(copies.map((copy) => hub.fanOut([copy])))
     assert.equal((await queued()).length, 1)
   })
+
+  describe('of what another source has said', () => {
+    const dated = { claims: { event_timestamp: 1_700_000_000 }, txn: 'one cause' }
+    const streamsOf = async () => (await queued()).map((row) => row.stream_id)
+
+    it('queues nothing for the streams that have it, and all of it for the others', async () => {
+      const [first, second] = ['11111111-1111-4111-8111-111111111111', '22222222-2222-4222-8222-222222222222']
+      const both = await hub.addStream({ receiverId: await hub.addReceiver() })
+      const onlySecond = await hub.addStream({ receiverId: await hub.addReceiver({ sources: [second] }) })
+      await hub.fanOut([hub.event({ ...dated, sourceId: first })])
+      assert.deepEqual(await streamsOf(), [both])
+      await hub.fanOut([hub.event({ ...dated, sourceId: second })])
+      assert.deepEqual(await streamsOf(), [both, onlySecond])
+      await hub.fanOut([hub.event({ ...dated, sourceId: second }), hub.event({ ...dated, sourceId: first })])
+      assert.deepEqual(await streamsOf(), [both, onlySecond])
+      assert.equal((await hub.rows('select 1 from events')).length, 4)
+      const named = await hub.rows('select 1 from events where fact_hash is not null')
+      assert.equal(named.length, 2, 'what went nowhere is not found again')
+    })
+
+    it('takes it for another fact when type, subject, date, cause or a member differs', async () => {
+      await hub.addStream({ receiverId: await hub.addReceiver() })
+      const compliance = { previous_status: 'compliant', current_status: 'not-compliant' }
+      const variants = [
+        dated,
+        { ...dated, type: CAEP.deviceComplianceChange },
+        { ...dated, subject: { format: 'email', email: 'bob@example.com' } },
+        { ...dated, claims: { event_timestamp: 1_700_000_001 } },
+        { ...dated, txn: 'another cause' },
+        { ...dated, claims: { ...dated.claims, initiating_entity: 'admin' } },
+        {
+          ...dated,
+          type: CAEP.deviceComplianceChange,
+          claims: { ...dated.claims, ...compliance },
+        },
+      ]
+      for (const variant of variants) await hub.fanOut([hub.event(variant)])
+      assert.equal((await queued()).length, variants.length)
+    })
+
+    it('does not look at members that are not passed on, nor at reasons', async () => {
+      await hub.addStream({ receiverId: await hub.addReceiver() })
+      const claims = { ...dated.claims, vendor: true, reason_admin: { en: 'left the company' } }
+      await hub.fanOut([hub.event({ ...dated, claims }), hub.event(dated)])
+      assert.equal((await queued()).length, 1)
+    })
+
+    it('sends it to a stream that was not there the first time, or whose delivery was given up', async () => {
+      const receiverId = await hub.addReceiver()
+      await hub.addStream({ receiverId })
+      const first = hub.event(dated)
+      await hub.fanOut([first])
+      const late = await hub.addStream({ receiverId })
+      await hub.fanOut([hub.event(dated)])
+      assert.equal((await queued()).filter((row) => row.stream_id === late).length, 1)
+      await hub.rows('delete from delivery_queue')
+      await hub.fanOut([hub.event(dated)])
+      assert.equal((await queued()).length, 2)
+    })
+
+    it('knows what was delivered and is queued no more', async () => {
+      const streamId = await hub.addStream({ receiverId: await hub.addReceiver() })
+      const settled = async (outcome: string) => {
+        await hub.rows('delete from deliveries')
+        await hub.rows(
+          `insert into deliveries (stream_id, event_id, day, receiver_id, lane, type, effect, txn, source_id,
+             accepted_at, expects, queued_at, outcome, attempts)
+           select stream_id, event_id, day, receiver_id, lane, type, effect, txn, source_id, accepted_at, expects,
+             queued_at, ?, 1 from delivery_queue`,
+          [outcome],
+        )
+        await hub.rows('delete from delivery_queue')
+        await hub.fanOut([hub.event(dated)])
+        return (await queued()).length
+      }
+      await hub.fanOut([hub.event(dated)])
+      assert.equal(await settled('expired'), 1, streamId)
+      assert.equal(await settled('received'), 0)
+    })
+
+    it('never holds back what one source says again without a date', async () => {
+      await hub.addStream({ receiverId: await hub.addReceiver() })
+      const sourceId = '11111111-1111-4111-8111-111111111111'
+      const undated = { txn: 'one cause', claims: {} }
+      for (let time = 0; time < 3; time += 1) await hub.fanOut([hub.event({ ...undated, sourceId })])
+      assert.equal((await queued()).length, 3)
+      await hub.fanOut([hub.event(undated)])
+      assert.equal((await queued()).length, 3, 'another source says it too')
+    })
+
+    it('raises the order of its subject only when a stream gets it', async () => {
+      const order = async () =>
+        (await hub.rows<{ id: string }>('select newest_tightening as id from subject_orders'))[0]?.id
+      const receiverId = await hub.addReceiver()
+      await hub.addStream({ receiverId })
+      const first = hub.event(dated)
+      await hub.fanOut([first])
+      assert.equal(await order(), first.eventId)
+      await hub.fanOut([hub.event(dated)])
+      assert.equal(await order(), first.eventId, 'a stale copy supersedes nothing')
+      await hub.addStream({ receiverId })
+      const third = hub.event(dated)
+      await hub.fanOut([third])
+      assert.equal(await order(), third.eventId)
+    })
+  })
 })

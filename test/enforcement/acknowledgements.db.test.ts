@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import type { RequestHandler } from 'express'
 import request from 'supertest'
+import { MissingCredentials } from '../../src/auth/bearer.js'
 import { createAcknowledgementRepository } from '../../src/enforcement/acknowledgement-repository.js'
 import { acknowledgementRouter } from '../../src/enforcement/acknowledgement-router.js'
 import { createAcknowledgementService } from '../../src/enforcement/acknowledgement-service.js'
@@ -35,7 +36,7 @@ describe('POST /v1/acknowledgements', () => {
 
   /** Stands for requireReceiver: the header names the receiver. */
   const receiver: RequestHandler = (req, res, next) => {
-    if (!req.get('x-receiver')) return void res.status(401).end()
+    if (!req.get('x-receiver')) throw new MissingCredentials()
     res.locals.receiver = { receiverId: req.get('x-receiver') }
     next()
   }

@@ -11,7 +11,7 @@ import { createSourceBudgets } from '../../src/ingest/source-budget.js'
 import type { Transmitter } from '../../src/ingest/transmitter.js'
 import { Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
-import { createMetrics } from '../../src/kernel/metrics.js'
+import { createMetrics, type Metrics } from '../../src/kernel/metrics.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { CAEP } from '../../src/secevent/event-types.js'
 import { waitUntil } from '../support/wait.js'
@@ -40,6 +40,7 @@ describe('ingest: the push endpoint', () => {
   let server: TestServer | undefined
   let log: ReturnType<typeof listLog>
   let clock: ReturnType<typeof manualClock>
+  let metrics: Metrics
 
   afterEach(async () => {
     await server?.stop()
@@ -49,7 +50,7 @@ describe('ingest: the push endpoint', () => {
   async function start(setup: Setup = {}): Promise<void> {
     log = listLog()
     clock = manualClock()
-    const metrics = createMetrics()
+    metrics = createMetrics()
     const transmitter = transmitterOf(setup.transmitter)
     const outgoing = { request: () => assert.fail('a request left') }
     const ingest = createSetIngest({
@@ -133,6 +134,22 @@ describe('ingest: the push endpoint', () => {
     const [a, b, c] = log.events.map((event) => event.contentHash)
     assert.equal(a, b)
     assert.notEqual(a, c)
+  })
+
+  it('counts by name what it forgave: switches of the transmitter, old spellings, offers of keys', async () => {
+    await start({ transmitter: { tolerances: { allowSub: true, sessionIdAll: true } } })
+    const user = { format: 'opaque', id: 'u-1' }
+    const sub_id = { user, session: { format: 'opaque', id: 'ALL' } }
+    const forgiven = setOf({ sub: 'ada', txn: 7, sub_id }, { jku: 'https://idp.example/keys' })
+    assert.equal((await post(forgiven)).status, 202)
+    assert.equal((await post(setOf({ exp: 4_000_000_000 }))).status, 400)
+    assert.deepEqual(log.events[0]?.subject, { format: 'complex', user })
+    const found = [...(await metrics.render()).matchAll(/_tolerated_total\{tolerance="(\w+)"\} (\d)/g)]
+    const names = ['allow_sub', 'complex_without_format', 'jku', 'missing_reason_admin', 'numeric_txn']
+    assert.deepEqual(
+      found.map(([, name, count]) => `${name} ${count}`).sort(),
+      [...names, 'session_id_all'].map((name) => `${name} 1`),
+    )
   })
 
   it('knows no transmitter at an unknown, malformed or disabled address', async () => {

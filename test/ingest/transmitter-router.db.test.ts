@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { TOLERANCE_SWITCHES } from '../../src/secevent/tolerances.js'
 import { openPool } from '../../src/storage/database.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { startTcpProxy } from '../support/tcp-proxy.js'
@@ -144,6 +145,7 @@ describe('ingest: transmitters over HTTP and Postgres', () => {
     ['a line end in the header', { authorization_header: 'Bearer a\r\nX: b' }, /authorization_header/],
     ['a budget of nothing', { budget_per_s: 0 }, /budget_per_s/],
     ['an unknown tolerance', { tolerances: { allow_everything: true } }, /allow_everything/],
+    ['a tolerance that is no yes or no', { tolerances: { session_id_all: 'ALL' } }, /session_id_all/],
     ['a skew of a day', { tolerances: { future_skew_s: 86_400 } }, /future_skew_s/],
     ['delivery by fax', { delivery: { method: 'fax' } }, /delivery.method/],
     ['delivery without a method', { delivery: {} }, /delivery.method is required/],
@@ -217,6 +219,28 @@ describe('ingest: transmitters over HTTP and Postgres', () => {
     assert.deepEqual(actions, ['transmitter.created', 'transmitter.updated'])
     for (const bad of [{}, { issuer: 'https://x.example' }, { enabled: 'no' }]) {
       assert.equal((await call('PATCH', `/v1/transmitters/${id}`, bad)).status, 400)
+    }
+  })
+
+  it('turns each tolerance on and off by its name', async () => {
+    const { id } = (await create()).body
+    for (const name of Object.keys(TOLERANCE_SWITCHES)) {
+      for (const value of [true, false]) {
+        const { body } = await call('PATCH', `/v1/transmitters/${id}`, { tolerances: { [name]: value } })
+        assert.deepEqual(body.tolerances, { [name]: value })
+      }
+    }
+    const all = { session_id_all: true }
+    const session = { format: 'opaque', id: 'ALL' }
+    const user = { format: 'opaque', id: 'u-1' }
+    const sub_id = { format: 'complex', user, session }
+    for (const [tolerances, subject] of [
+      [{}, sub_id],
+      [all, { format: 'complex', user }],
+    ]) {
+      await call('PATCH', `/v1/transmitters/${id}`, { tolerances })
+      assert.equal((await push(id, setOf({ sub_id }))).status, 202)
+      assert.deepEqual(rig.log.events.at(-1)?.subject, subject)
     }
   })
 

@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict'
 import { webcrypto } from 'node:crypto'
+import type { Subject } from '../../src/secevent/event.js'
 import { CAEP, RISC, SSF } from '../../src/secevent/event-types.js'
+import { mintClaims } from '../../src/secevent/mint.js'
+import { SetRejected } from '../../src/secevent/parse-set.js'
+import { OLD_SPELLINGS, TOLERANCE_SWITCHES, type Tolerated } from '../../src/secevent/tolerances.js'
 import {
   AUDIENCE,
   claims,
   header,
   ISSUER,
   keySource,
+  NOW_MS,
   NOW_S,
   p256,
   receive,
@@ -15,6 +20,8 @@ import {
   token,
 } from './set-fixtures.js'
 
+const JANE = { format: 'email', email: 'jane@example.com' }
+const REASON = { reason_admin: { en: 'Policy' } }
 const event = (type: string, payload: Record<string, unknown>) => ({ events: { [type]: payload } })
 
 describe('a SET that is believed', () => {
@@ -26,7 +33,7 @@ describe('a SET that is believed', () => {
     assert.equal(set.txn, 'cause-1')
     assert.equal(set.type, CAEP.sessionRevoked)
     assert.deepEqual(set.subject, { format: 'email', email: 'jane@example.com' })
-    assert.deepEqual(set.claims, { event_timestamp: NOW_S - 1 })
+    assert.deepEqual(set.claims, { event_timestamp: NOW_S - 1, ...REASON })
     assert.equal(set.quarantine, undefined)
     assert.deepEqual([set.problems, set.tolerated, set.ignoredHeaders], [[], [], []])
   })
@@ -174,64 +181,241 @@ describe('a SET that is believed but odd', () => {
   })
 })
 
+const complex = (rest: object) => ({ format: 'complex', user: { format: 'opaque', id: 'u-1' }, ...rest })
+const ALL = { format: 'opaque', id: 'ALL' }
+const TOKENS_REVOKED = 'https://schemas.openid.net/secevent/oauth/event-type/tokens-revoked'
+
+type Switch = keyof typeof TOLERANCE_SWITCHES
+
 describe('what a transmitter may be forgiven', () => {
-  const rows: [string, Record<string, unknown>, string][] = [
-    ['a missing kid', { header: { kid: undefined } }, 'allowMissingKid'],
-    ['typ JWT', { header: { typ: 'JWT' } }, 'allowPlainTyp'],
-    ['no typ', { header: { typ: undefined } }, 'allowPlainTyp'],
-    ['a top-level sub', { claims: { sub: 'jane' } }, 'allowSub'],
-    ['a top-level exp to come', { claims: { exp: NOW_S + 60 } }, 'allowExp'],
+  /** What is sent, the switch it needs, and what becomes of it without: refused, set aside, or taken as it stands. */
+  const rows: [what: string, changes: Parameters<typeof token>[0], name: Switch, without: string][] = [
+    ['a missing kid', { header: { kid: undefined } }, 'allow_missing_kid', 'invalid_key'],
+    ['typ JWT', { header: { typ: 'JWT' } }, 'allow_plain_typ', 'invalid_request'],
+    ['no typ', { header: { typ: undefined } }, 'allow_plain_typ', 'invalid_request'],
+    ['a top-level sub', { claims: { sub: 'jane' } }, 'allow_sub', 'invalid_request'],
+    ['a top-level exp to come', { claims: { exp: NOW_S + 60 } }, 'allow_exp', 'invalid_request'],
     [
       'several names of one event',
-      { claims: { events: { 'urn:x': {}, [CAEP.sessionRevoked]: {} } } },
-      'allowEventAliases',
+      { claims: { events: { 'urn:x': {}, [CAEP.sessionRevoked]: REASON } } },
+      'allow_event_aliases',
+      'invalid_request',
     ],
     [
-      'milliseconds',
-      { claims: event(CAEP.sessionRevoked, { event_timestamp: NOW_S * 1000 }) },
-      'millisecondTimestamps',
+      'an event_timestamp in milliseconds',
+      { claims: event(CAEP.sessionRevoked, { ...REASON, event_timestamp: NOW_S * 1000 }) },
+      'millisecond_timestamps',
+      'invalid_payload',
+    ],
+    ['an iat in milliseconds', { claims: { iat: NOW_S * 1000 } }, 'millisecond_timestamps', 'iat_in_future'],
+    ['an nbf in milliseconds', { claims: { nbf: NOW_S * 1000 } }, 'millisecond_timestamps', 'iat_in_future'],
+    ['a session named ALL', { claims: { sub_id: complex({ session: ALL }) } }, 'session_id_all', 'taken'],
+    [
+      'tokens-revoked of OAuth',
+      { claims: event(TOKENS_REVOKED, REASON) },
+      'tokens_revoked_as_session_revoked',
+      'unknown_type',
     ],
   ]
-  for (const [what, changes, name] of rows) {
+  for (const [what, changes, name, without] of rows) {
     it(`takes ${what} with ${name} alone, and says so`, async () => {
-      const set = await receive(token(changes), { tolerances: { [name]: true } })
+      const set = await receive(token(changes), { tolerances: { [TOLERANCE_SWITCHES[name]]: true } })
       assert.equal(set.quarantine, undefined)
       assert.equal(set.type, CAEP.sessionRevoked)
       assert.deepEqual(set.tolerated, [name])
     })
+
+    it(`does not forgive ${what} without ${name}, whatever else is forgiven`, async () => {
+      const others = Object.entries(TOLERANCE_SWITCHES).filter(([other]) => other !== name)
+      const tolerances = Object.fromEntries(others.map(([, member]) => [member, true]))
+      const outcome = await receive(token(changes), { tolerances }).then(
+        (set) => set.quarantine ?? 'taken',
+        (error: unknown) => (error instanceof SetRejected ? error.err : String(error)),
+      )
+      assert.equal(outcome, without)
+    })
   }
 
-  it('does not take an exp gone by', async () => {
-    const gone = token({ claims: { exp: NOW_S } })
-    await assert.rejects(receive(gone, { tolerances: { allowExp: true } }), { err: 'invalid_request' })
+  it('has a row here for each switch', () => {
+    assert.deepEqual(
+      [...new Set(rows.map(([, , name]) => name))].sort(),
+      Object.keys(TOLERANCE_SWITCHES).sort(),
+    )
+  })
+
+  it('is never an exp gone by, in seconds or in milliseconds', async () => {
+    for (const exp of [NOW_S, NOW_S * 1000]) {
+      const tolerances = { allowExp: true, millisecondTimestamps: true }
+      await assert.rejects(receive(token({ claims: { exp } }), { tolerances }), { err: 'invalid_request' })
+    }
   })
 
   it('turns milliseconds into seconds', async () => {
-    const text = token({ claims: event(CAEP.sessionRevoked, { event_timestamp: NOW_S * 1000 + 250 }) })
-    const set = await receive(text, { tolerances: { millisecondTimestamps: true } })
+    const tolerances = { millisecondTimestamps: true }
+    const stamped = event(CAEP.sessionRevoked, { event_timestamp: NOW_S * 1000 + 250 })
+    const set = await receive(token({ claims: { ...stamped, iat: NOW_S * 1000 } }), { tolerances })
     assert.deepEqual(set.claims, { event_timestamp: NOW_S + 0.25 })
+    assert.equal(set.iatS, NOW_S)
+    const ahead = await receive(token({ claims: { iat: (NOW_S + 3600) * 1000 } }), { tolerances })
+    assert.equal(ahead.quarantine, 'iat_in_future')
+  })
+
+  it('takes the session ALL out of a subject that says whose sessions it means, and out of no other', async () => {
+    const tolerances = { sessionIdAll: true }
+    const subjectOf = async (sub_id: object) =>
+      (await receive(token({ claims: { sub_id } }), { tolerances })).subject
+    const tenant = { format: 'opaque', id: 't-1' }
+    assert.deepEqual(await subjectOf(complex({ session: ALL })), complex({}))
+    assert.deepEqual(await subjectOf(complex({ session: ALL, tenant })), complex({ tenant }))
+    for (const kept of [
+      complex({ session: { format: 'opaque', id: 'all' } }),
+      complex({ session: { format: 'jwt_id', iss: ISSUER, jti: 'ALL' } }),
+      complex({ device: ALL }),
+      { format: 'complex', session: ALL },
+      ALL,
+    ]) {
+      assert.deepEqual(await subjectOf(kept), kept)
+    }
   })
 })
 
+/** What is sent, the member that comes out of it as the final texts write it, and what it is counted as. */
+const SPELLINGS: [what: string, changes: Record<string, unknown>, expected: object, counted: Tolerated[]][] =
+  [
+    [
+      'a subject inside the event, when there is no sub_id',
+      { sub_id: undefined, ...event(CAEP.sessionRevoked, { ...REASON, subject: JANE }) },
+      { subject: JANE, claims: REASON },
+      ['subject_in_event'],
+    ],
+    [
+      'a subject inside the event beside sub_id, which alone counts',
+      event(CAEP.sessionRevoked, { ...REASON, subject: { format: 'email', email: 'other@example.com' } }),
+      { subject: JANE, claims: REASON },
+      [],
+    ],
+    [
+      'a SET as the first RISC transmitter sends it',
+      {
+        sub_id: undefined,
+        txn: undefined,
+        ...event(RISC.accountDisabled, {
+          subject: { subject_type: 'iss-sub', iss: ISSUER, sub: '7375626A656374' },
+          reason: 'hijacking',
+        }),
+      },
+      { subject: { format: 'iss_sub', iss: ISSUER, sub: '7375626A656374' }, claims: { reason: 'hijacking' } },
+      ['subject_in_event', 'subject_type', 'subject_format'],
+    ],
+    [
+      'claims of an ID token as a subject',
+      { sub_id: { subject_type: 'id_token_claims', iss: ISSUER, sub: 'joe', email: 'joe@example.com' } },
+      { subject: { format: 'iss_sub', iss: ISSUER, sub: 'joe' } },
+      ['subject_type', 'subject_format'],
+    ],
+    [
+      'the e-mail address alone among claims of an ID token',
+      { sub_id: { format: 'id-token-claims', email: 'joe@example.com' } },
+      { subject: { format: 'email', email: 'joe@example.com' } },
+      ['subject_format'],
+    ],
+    [
+      'the format phone',
+      { sub_id: { format: 'phone', phone: '+12065550100' } },
+      { subject: { format: 'phone_number', phone_number: '+12065550100' } },
+      ['subject_format'],
+    ],
+    [
+      'the format jwt-id inside a complex subject without format',
+      { sub_id: { session: { format: 'jwt-id', iss: ISSUER, jti: 'j' } } },
+      { subject: { format: 'complex', session: { format: 'jwt_id', iss: ISSUER, jti: 'j' } } },
+      ['complex_without_format', 'subject_format'],
+    ],
+    ['a txn that is a number', { txn: 8675309 }, { txn: '8675309' }, ['numeric_txn']],
+    ['a txn that cannot join anything', { txn: 'a\nb' }, { txn: undefined }, ['unusable_txn']],
+    [
+      'an amr that is text',
+      event(CAEP.sessionEstablished, { amr: 'otp' }),
+      { claims: { amr: ['otp'] } },
+      ['text_amr'],
+    ],
+    [
+      'reasons that are text',
+      event(CAEP.sessionRevoked, { reason_admin: 'Policy', reason_user: 'Sorry' }),
+      { claims: { reason_admin: { und: 'Policy' }, reason_user: { und: 'Sorry' } } },
+      ['text_reason'],
+    ],
+    [
+      'a revocation without the reason that the interoperability profile demands',
+      event(CAEP.sessionRevoked, {}),
+      { claims: {} },
+      ['missing_reason_admin'],
+    ],
+    [
+      'the type token-claims-changed',
+      event('https://schemas.openid.net/secevent/caep/event-type/token-claims-changed', {
+        claims: { a: 'b' },
+      }),
+      { type: CAEP.tokenClaimsChange, claims: { claims: { a: 'b' } } },
+      ['event_type'],
+    ],
+    [
+      'a verification of the sse drafts',
+      {
+        sub_id: { format: 'opaque', id: 's-1' },
+        ...event('https://schemas.openid.net/secevent/sse/event-type/verification', { state: 'x' }),
+      },
+      { type: SSF.verification, claims: { state: 'x' } },
+      ['event_type'],
+    ],
+    [
+      'a stream-updated of the sse drafts',
+      {
+        sub_id: { format: 'opaque', id: 's-1' },
+        ...event('https://schemas.openid.net/secevent/sse/event-type/stream-updated', { status: 'paused' }),
+      },
+      { type: SSF.streamUpdated },
+      ['event_type'],
+    ],
+    [
+      'a verification of early RISC',
+      {
+        sub_id: { format: 'opaque', id: 's-1' },
+        ...event('https://schemas.openid.net/secevent/risc/event-type/verification', { state: 'x' }),
+      },
+      { type: SSF.verification },
+      ['event_type'],
+    ],
+  ]
+
 describe('spellings of drafts', () => {
-  it('are read as the final texts write them', async () => {
-    const old = event(CAEP.sessionEstablished, {
-      amr: 'otp',
-      reason_admin: 'Policy',
-      subject: { format: 'email' },
+  for (const [what, changes, expected, counted] of SPELLINGS) {
+    it(`include ${what}`, async () => {
+      const set = await receive(token({ claims: changes }))
+      assert.equal(set.quarantine, undefined, set.problems.join(' '))
+      const found = set as unknown as Record<string, unknown>
+      for (const [member, value] of Object.entries(expected)) assert.deepEqual(found[member], value)
+      assert.deepEqual(set.tolerated, counted)
     })
-    const set = await receive(token({ claims: old }))
-    assert.deepEqual(set.claims, { amr: ['otp'], reason_admin: { und: 'Policy' } })
-    assert.equal(set.quarantine, undefined)
+  }
+
+  it('all have a row here', () => {
+    const counted = SPELLINGS.flatMap(([, , , names]) => names)
+    assert.deepEqual([...new Set(counted)].sort(), [...OLD_SPELLINGS].sort())
   })
 
-  it('may have the subject inside the event, which counts only without sub_id', async () => {
-    const inside = event(CAEP.sessionRevoked, {
-      subject: { subject_type: 'iss-sub', iss: ISSUER, sub: 'joe' },
-    })
-    const alone = await receive(token({ claims: { sub_id: undefined, ...inside } }))
-    assert.deepEqual(alone.subject, { format: 'iss_sub', iss: ISSUER, sub: 'joe' })
-    const beside = await receive(token({ claims: inside }))
-    assert.deepEqual(beside.subject, { format: 'email', email: 'jane@example.com' })
+  it('go out as the final texts write them', async () => {
+    for (const [what, changes] of SPELLINGS) {
+      const { type, subject, claims, txn } = await receive(token({ claims: changes }))
+      const event = { type, subject: subject as Subject, claims, txn: txn ?? 'cause-1', acceptedAtMs: NOW_MS }
+      const minted = mintClaims({ event, issuer: ISSUER, audience: AUDIENCE, jti: 'set-2' })
+      const again = await receive(token({ claims: minted }))
+      assert.equal(again.quarantine, undefined, what)
+      assert.deepEqual(
+        again.tolerated.filter((name) => name !== 'missing_reason_admin'),
+        [],
+        what,
+      )
+    }
   })
 })

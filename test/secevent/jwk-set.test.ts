@@ -84,4 +84,29 @@ describe('createJwkSet', () => {
       assert.throws(() => createJwkSet(value, now), InvalidJwkSet)
     })
   }
+
+  it('says what a JWK Set must be', () => {
+    assert.throws(() => createJwkSet({}, now), {
+      code: 'ERR_INVALID_JWK_SET',
+      status: 400,
+      message: 'A JWK Set must be an object with a "keys" array.',
+    })
+    assert.throws(() => createJwkSet({ keys: Array(257).fill({}) }, now), { message: /at most 256 keys/ })
+    assert.equal(createJwkSet({ keys: Array(256).fill({ kty: 'OKP' }) }, now).size, 256)
+  })
+
+  it('counts only keys that are public and not revoked', () => {
+    const key = jwk(rsa.publicKey)
+    const others = [
+      { kty: 'oct', k: 'AAAA' },
+      { ...key, d: 'AQAB' },
+      { ...key, revoked: {} },
+      null,
+      'key',
+      [],
+    ]
+    const keys = createJwkSet({ keys: [...others, key] }, now)
+    assert.equal(keys.size, 1)
+    assert.deepEqual([keys.has('idp-1'), keys.has('idp-2')], [true, false])
+  })
 })

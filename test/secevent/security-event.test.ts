@@ -36,6 +36,15 @@ describe('createSecurityEvent', () => {
     assert.ok(!('quarantine' in event) && !('targetStreamId' in event))
   })
 
+  it('keeps subject, stream and quarantine as given, and has none that was not given', () => {
+    const given = { targetStreamId: 'stream-1', quarantine: 'odd' }
+    const event = createSecurityEvent(input(given))
+    assert.deepEqual(event.subject, subject)
+    assert.deepEqual([event.targetStreamId, event.quarantine], ['stream-1', 'odd'])
+    const { subject: _subject, ...withoutSubject } = input()
+    assert.ok(!('subject' in createSecurityEvent(withoutSubject)))
+  })
+
   it('takes the lane it is given, and leaves the effect', () => {
     for (const lane of ['control', 'routine'] as const) {
       const event = createSecurityEvent(input({ lane }))

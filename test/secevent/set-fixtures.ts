@@ -35,7 +35,7 @@ export function claims(changes: Json = {}): Json {
     aud: AUDIENCE,
     txn: 'cause-1',
     sub_id: { format: 'email', email: 'jane@example.com' },
-    events: { [CAEP.sessionRevoked]: { event_timestamp: NOW_S - 1 } },
+    events: { [CAEP.sessionRevoked]: { event_timestamp: NOW_S - 1, reason_admin: { en: 'Policy' } } },
     ...changes,
   }
 }

@@ -1,3 +1,4 @@
+import { faultOf } from './answer-check.js'
 import { HUB_AUDIENCE, SESSION_ESTABLISHED, SESSION_REVOKED, type Upstream } from './upstream.js'
 
 export interface Answer<T> {
@@ -36,6 +37,10 @@ export function hubApi(base: () => string, token: string): HubApi {
       ...(body && { body: JSON.stringify(body) }),
     })
     const text = await response.text()
+    // A hub that is a child process is out of reach of answer-hooks.ts.
+    const headers = Object.fromEntries(response.headers)
+    const fault = faultOf({ method, url: path, status: response.status, headers, body: text })
+    if (fault) throw new Error(`not as the OpenAPI document says: ${fault}`)
     return { status: response.status, body: (text ? JSON.parse(text) : undefined) as T }
   }
   return {
