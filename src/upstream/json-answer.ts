@@ -24,6 +24,16 @@ export async function ask(
   }
 }
 
+/** What it says to a failure may repeat what it was sent: no secret is to come into a row, an answer or the log. */
+export function withoutSecrets(answer: OutgoingResponse, secrets: readonly string[]): OutgoingResponse {
+  if (answer.status < 300) return answer
+  const text = answer.body.toString('utf8')
+  const clean = secrets
+    .flatMap((secret) => [secret, secret.replace(/^\S+ /, ''), encodeURIComponent(secret)])
+    .reduce((rest, secret) => rest.replaceAll(secret, '***'), text)
+  return clean === text ? answer : { ...answer, body: Buffer.from(clean) }
+}
+
 /** The JSON object or array of an answer; undefined for anything else. */
 export function jsonOf(answer: OutgoingResponse): unknown {
   try {

@@ -1,4 +1,4 @@
-import { describeError } from '../kernel/errors.js'
+import { HubError } from '../kernel/errors.js'
 import { OutgoingFailed } from '../outgoing/outgoing-errors.js'
 import { backoffMs, rest } from './backoff.js'
 import type { PollAnswer, PollClient, SetError } from './poll-client.js'
@@ -128,7 +128,7 @@ function isTooLarge(error: unknown): boolean {
   return cause instanceof OutgoingFailed && cause.reason === 'too_large'
 }
 
-/** For the row and the log. */
+/** What a person is shown; the log has more. */
 export function reasonOf(error: unknown): string {
-  return error instanceof UpstreamFailed ? error.message : describeError(error)
+  return error instanceof HubError ? error.message : 'The hub failed at it; its log has the reason.'
 }

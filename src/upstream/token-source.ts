@@ -1,6 +1,6 @@
 import type { Clock } from '../kernel/clock.js'
 import type { Outgoing } from '../outgoing/outgoing.js'
-import { ask, jsonOf, unexpected } from './json-answer.js'
+import { ask, jsonOf, unexpected, withoutSecrets } from './json-answer.js'
 import { UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
 import type { KeptCredentials } from './upstream-stream.js'
 
@@ -141,14 +141,15 @@ async function requestToken(
     headers.authorization = `Basic ${Buffer.from(pair).toString('base64')}`
   }
   const beganMs = clock.monotonicMs()
-  const answer = await ask(outgoing, what, {
+  const sent = {
     url,
     method: 'POST',
     headers,
     body: form.toString(),
     deadlineMs: DEADLINE_MS,
     pool: 'metadata',
-  })
+  } as const
+  const answer = withoutSecrets(await ask(outgoing, what, sent), [secret])
   const body = jsonOf(answer) as
     | { access_token?: unknown; token_type?: unknown; expires_in?: unknown }
     | undefined

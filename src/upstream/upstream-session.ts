@@ -26,7 +26,7 @@ interface OpenOptions extends SessionOptions {
 /** Everything that is asked of one transmitter, with one set of credentials. */
 export interface UpstreamSession {
   readonly version: number
-  /** Opened when first used: secrets are not in memory for streams that others keep. */
+  /** The header with which the transmitter pushes. */
   readonly authorization: string | undefined
   readonly poll: PollClient
   /** Reads the metadata at its first call; polls can go on without. @throws UpstreamFailed */
@@ -38,7 +38,12 @@ export function openSession(stream: UpstreamStream, options: OpenOptions): Upstr
   const { transmitterId, issuer, metadataUrl, credentials, sealedAuthorization } = stream
   const secret = keys.open(stream.sealedSecret, secretContext(transmitterId)).toString()
   const tokens = createTokenSource({ credentials, secret, issuer, outgoing, clock })
-  const send = createAuthorizedRequest(outgoing, tokens)
+  const authorization =
+    sealedAuthorization && keys.open(sealedAuthorization, authorizationContext(transmitterId)).toString()
+  const send = createAuthorizedRequest(outgoing, tokens, [
+    secret,
+    ...(authorization === undefined ? [] : [authorization]),
+  ])
   let management: Promise<ManagementClient> | undefined
 
   async function connect(): Promise<ManagementClient> {
@@ -50,8 +55,7 @@ export function openSession(stream: UpstreamStream, options: OpenOptions): Upstr
 
   return {
     version: stream.version,
-    authorization:
-      sealedAuthorization && keys.open(sealedAuthorization, authorizationContext(transmitterId)).toString(),
+    authorization,
     poll: createPollClient({ send, clock }),
     management() {
       management ??= connect()

@@ -64,6 +64,34 @@ describe('upstream: the stream at a transmitter', function () {
     assert.equal((await below.read(id)).delivery.credentials?.client_id, transmitter.client.id)
   })
 
+  it('shows no secret that an error repeats', async () => {
+    transmitter.react.create = ({ body, headers }) => ({
+      status: 422,
+      body: { body, token: headers.authorization },
+    })
+    const id = await below.subscribe(transmitter, 'push')
+    const failed = await below.until(id, 'the error is shown', ({ last_error }) => last_error !== null)
+    assert.match(failed.last_error ?? '', /Creating the stream: status 422/)
+    transmitter.react.token = ({ body, headers }) => ({
+      status: 400,
+      body: `${headers.authorization} ${Object.values(body)}`,
+    })
+    const { id: client_id, secret: client_secret } = transmitter.client
+    const credentials = { client_id, client_secret, token_endpoint_auth_method: 'client_secret_post' }
+    await below.hub.call('PATCH', `/v1/transmitters/${id}`, { delivery: { method: 'push', credentials } })
+    const again = await below.until(id, 'the other error is shown', ({ last_error }) =>
+      /token/.test(last_error ?? ''),
+    )
+    const told = JSON.stringify([failed, again, below.log])
+    const [created] = transmitter.called('create')
+    assert.ok(created)
+    const delivery = created.body.delivery as { authorization_header: string }
+    const token = created.headers.authorization?.replace('Bearer ', '') ?? ''
+    for (const secret of [client_secret, delivery.authorization_header.replace('Bearer ', ''), token]) {
+      assert.ok(secret.length > 10 && !told.includes(secret), secret)
+    }
+  })
+
   it('is abandoned when its configuration names another issuer (R-11)', async () => {
     transmitter.react.create = () => ({
       status: 201,
