@@ -40,8 +40,10 @@ export interface TransmitterAnswer {
   cut?: boolean
 }
 
+/** @param usual what it would have done */
 type Reaction = (
   call: TransmitterCall,
+  usual: () => Promise<TransmitterAnswer>,
 ) => TransmitterAnswer | undefined | Promise<TransmitterAnswer | undefined>
 
 /** What the transmitter keeps of a stream. */
@@ -113,7 +115,7 @@ export async function startScriptedTransmitter(): Promise<ScriptedTransmitter> {
   })
 
   async function answer(call: TransmitterCall, res: ServerResponse): Promise<void> {
-    const scripted = await transmitter.react[call.name]?.(call)
+    const scripted = await transmitter.react[call.name]?.(call, () => usual(call))
     const { status = 200, body, headers, cut } = scripted ?? (await usual(call))
     if (cut) return void res.destroy()
     const text = body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body)

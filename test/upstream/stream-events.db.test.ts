@@ -155,6 +155,20 @@ describe('upstream: what a transmitter says about the stream (SSF 1.0 ยง8.1.4, ย
     })
   }
 
+  it('takes the first push when it comes before the answer to create (R-40)', async () => {
+    const hasty = await below.newTransmitter()
+    const txn = randomUUID()
+    hasty.react.create = async (_call, usual) => {
+      const made = await usual()
+      void hasty.emit({ set: { txn } })
+      await waitUntil('it was pushed', () => hasty.pushed.length > 0)
+      return made
+    }
+    await below.verified(hasty, 'push')
+    assert.equal((await below.taken(txn)).state, 'accepted')
+    assert.equal(hasty.pushed[0]?.status, 503, 'it is told to come again, and not refused')
+  })
+
   it('leaves transmitters alone that push by themselves: their verification is taken, and goes nowhere', async () => {
     const plain = await below.newTransmitter()
     const { id } = await below.hub.call<{ id: string }>('POST', '/v1/transmitters', {

@@ -463,7 +463,7 @@ describe('upstream: the stream at a transmitter', function () {
     await assert.rejects(below.subscribe(transmitter, 'poll', { discover }), /another \\"issuer/)
   })
 
-  it('is deleted there with the transmitter, and forgotten when that one is away for good', async () => {
+  it('is deleted there with the transmitter, and its row is forgotten', async () => {
     const id = await below.verified(transmitter, 'poll')
     await below.hub.call('DELETE', `/v1/transmitters/${id}`)
     await waitUntil('it is deleted there', () => transmitter.streams.size === 0)
