@@ -326,12 +326,27 @@ describe('upstream: the stream at a transmitter', function () {
       )
     assert.deepEqual(refused(), [], 'ahead of the end, so that no poll failed')
     transmitter.tokenLifeS = 3_600
-    const used = transmitter.called('poll').at(-1)?.headers.authorization?.replace('Bearer ', '') ?? ''
-    transmitter.ended.add(used)
+    const authorization = (name: 'poll' | 'verify') =>
+      transmitter.called(name).at(-1)?.headers.authorization?.replace('Bearer ', '') ?? ''
+    const short = authorization('poll')
+    await waitUntil('a long-lived one is in use', () => authorization('poll') !== short)
+    const now = tokens()
+    // Revoked long before its end.
+    transmitter.ended.add(authorization('poll'))
+    await waitUntil('another one was fetched', () => tokens() > now)
     const txn = `after-401-${id}`
     await transmitter.emit({ set: { txn } })
     await below.taken(txn)
-    assert.deepEqual(refused(), [])
+    assert.deepEqual(refused(), [], 'asked once more with a new token')
+    // And what is managed, with whatever token is next.
+    let refusals = 0
+    transmitter.react.verify = () => {
+      refusals += 1
+      return refusals === 1 ? { status: 401 } : undefined
+    }
+    await below.hub.call('POST', `/v1/transmitters/${id}/verify`, {})
+    await below.until(id, 'it is verified', ({ verified_at }) => verified_at !== null)
+    assert.equal(refusals, 2)
     for (const call of transmitter.called('token'))
       assert.equal(call.body.scope, 'ssf.read ssf.manage', 'R-6')
   })
