@@ -7,6 +7,7 @@ import { keepAdminToken } from './hub-traces.js'
 import { type AdjustableClock, createClock } from './kernel/clock.js'
 import type { Logger } from './kernel/logger.js'
 import type { Metrics } from './kernel/metrics.js'
+import type { KeyMaterial } from './keys/key-material.js'
 import { createKeyService, type KeyService } from './keys/key-service.js'
 import { createOutgoing, type Outgoing } from './outgoing/outgoing.js'
 import { type ClockSync, createClockSync } from './storage/clock-sync.js'
@@ -21,6 +22,8 @@ export interface HubBase {
   readonly clock: AdjustableClock
   readonly clockSync: ClockSync
   readonly keys: KeyService
+  /** What SIGNING_KEY_FILES held at the start. */
+  readonly keyFiles: readonly KeyMaterial[]
   readonly audit: AuditLog
   readonly notifier: Notifier
   readonly outgoing: Outgoing
@@ -34,24 +37,29 @@ export interface OpenBaseOptions {
   readonly metrics: Metrics
   readonly doors: Doors
   readonly storage: HubStorage
+  readonly keyFiles: readonly KeyMaterial[]
   onAdminToken(token: string, file: string | undefined): void
 }
 
 /** Migrates the database and makes what the first start needs: keys and the first admin. Nothing runs yet. */
 export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
-  const { config, logger, metrics, doors, storage } = options
+  const { config, logger, metrics, doors, storage, keyFiles } = options
   const { pools } = storage
   const { applied } = await migrate(pools.api)
   if (applied.length > 0) logger.info('database.migrated', { applied })
   const clock = createClock()
   const clockSync = createClockSync({ db: pools.system, clock, metrics, logger })
   await clockSync.syncOnce()
+  const audit = createAuditLog()
   const keys = await createKeyService({
     db: pools.api,
+    clock,
+    leadMs: config.signingKeyLeadS * 1000,
+    given: keyFiles,
     logger,
-    ...(config.firebreakMasterKey ? { masterKey: Buffer.from(config.firebreakMasterKey, 'base64') } : {}),
+    audit,
+    ...masterKeysOf(config),
   })
-  const audit = createAuditLog()
   const token = await ensureFirstAdmin({ db: pools.api, audit, logger, given: config.firebreakAdminToken })
   if (token) options.onAdminToken(token, keepAdminToken(config.dataDir, token))
   return {
@@ -61,6 +69,7 @@ export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
     clock,
     clockSync,
     keys,
+    keyFiles,
     audit,
     notifier: createNotifier({ url: storage.listenUrl, logger }),
     outgoing: createOutgoing({
@@ -72,5 +81,13 @@ export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
     }),
     logger,
     metrics,
+  }
+}
+
+function masterKeysOf(config: Config): { masterKey?: Buffer; previousMasterKey?: Buffer } {
+  const { firebreakMasterKey: current, firebreakMasterKeyPrevious: previous } = config
+  return {
+    ...(current ? { masterKey: Buffer.from(current, 'base64') } : {}),
+    ...(previous ? { previousMasterKey: Buffer.from(previous, 'base64') } : {}),
   }
 }

@@ -4,6 +4,7 @@ import { authorizationApi } from './auth/authorization-api.js'
 import { OPERATOR_API } from './auth/operator-api.js'
 import { RECEIVER_API } from './auth/receiver-api.js'
 import { PARKED_API, pollRoute } from './delivery/delivery-api.js'
+import { ERASURE_API } from './delivery/erasure-api.js'
 import { ENFORCEMENT_API } from './enforcement/enforcement-api.js'
 import { HISTORY_ROUTES } from './enforcement/history-api.js'
 import type { ApiSection } from './http/api-description.js'
@@ -15,12 +16,13 @@ import { ingestApi } from './ingest/ingest-api.js'
 import { TRANSMITTER_API } from './ingest/transmitter-api.js'
 import { KEY_API } from './keys/key-api.js'
 import { readSchema } from './secevent/validate-event.js'
+import { EVENT_TYPE_API } from './streams/event-type-api.js'
 import { issuerPath } from './streams/metadata-router.js'
 import { ssfApi } from './streams/ssf-api.js'
 import { STREAM_API } from './streams/stream-operator-api.js'
 
 /** Of `schemas/`: what SETs hold. */
-const SCHEMAS = ['security-event-token', 'subject', 'caep-events', 'risc-events', 'ssf-events']
+const SCHEMAS = ['security-event-token', 'subject', 'caep-events', 'risc-events', 'scim-events', 'ssf-events']
 
 const DESCRIPTION = `A shared-signals hub. Paths under /v1 stand at the root of the host, those of SSF, OAuth and ingest below the issuer's path.
 JSON is snake_case, times are RFC 3339 in UTC with milliseconds, durations carry their unit. Lists take limit and cursor.
@@ -52,7 +54,9 @@ function sections(issuer: string): ApiSection[] {
       description: 'What came in, and where it went.',
       routes: [EMIT_ROUTE, ...HISTORY_ROUTES],
     },
+    EVENT_TYPE_API,
     PARKED_API,
+    ERASURE_API,
     ENFORCEMENT_API,
     AUDIT_API,
     OPERATOR_API,

@@ -4,9 +4,10 @@ import type { Config } from './config/config.js'
 import { createManagementApp, type Readiness } from './http/management.js'
 import { createHttpServer, type HttpServerOptions } from './http/server.js'
 import { answerStarting } from './http/starting.js'
-import { readSetting } from './hub-event-log.js'
+import { createTlsWatch, readTlsFiles, type TlsFiles } from './http/tls-files.js'
 import type { Logger } from './kernel/logger.js'
 import type { Metrics } from './kernel/metrics.js'
+import type { Worker } from './kernel/worker.js'
 
 /** The two ports of a hub. */
 export interface Doors {
@@ -16,6 +17,8 @@ export interface Doors {
   readonly port: number | undefined
   readonly managementUrl: string
   readonly managementPort: number
+  /** Takes up a replaced certificate. Not started yet; undefined without TLS of our own. */
+  readonly tlsWatch: Worker | undefined
   /** From now on requests reach these; until then they are answered 503. */
   open(routes: { app: RequestListener; first?: HttpServerOptions['first'] }): void
   /** What /health/ready answers from now on; until then that the hub is starting. */
@@ -40,8 +43,9 @@ export async function openDoors(options: {
   let app: RequestListener = answerStarting
   let first: HttpServerOptions['first']
 
-  const tls = readTls(config)
   const servesHttp = config.roles.includes('api') || config.roles.includes('ingest')
+  const files = servesHttp ? tlsFilesOf(config) : undefined
+  const tls = files && readTlsFiles(files)
   const http = servesHttp
     ? createHttpServer({
         host: config.host,
@@ -69,6 +73,10 @@ export async function openDoors(options: {
     throw error
   }
   return {
+    tlsWatch:
+      http && files && tls
+        ? createTlsWatch({ files, loaded: tls, apply: http.replaceTls, metrics, logger })
+        : undefined,
     url: http && originOf(tls ? 'https' : 'http', config.host, http.port()),
     port: http?.port(),
     managementUrl: originOf('http', config.managementHost, management.port()),
@@ -89,10 +97,6 @@ function originOf(scheme: string, host: string, port: number): string {
   return `${scheme}://${isIPv6(host) ? `[${host}]` : host}:${port}`
 }
 
-function readTls(config: Config): { cert: string; key: string } | undefined {
-  if (!config.tlsCertFile || !config.tlsKeyFile) return undefined
-  return {
-    cert: readSetting('TLS_CERT_FILE', config.tlsCertFile),
-    key: readSetting('TLS_KEY_FILE', config.tlsKeyFile),
-  }
+function tlsFilesOf({ tlsCertFile, tlsKeyFile }: Config): TlsFiles | undefined {
+  return tlsCertFile && tlsKeyFile ? { certFile: tlsCertFile, keyFile: tlsKeyFile } : undefined
 }

@@ -96,7 +96,7 @@ function kafkaTls(config: Config) {
 }
 
 /** @throws StartupError that names the setting */
-export function readSetting(name: string, file: string): string {
+function readSetting(name: string, file: string): string {
   try {
     return readFileSync(file, 'utf8')
   } catch (cause) {

@@ -4,11 +4,20 @@ import type { AttemptLimiter } from './auth/attempt-limiter.js'
 import { createAuthorizationServer } from './auth/authorization-server.js'
 import { bearerToken, InvalidToken } from './auth/bearer.js'
 import { createCallLimiter } from './auth/call-limiter.js'
-import { callerOf, receiverOf, requireCaller, requireOperator, requireReceiver } from './auth/callers.js'
+import {
+  actorOf,
+  callerOf,
+  receiverOf,
+  requireCaller,
+  requireOperator,
+  requireReceiver,
+} from './auth/callers.js'
 import { operatorRouter } from './auth/operator-router.js'
 import { receiverRouter } from './auth/receiver-router.js'
+import { resourceMetadataRouter } from './auth/resource-metadata-router.js'
 import type { Permission } from './auth/roles.js'
 import type { Delivery } from './delivery/delivery-service.js'
+import { erasureRouter } from './delivery/erasure-router.js'
 import { parkedRouter } from './delivery/parked-router.js'
 import { pollRouter } from './delivery/poll-router.js'
 import { acknowledgementRouter } from './enforcement/acknowledgement-router.js'
@@ -20,12 +29,15 @@ import { createTimeToRevokeReadModel } from './enforcement/time-to-revoke-read-m
 import { timeToRevokeRouter } from './enforcement/time-to-revoke-router.js'
 import { apiDocsRouter } from './http/api-docs-router.js'
 import { createApp } from './http/app.js'
+import { methodRouter } from './http/method-router.js'
 import type { QueryRunner } from './http/query-runner.js'
 import type { HubBase } from './hub-base.js'
 import { describeHub } from './hub-description.js'
 import type { Services } from './hub-services.js'
 import { eventRouter } from './ingest/event-router.js'
 import { transmitterRouter } from './ingest/transmitter-router.js'
+import { keysRouter } from './keys/keys-router.js'
+import { eventTypeRouter } from './streams/event-type-router.js'
 import { pathsBelow } from './streams/metadata-router.js'
 import { ssfRouter } from './streams/ssf-router.js'
 import { streamOperatorRouter } from './streams/stream-operator-router.js'
@@ -44,25 +56,30 @@ export interface RouteParts {
 /** Mounts every route but ingest, which is served ahead of express. */
 export async function createRoutes(base: HubBase, parts: RouteParts): Promise<Express> {
   const { config, issuer, pools, clock, logger } = base
-  const mountAuthorizationServer = await createAuthorizationServer({
-    db: pools.api,
-    clock,
-    logger,
-    issuer,
-    attempts: parts.attempts,
-    tokens: createCallLimiter({ clock, ...TOKENS }),
-  })
+  const mountAuthorizationServer = config.oauthIssuer
+    ? () => {}
+    : await createAuthorizationServer({
+        db: pools.api,
+        clock,
+        logger,
+        issuer,
+        attempts: parts.attempts,
+        tokens: createCallLimiter({ clock, ...TOKENS }),
+      })
+  const document = describeHub(issuer)
   return createApp({
     logger,
     trustedProxies: config.trustedProxies,
     mount(app) {
       // Without this role only the ingest handler answers; everything else is 404.
       if (!config.roles.includes('api')) return
-      app.use(apiDocsRouter(() => describeHub(issuer)))
+      app.use(apiDocsRouter(document))
       mountAuthorizationServer(app)
+      app.use(resourceMetadataRouter(issuer, config.oauthIssuer ?? issuer))
       mountReceiverRoutes(app, base, parts)
       mountOperatorRoutes(app, base, parts)
       mountTimeToRevoke(app, base, parts)
+      app.use(methodRouter(document))
     },
   })
 }
@@ -86,6 +103,7 @@ function mountReceiverRoutes(app: Express, base: HubBase, { services, delivery }
     ssfRouter({
       settings,
       jwks: () => keys.setJwks(),
+      jwksMaxAgeS: keys.jwksMaxAgeS,
       receivers: receiverAuth,
       streams,
       statuses,
@@ -128,6 +146,8 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
   app.use('/v1/receivers', receiverRouter(services.receivers, operators))
   app.use('/v1/operators', operatorRouter(operators))
   app.use('/v1/streams', streamOperatorRouter({ operators, readModel: createStreamReadModel(db), statuses }))
+  app.use('/v1/event-types', eventTypeRouter({ types: services.types, authorize }))
+  app.use('/v1/subjects', erasureRouter({ erasures: services.erasures, authorize }))
   app.use('/v1/parked', parkedRouter({ parked: services.parked, authorize }))
   app.use('/v1/events', eventRouter({ events: services.events, authorize: rule }))
   app.use(
@@ -139,6 +159,14 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
     }),
   )
   app.use('/v1/audit', auditRouter({ db, authorize: authorize('audit.read'), run }))
+  app.use(
+    '/v1/keys',
+    keysRouter({
+      rotation: services.keyRotation,
+      authorize: { read: authorize('read'), manage: authorize('keys.manage') },
+      actorOf,
+    }),
+  )
   app.get('/v1/log-keys', authorize('read'), (_req, res) => void res.json(keys.logJwks()))
 }
 

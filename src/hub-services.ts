@@ -4,6 +4,7 @@ import { createOperatorService } from './auth/operator-service.js'
 import { createReceiverAuth } from './auth/receiver-auth.js'
 import { createReceiverService } from './auth/receiver-service.js'
 import type { Delivery } from './delivery/delivery-service.js'
+import { createErasureService } from './delivery/erasure-service.js'
 import { createParkedService } from './delivery/parked-service.js'
 import { createAcknowledgementRepository } from './enforcement/acknowledgement-repository.js'
 import { createAcknowledgementService } from './enforcement/acknowledgement-service.js'
@@ -11,6 +12,8 @@ import type { RevocationMetrics } from './enforcement/revocation-metrics.js'
 import { createClientAddress } from './http/client-address.js'
 import type { HubBase } from './hub-base.js'
 import type { HubEventLog } from './hub-event-log.js'
+import { openKeyRotation } from './hub-keys.js'
+import { openExternalTokens } from './hub-oauth.js'
 import { openUpstream } from './hub-upstream.js'
 import { createEventService } from './ingest/event-service.js'
 import { createIngestHandler } from './ingest/ingest-handler.js'
@@ -22,14 +25,17 @@ import { createTransmitterRegistry } from './ingest/transmitter-registry.js'
 import { createTransmitterRepository } from './ingest/transmitter-repository.js'
 import { createTransmitterService } from './ingest/transmitter-service.js'
 import type { Worker } from './kernel/worker.js'
+import type { EventTypes } from './secevent/event-types.js'
 import type { LeaseSet } from './storage/leases.js'
 import { createQueryGate } from './storage/query-gate.js'
+import { createEventTypeRegistry } from './streams/event-type-registry.js'
+import { createEventTypeService } from './streams/event-type-service.js'
 import { createFrameworkEvents } from './streams/framework-events.js'
 import { createInactivityWatch } from './streams/inactivity-watch.js'
 import { issuerPath } from './streams/metadata-router.js'
 import { createReceiverChanges } from './streams/receiver-changes.js'
 import type { StreamSettings } from './streams/stream.js'
-import { createStreamService } from './streams/stream-service.js'
+import { createStreamService, type StreamService } from './streams/stream-service.js'
 import { createStreamStatusService, type StreamStatusService } from './streams/stream-status-service.js'
 import { createSubjectService } from './streams/subject-service.js'
 import { createVerificationService } from './streams/verification-service.js'
@@ -40,11 +46,14 @@ export interface ServiceParts {
   readonly revocation: RevocationMetrics
   readonly attempts: AttemptLimiter
   readonly nextEventId: () => string
+  /** Wakes whoever works erasures off. */
+  erasuresRequested(): void
 }
 
 export type Services = ReturnType<typeof createServices>
 
 const REGISTRY_CHANNEL = 'transmitters_changed'
+const EVENT_TYPES_CHANNEL = 'event_types_changed'
 const INACTIVITY_CHECK_MS = 15_000
 
 /**
@@ -61,13 +70,18 @@ export function createServices(base: HubBase, parts: ServiceParts) {
   const db = pools.api
   const streams = createStreamServices(base, parts)
   const calls = createCallLimiter({ clock, ...MANAGING })
-  const receiverAuth = createReceiverAuth({ db, attempts, calls })
-  const { registry, ...ingest } = createIngestServices(base, parts)
+  const { eventTypes, ...typeServices } = createTypeServices(base, streams.streams)
+  const { registry, issuerKeys, ...ingest } = createIngestServices(base, parts, eventTypes)
+  const external = openExternalTokens(base, issuerKeys)
+  const receiverAuth = createReceiverAuth({ db, attempts, calls, external })
+  const { rotation, watch } = openKeyRotation(base)
   return {
     ...streams,
+    ...typeServices,
     ...ingest,
     /** Not started yet. */
-    workers: [registry, ...inactivityWatches(base, streams.statuses)] as readonly Worker[],
+    workers: [watch, eventTypes, registry, ...inactivityWatches(base, streams.statuses)] as readonly Worker[],
+    keyRotation: rotation,
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,
     deliveryAuth: { ...receiverAuth, calls: createCallLimiter({ clock, ...DELIVERING }) },
@@ -79,6 +93,7 @@ export function createServices(base: HubBase, parts: ServiceParts) {
       audit,
       clock,
       issuer: base.issuer,
+      externalIssuer: external?.issuer,
       observer: createReceiverChanges({
         db,
         streams: streams.streams,
@@ -87,6 +102,12 @@ export function createServices(base: HubBase, parts: ServiceParts) {
       }),
     }),
     parked: createParkedService({ db, audit, logger, onReplayed: (streamId) => delivery.wake(streamId) }),
+    erasures: createErasureService({
+      db,
+      audit,
+      keys: base.keys,
+      requested: () => parts.erasuresRequested(),
+    }),
     acknowledgements: createAcknowledgementService({
       repository: createAcknowledgementRepository(db),
       clock,
@@ -119,6 +140,26 @@ function createStreamServices(base: HubBase, { eventLog, delivery, nextEventId }
   }
 }
 
+/** Event types: the registry that all go by, and what operators do to it. */
+function createTypeServices({ config, pools, audit, logger, notifier }: HubBase, streams: StreamService) {
+  const eventTypes = createEventTypeRegistry({
+    db: pools.system,
+    logger,
+    onChanged: async () => config.roles.includes('api') && streams.eventTypesChanged(),
+  })
+  // A failure is told by the registry's own rounds.
+  notifier.on(EVENT_TYPES_CHANNEL, () => void eventTypes.refresh().catch(() => {}))
+  const types = createEventTypeService({
+    db: pools.api,
+    audit,
+    async changed() {
+      notifier.notify(EVENT_TYPES_CHANNEL)
+      await eventTypes.refresh()
+    },
+  })
+  return { eventTypes, types }
+}
+
 function inactivityWatches({ config, pools, logger }: HubBase, statuses: StreamStatusService): Worker[] {
   const { inactivityTimeoutS } = config
   if (!inactivityTimeoutS) return []
@@ -126,7 +167,11 @@ function inactivityWatches({ config, pools, logger }: HubBase, statuses: StreamS
   return [createInactivityWatch({ db: pools.api, statuses, inactivityTimeoutS, everyMs, logger })]
 }
 
-function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceParts) {
+function createIngestServices(
+  base: HubBase,
+  { eventLog, nextEventId }: ServiceParts,
+  eventTypes: EventTypes,
+) {
   const { config, issuer, pools, audit, clock, logger, metrics, outgoing, notifier } = base
   const db = pools.api
   const repository = createTransmitterRepository()
@@ -141,12 +186,14 @@ function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceP
     await registry.refresh()
     notifier.notify(REGISTRY_CHANNEL)
   }
-  const upstream = openUpstream(base)
+  const upstream = openUpstream(base, eventTypes)
+  const issuerKeys = createIssuerKeys({ outgoing, clock, logger, metrics })
   const ingest = createSetIngest({
     clock,
-    keys: createIssuerKeys({ outgoing, clock, logger, metrics }),
+    keys: issuerKeys,
     budgets: createSourceBudgets(clock),
     log: eventLog.log,
+    eventTypes,
     nextEventId,
     aboutStream: upstream.aboutStream,
   })
@@ -163,6 +210,7 @@ function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceP
   })
   return {
     registry,
+    issuerKeys,
     handleIngest,
     /** Not started yet; with leases of their own. */
     upstreamWorker: (leases: LeaseSet) =>
@@ -173,6 +221,6 @@ function createIngestServices(base: HubBase, { eventLog, nextEventId }: ServiceP
         transmitters: { find: registry.find, pinAudience: repository.pinAudience, changed },
       }),
     transmitters: createTransmitterService({ db, outgoing, audit, streams: upstream.streams, changed }),
-    events: createEventService({ db, audit, log: eventLog.transactional, nextEventId, issuer }),
+    events: createEventService({ db, audit, log: eventLog.transactional, nextEventId, issuer, eventTypes }),
   }
 }

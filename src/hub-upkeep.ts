@@ -1,20 +1,43 @@
 import { createAuditSealer } from './audit/audit-sealer.js'
+import { trimAudit } from './audit/audit-trim.js'
+import type { Delivery } from './delivery/delivery-service.js'
+import { erasureRepository } from './delivery/erasure-repository.js'
+import { createErasureWorker } from './delivery/erasure-worker.js'
 import { fanOutRepository } from './delivery/fan-out-repository.js'
 import { parkedRepository } from './delivery/parked-repository.js'
+import { resultRepository } from './delivery/result-repository.js'
+import { eraseReports } from './enforcement/acknowledgement-erasure.js'
 import { createLatencyFolder } from './enforcement/latency-folder.js'
-import { createLatencyHistogramRepository } from './enforcement/latency-histogram-repository.js'
+import {
+  createLatencyHistogramRepository,
+  forgetFigures,
+} from './enforcement/latency-histogram-repository.js'
 import type { StageDeadlines } from './enforcement/stages.js'
+import type { EventLog } from './eventlog/event-log.js'
+import { eraseRelayed, isDrained } from './eventlog/log-erasure.js'
 import type { HubBase } from './hub-base.js'
 import type { Worker } from './kernel/worker.js'
 import { eraseContentKeys } from './keys/data-keys.js'
 import type { LeaseSet } from './storage/leases.js'
 import { createUpkeep } from './storage/partitions.js'
+import { createSubjectEraser } from './streams/subject-erasure.js'
+import { forgetRemovedSubjects } from './streams/subject-upkeep.js'
+
+/** Default of HISTOGRAM_RETENTION_DAYS: the longest window that can be asked for. */
+const FIGURE_DAYS = 400
+const ERASURES_CHANNEL = 'erasures_requested'
+
+export interface UpkeepParts {
+  readonly deadlines: StageDeadlines
+  readonly log: Pick<EventLog, 'lag'>
+  readonly delivery: Pick<Delivery, 'streamChanged'>
+  lease(kind: string): LeaseSet
+}
 
 /** What one process of all does at a time: sealing, folding, partitions. Each after the lease it works under. */
-export function upkeepWorkers(
-  { config, pools, clock, logger }: HubBase,
-  { lease, deadlines }: { lease(kind: string): LeaseSet; deadlines: StageDeadlines },
-): Worker[] {
+export function upkeepWorkers(base: HubBase, parts: UpkeepParts): Worker[] {
+  const { config, pools, clock, logger } = base
+  const { lease, deadlines } = parts
   const sealing = lease('audit-sealer')
   const folding = lease('latency-folder')
   const keeping = lease('upkeep')
@@ -35,11 +58,59 @@ export function upkeepWorkers(
       logger,
       dedupeWindowDays: config.dedupeWindowDays,
       retentionDays: config.retentionDays,
+      contentRetentionDays: config.contentRetentionDays ?? config.retentionDays,
+      expire: expirer(base),
+      trim: async () => {
+        const figureDays = config.histogramRetentionDays ?? Math.max(FIGURE_DAYS, config.retentionDays)
+        await forgetFigures(pools.api, figureDays)
+        await forgetRemovedSubjects(pools.api, config.subjectRemovalGraceS)
+        if (config.auditRetentionDays)
+          await trimAudit(pools.api, { audit: base.audit, days: config.auditRetentionDays })
+      },
+      eraseContentBefore: (db, day) => fanOutRepository.forgetContent(db, day),
+      eraseKeysBefore: eraseContentKeys,
       eraseDaysBefore: async (trx, day) => {
-        await eraseContentKeys(trx, day)
         await fanOutRepository.forgetOrders(trx, day)
         await parkedRepository.forgetSettled(trx, day)
+        await erasureRepository.forgetDone(trx, day)
       },
     }),
+    erasureWorker(base, parts, () => keeping.get(0) !== undefined),
   ]
+}
+
+/** A SET or a parked item that is given up: somebody was not told, so a person must know. */
+function expirer({ config, pools, logger, metrics }: HubBase): () => Promise<void> {
+  const expired = metrics.counter(
+    'firebreak_deliveries_expired_total',
+    'SETs given up after their retention.',
+  )
+  return async () => {
+    const unsent = await resultRepository.expireOpen(pools.api, config.undeliveredRetentionDays)
+    const parked = await parkedRepository.expireOpen(pools.api, config.parkedRetentionDays)
+    if (unsent + parked === 0) return
+    expired.add({}, unsent + parked)
+    logger.error('delivery.expired', { unsent, parked })
+  }
+}
+
+/** Tells whoever keeps the `upkeep` lease that an erasure was asked for. */
+export function erasuresRequested({ notifier }: Pick<HubBase, 'notifier'>): void {
+  notifier.notify(ERASURES_CHANNEL)
+}
+
+function erasureWorker(base: HubBase, { log, delivery }: UpkeepParts, isLeader: () => boolean): Worker {
+  const { keys, pools } = base
+  const worker = createErasureWorker({
+    ...base,
+    db: pools.api,
+    isLeader,
+    isDrained: (sinceS) => isDrained(log, sinceS),
+    eraseRecords: (person) => eraseRelayed(pools.api, person),
+    eraseSubjects: createSubjectEraser((sealed, context) => keys.open(sealed, context)),
+    eraseReports,
+    streamChanged: (streamId) => delivery.streamChanged(streamId),
+  })
+  base.notifier.on(ERASURES_CHANNEL, worker.ring)
+  return worker
 }

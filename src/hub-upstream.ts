@@ -2,6 +2,7 @@ import type { HubBase } from './hub-base.js'
 import { readIssuerMetadata } from './ingest/discovery.js'
 import type { SetIngest } from './ingest/set-ingest.js'
 import type { SetObserver } from './ingest/set-observer.js'
+import type { EventTypes } from './secevent/event-types.js'
 import type { LeaseSet } from './storage/leases.js'
 import { createPolledSets } from './upstream/polled-set.js'
 import { createStreamEvents } from './upstream/stream-events.js'
@@ -23,7 +24,7 @@ export interface UpstreamWork {
 }
 
 /** The hub as a Receiver: its own streams at upstream transmitters. The worker runs under the role `poll-upstream`. */
-export function openUpstream(base: HubBase) {
+export function openUpstream(base: HubBase, eventTypes: EventTypes) {
   const { issuer, pools, keys, clock, logger, metrics, outgoing, notifier } = base
   const db = pools.api
   let worker: UpstreamWorker | undefined
@@ -34,7 +35,7 @@ export function openUpstream(base: HubBase) {
   notifier.on(UPSTREAM_CHANNEL, () => worker?.ring())
   exposeUpstreamStreams(metrics, db)
   return {
-    streams: createUpstreamService({ db, keys, outgoing, wake }),
+    streams: createUpstreamService({ db, keys, outgoing, eventTypes, wake }),
     aboutStream: createStreamEvents({ db, logger, metrics, wake }),
     createWorker({ leases, ingest, observe, transmitters }: UpstreamWork): UpstreamWorker {
       const take = createPolledSets({ ingest, observe, findTransmitter: transmitters.find, clock })

@@ -12,11 +12,12 @@ import { createRoutes } from './hub-routes.js'
 import { createServices } from './hub-services.js'
 import { openStorage } from './hub-storage.js'
 import { announceHub } from './hub-traces.js'
-import { upkeepWorkers } from './hub-upkeep.js'
+import { erasuresRequested, upkeepWorkers } from './hub-upkeep.js'
 import { checkReadiness, createWorkers, type Phase, toWorker, type Workers } from './hub-workers.js'
 import { createEventIds, newId } from './kernel/ids.js'
 import type { Logger } from './kernel/logger.js'
 import { createMetrics } from './kernel/metrics.js'
+import { readKeyFiles } from './keys/key-watch.js'
 import { LANES, SLOT_COUNT } from './secevent/event.js'
 import { EVENTS_SUPPORTED } from './secevent/event-types.js'
 import { createLeases } from './storage/leases.js'
@@ -50,6 +51,7 @@ export interface StartHubOptions {
 export async function startHub(options: StartHubOptions): Promise<Hub> {
   const { config, logger } = options
   const metrics = createMetrics({ processMetrics: true })
+  const keyFiles = readKeyFiles(config.signingKeyFiles)
   const doors = await openDoors({ config, metrics, logger })
   const storage = await openStorage({ ...options, onLost: options.onFatal }).catch(async (error: unknown) => {
     await Promise.all([doors.closeHttp(), doors.closeManagement()])
@@ -63,7 +65,7 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     await storage.close()
   }
   try {
-    const base = await openBase({ ...options, metrics, doors, storage })
+    const base = await openBase({ ...options, metrics, doors, storage, keyFiles })
     const { delivery, setPhase } = await startWork(base, { doors, workers })
     const forget = announce(config, doors)
     setPhase('serving')
@@ -124,9 +126,13 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     base.notifier,
     base.clockSync,
     toWorker('event-log', log),
+    ...(doors.tlsWatch ? [doors.tlsWatch] : []),
   )
   if (has('upkeep')) {
-    await workers.start(...upkeepWorkers(base, { lease: (kind) => leases(kind, 1), deadlines }), relayLease)
+    await workers.start(
+      ...upkeepWorkers(base, { lease: (kind) => leases(kind, 1), deadlines, log, delivery }),
+      relayLease,
+    )
     if (relay) await workers.start(relay)
   }
   if (has('push')) await workers.start(shards, delivery.sender)
@@ -135,7 +141,14 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
   }
   const attempts = createAttemptLimiter({ clock })
   const nextEventId = createEventIds(clock)
-  const services = createServices(base, { eventLog, delivery, revocation, attempts, nextEventId })
+  const services = createServices(base, {
+    eventLog,
+    delivery,
+    revocation,
+    attempts,
+    nextEventId,
+    erasuresRequested: () => erasuresRequested(base),
+  })
   const app = await createRoutes(base, { services, delivery, deadlines, attempts })
   await workers.start(...services.workers)
   if (has('poll-upstream')) {

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { interopItems, keycloakIsComplete } from './interop/setup.mjs'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..')
 const CACHE = join(ROOT, '.cache')
@@ -21,6 +22,11 @@ class SetupError extends Error {}
 
 function works(command, args) {
   return spawnSync(command, args, { stdio: 'ignore' }).status === 0
+}
+
+/** What a program prints; empty when it is not there. */
+function output(command, args) {
+  return spawnSync(command, args, { encoding: 'utf8' }).stdout ?? ''
 }
 
 /** Runs to the end; on failure throws the last lines that it printed. */
@@ -65,7 +71,7 @@ function ensureJava() {
 
 function ensureMaven() {
   if (works('mvn', ['--version'])) return 'present'
-  if (jarsAreComplete()) return 'not needed: the Kafka jars are here'
+  if (jarsAreComplete() && keycloakIsComplete()) return 'not needed: what it fetches is here'
   aptInstall(['maven'], 'Apache Maven')
   return 'installed'
 }
@@ -125,6 +131,7 @@ for (const [item, ensure] of [
   ['Maven', ensureMaven],
   ['Kafka jars', ensureKafkaJars],
   ['promtool', ensurePromtool],
+  ...interopItems({ run, output, SetupError }),
 ]) {
   try {
     console.log(`${item}: ${ensure()}`)

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { canonicalJson } from '../secevent/canonical-json.js'
 import { type Database, sqlRows } from '../storage/database.js'
+import { TRIMMED } from './audit-trim.js'
 
 /** A row as it is hashed. `at` in UTC with microseconds and `detail` as PostgreSQL writes them, so nothing is rounded. */
 export interface AuditRow {
@@ -40,10 +41,10 @@ interface SealedRow extends AuditRow {
   hash: Buffer
 }
 
-/** Recomputes the whole chain and names the first row that does not fit. */
+/** Recomputes the whole chain, from where it was last trimmed, and names the first row that does not fit. */
 export async function verifyAuditChain(db: Database): Promise<AuditVerdict> {
-  let seq = 0
-  let previous: Buffer = FIRST_HASH
+  const start = await findStart(db)
+  let { seq, hash: previous } = start
   for (;;) {
     const rows = await sqlRows<SealedRow>(
       db,
@@ -60,6 +61,17 @@ export async function verifyAuditChain(db: Database): Promise<AuditVerdict> {
       seq = row.seq
       previous = row.hash
     }
-    if (rows.length < PAGE) return { ok: true, rows: seq, lastHash: previous.toString('hex') }
+    if (rows.length < PAGE) return { ok: true, rows: seq - start.seq, lastHash: previous.toString('hex') }
   }
+}
+
+/** What the newest trim says of itself; its row is one of the chain. */
+async function findStart(db: Database): Promise<{ seq: number; hash: Buffer }> {
+  const [trim] = await sqlRows<{ seq: number; hash: string }>(
+    db,
+    `select (detail ->> 'seq')::bigint as seq, detail ->> 'hash' as hash from audit_log
+     where action = ? and actor = 'hub' order by (detail ->> 'seq')::bigint desc limit 1`,
+    [TRIMMED],
+  )
+  return trim ? { seq: trim.seq, hash: Buffer.from(trim.hash, 'hex') } : { seq: 0, hash: FIRST_HASH }
 }

@@ -88,7 +88,7 @@ export function auditRouter(options: {
   const router = Router()
   router.get('/', authorize, async (req, res) => {
     const query = parseQuery<AuditQuery>(AUDIT_QUERY, req.query)
-    const { limit, after } = parsePage(req.query, 2)
+    const { limit, after } = parsePage(req.query, 2, AUDIT_QUERY)
     const rows = await run(res, () => list(db, query, { limit: limit + 1, after: toTimeCursor(after) }))
     res.json(toPage(rows, limit, { keysOf: (row) => [row.at_text, row.id], render }))
   })

@@ -76,7 +76,9 @@ export function createAdapterFactory(options: AdapterOptions): (model: string) =
       if (model !== 'Client') return (await artifacts.find(db, model, id)) as AdapterPayload | undefined
       // Ids of ours are found by text; anything unstorable would be an error of the database.
       const receiver = id.includes('\0') ? undefined : await receivers.find(db, { client_id: id })
-      return receiver?.enabled ? toClient(receiver, await receivers.secretHash(db, id)) : undefined
+      // A client of another issuer has no secret here.
+      const isOurs = receiver?.enabled && receiver.tokenIssuer === null
+      return isOurs ? toClient(receiver, await receivers.secretHash(db, id)) : undefined
     },
     upsert: (id, payload, expiresInS) =>
       store(model, id, payload as ArtifactPayload, expiresInS ?? LONGEST_S),

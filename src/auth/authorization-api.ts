@@ -21,6 +21,16 @@ const METADATA = closed(
   { title: 'AuthorizationServerMetadata' },
 )
 
+const RESOURCE_METADATA = closed(
+  {
+    resource: TEXT,
+    authorization_servers: LIST,
+    scopes_supported: LIST,
+    bearer_methods_supported: LIST,
+  },
+  { title: 'ProtectedResourceMetadata' },
+)
+
 const CLIENT = {
   client_id: { ...TEXT, description: 'In the form, or by basic authentication.' },
   client_secret: TEXT,
@@ -66,7 +76,6 @@ const OAUTH_ERROR = closed(
   { error: TEXT, error_description: TEXT, scope: { ...TEXT, description: 'What was asked for.' } },
   { title: 'OAuthError', optional: ['error_description', 'scope'] },
 )
-const HUB_ERROR = closed({ code: { const: 'ERR_TOO_MANY_REQUESTS' }, message: TEXT })
 const RETRY_AFTER = { 'Retry-After': 'Seconds to wait.' }
 
 /** RFC 6749 §5.2. */
@@ -74,8 +83,9 @@ const failures: Record<number, ApiAnswer> = {
   400: { description: 'RFC 6749 §5.2.', schema: OAUTH_ERROR },
   401: { description: 'invalid_client.', schema: OAUTH_ERROR },
   429: {
-    description: 'Too many tokens of one client, or too many failures of one address.',
-    schema: { oneOf: [OAUTH_ERROR, HUB_ERROR] },
+    description:
+      'temporarily_unavailable: too many tokens of one client, or too many failures of one address.',
+    schema: OAUTH_ERROR,
     headers: RETRY_AFTER,
   },
   500: { description: 'server_error.', schema: OAUTH_ERROR },
@@ -92,8 +102,17 @@ export function authorizationApi(issuer: string): ApiSection {
   const below = (path: string) => new URL(issuer).pathname.replace(/\/$/, '') + path
   return {
     name: 'OAuth 2.0',
-    description: 'The authorization server for receivers: client credentials (RFC 6749 §4.4).',
+    description:
+      'The authorization server for receivers: client credentials (RFC 6749 §4.4). With OAUTH_ISSUER only the first of these is there.',
     routes: [
+      {
+        id: 'getProtectedResourceMetadata',
+        method: 'get',
+        path: wellKnownPath(issuer, 'oauth-protected-resource'),
+        summary: 'Whose access tokens are good here (RFC 9728)',
+        access: 'public',
+        answers: { 200: { description: 'The metadata.', schema: RESOURCE_METADATA } },
+      },
       {
         id: 'getAuthorizationServerMetadata',
         method: 'get',

@@ -9,8 +9,18 @@ const AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_
 export const KEY_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'] as const
 
 /** RFC 8414 §3.1: the well-known part is inserted between host and the issuer's path. */
-export function wellKnownPath(issuer: string): string {
-  return `/.well-known/oauth-authorization-server${new URL(issuer).pathname.replace(/\/$/, '')}`
+export function wellKnownPath(issuer: string, name = 'oauth-authorization-server'): string {
+  return `/.well-known/${name}${new URL(issuer).pathname.replace(/\/$/, '')}`
+}
+
+/** RFC 9728 §2: who issues the tokens that are good here. */
+export function resourceMetadata(issuer: string, authorizationServer: string): Record<string, unknown> {
+  return {
+    resource: issuer,
+    authorization_servers: [authorizationServer],
+    scopes_supported: ['ssf.read', 'ssf.manage'],
+    bearer_methods_supported: ['header'],
+  }
 }
 
 /** RFC 8414 §2. `response_types_supported` is required there, and empty: there is no authorization endpoint. */

@@ -29,6 +29,8 @@ export interface AuthorizationServerOptions {
 
 const SCOPES: readonly Scope[] = ['ssf.read', 'ssf.manage']
 const LONGEST_ASSERTION_S = 3_600
+/** What a caller is told that must wait: with 429, as with 503, in the form of RFC 6749 §5.2, which has no name for it. */
+const WAIT = 'temporarily_unavailable'
 
 /**
  * The OAuth 2.0 authorization server for receivers: client credentials, introspection (RFC 7662), revocation (RFC 7009)
@@ -65,7 +67,7 @@ export async function createAuthorizationServer(
     if (known instanceof Unavailable) {
       ctx.status = 503
       ctx.set('Retry-After', String(Math.ceil(known.retryAfterS ?? 2)))
-      ctx.body = { error: 'temporarily_unavailable', error_description: known.message }
+      ctx.body = { error: WAIT, error_description: known.message }
       return
     }
     options.logger.error('oauth.failed', { path: ctx.path, error: error.stack ?? error.message })
@@ -120,7 +122,8 @@ function assertionCheck(
     const refusal = tokens?.take(`assertions of ${client.clientId}`)
     if (!refusal) return
     ctx.set('Retry-After', String(Math.ceil(refusal.retryAfterS ?? 1)))
-    throw Object.assign(new errors.InvalidRequest(refusal.message), { status: 429, statusCode: 429 })
+    const error = new errors.CustomOIDCProviderError(WAIT, refusal.message)
+    throw Object.assign(error, { status: refusal.status, statusCode: refusal.status })
   }
 }
 
@@ -200,16 +203,16 @@ async function grant(
 }
 
 /**
- * Secrets are known only as hashes. The library takes basic and post as one; a client that asked for
- * `client_secret_post` is held to it, and `client_secret_basic` is the lenient default.
+ * Secrets are known only as hashes. The library takes basic and post as one; here each client is held to the one it
+ * registered. An empty parameter counts as none (RFC 6749 §3.1).
  */
 function useHashedSecrets(provider: Provider, ProviderClass: typeof Provider): void {
   Object.defineProperty(provider.Client.prototype, 'compareClientSecret', {
     value(this: Client, actual: string): boolean {
       const params = (ProviderClass.ctx as KoaContextWithOIDC | undefined)?.oidc.params
-      const allowed =
-        this.tokenEndpointAuthMethod !== 'client_secret_post' || params?.client_secret !== undefined
-      return isSameHash(hashSecret(actual), Buffer.from(this.clientSecret ?? '', 'hex')) && allowed
+      const sent = params?.client_secret ? 'client_secret_post' : 'client_secret_basic'
+      const isRight = isSameHash(hashSecret(actual), Buffer.from(this.clientSecret ?? '', 'hex'))
+      return isRight && this.tokenEndpointAuthMethod === sent
     },
   })
 }
@@ -247,7 +250,7 @@ function limitFailures(provider: Provider, attempts: AttemptLimiter | undefined)
 function refuse(ctx: Pick<KoaContextWithOIDC, 'status' | 'set' | 'body'>, refusal: TooManyRequests): void {
   ctx.status = refusal.status
   ctx.set('Retry-After', String(Math.ceil(refusal.retryAfterS ?? 1)))
-  ctx.body = { code: refusal.code, message: refusal.message }
+  ctx.body = { error: WAIT, error_description: refusal.message }
 }
 
 /** The library warns on standard error about runtimes it does not test; which we run on is our own decision. */

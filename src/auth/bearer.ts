@@ -52,7 +52,8 @@ export class Forbidden extends HubError implements ErrorWithHeaders {
 /** RFC 6750 §2.1: b64token. */
 const CREDENTIALS = /^bearer +([A-Za-z0-9._~+/-]+=*)$/i
 
-const MAX_TOKEN_CHARS = 1024
+/** Tokens of the hub are short; JWTs of other issuers are not. */
+const MAX_TOKEN_CHARS = 8192
 
 /**
  * The bearer token of a request (RFC 6750 §2.1). Only the Authorization header counts: a token in the query

@@ -1,13 +1,5 @@
-import {
-  type ApiSection,
-  closed,
-  PAGE_QUERY,
-  pageOf,
-  TEXT,
-  TIME,
-  TIME_OR_NULL,
-  UUID,
-} from '../http/api-description.js'
+import { type ApiSection, closed, pageOf, TEXT, TIME, TIME_OR_NULL, UUID } from '../http/api-description.js'
+import { PAGE_QUERY } from '../http/page.js'
 import { NEW_OPERATOR, OPERATOR_CHANGE } from './operator-router.js'
 import { type Permission, ROLES } from './roles.js'
 

@@ -1,7 +1,6 @@
 import {
   type ApiSection,
   closed,
-  PAGE_QUERY,
   pageOf,
   TEXT,
   TEXT_OR_NULL,
@@ -9,6 +8,7 @@ import {
   TIME_OR_NULL,
   UUID,
 } from '../http/api-description.js'
+import { PAGE_QUERY } from '../http/page.js'
 import { CLIENT_AUTH_METHODS } from './receiver.js'
 import { NEW_RECEIVER, RECEIVER_CHANGE, TOKEN_REQUEST } from './receiver-body.js'
 import type { Permission } from './roles.js'
@@ -19,6 +19,7 @@ const MEMBERS = {
   id: UUID,
   name: TEXT,
   client_id: TEXT,
+  token_issuer: { ...TEXT, description: 'Whose client it is; absent: it gets its tokens here.' },
   audience: TEXT,
   token_endpoint_auth_method: { enum: CLIENT_AUTH_METHODS },
   jwks: closed({ keys: { type: 'array', items: { type: 'object', additionalProperties: true } } }),
@@ -32,10 +33,10 @@ const MEMBERS = {
   created_at: TIME,
   updated_at: TIME,
 }
-const RECEIVER = closed(MEMBERS, { title: 'Receiver', optional: ['jwks'] })
+const RECEIVER = closed(MEMBERS, { title: 'Receiver', optional: ['jwks', 'token_issuer'] })
 const RECEIVER_WITH_SECRET = closed(
   { ...MEMBERS, client_secret: TEXT },
-  { title: 'ReceiverWithSecret', optional: ['jwks', 'client_secret'] },
+  { title: 'ReceiverWithSecret', optional: ['jwks', 'token_issuer', 'client_secret'] },
 )
 const TOKEN_MEMBERS = {
   id: UUID,

@@ -3,6 +3,7 @@ import type { Scope } from './callers.js'
 import {
   CLIENT_AUTH_METHODS,
   type ClientAuthMethod,
+  type NewReceiver,
   type Receiver,
   type ReceiverSettings,
   type ReceiverToken,
@@ -59,7 +60,7 @@ const PROPERTIES = {
 
 export const NEW_RECEIVER = {
   type: 'object',
-  properties: PROPERTIES,
+  properties: { ...PROPERTIES, client_id: { type: 'string', minLength: 1, maxLength: 200 } },
   required: ['name'],
   additionalProperties: false,
 }
@@ -98,8 +99,8 @@ interface ReceiverBody {
 }
 
 /** `POST /v1/receivers`: absent grants are all types and all sources, absent `default_subjects` is `ALL`. */
-export function parseNewReceiver(body: unknown): ReceiverSettings {
-  const input = parseBody<ReceiverBody>(NEW_RECEIVER, body)
+export function parseNewReceiver(body: unknown): NewReceiver {
+  const input = parseBody<ReceiverBody & { client_id?: string }>(NEW_RECEIVER, body)
   return {
     name: input.name,
     authMethod: 'client_secret_basic',
@@ -112,6 +113,7 @@ export function parseNewReceiver(body: unknown): ReceiverSettings {
     grantEventTypes: null,
     grantSources: null,
     ...toSettings(input),
+    ...(input.client_id !== undefined && { clientId: input.client_id }),
   }
 }
 
@@ -149,6 +151,7 @@ export function toReceiverBody(receiver: Receiver) {
     id: receiver.id,
     name: receiver.name,
     client_id: receiver.clientId,
+    ...(receiver.tokenIssuer !== null && { token_issuer: receiver.tokenIssuer }),
     audience: receiver.audience,
     token_endpoint_auth_method: receiver.authMethod,
     ...(receiver.jwks && { jwks: receiver.jwks }),

@@ -18,6 +18,7 @@ interface ReceiverRow {
   grant_event_types: string[] | null
   grant_sources: string[] | null
   enabled: boolean
+  token_issuer: string | null
   version: number
   created_at: Date
   updated_at: Date
@@ -35,7 +36,7 @@ interface TokenRow {
 /** Sole writer of `receivers` and `receiver_tokens`. A missing row is `undefined`. */
 export function createReceiverRepository() {
   return {
-    /** False when the name is taken. */
+    /** False when the name or the client id is taken. */
     async insert(db: Database, receiver: Receiver, secretHash: Buffer | null): Promise<boolean> {
       const rows = await db<ReceiverRow>('receivers')
         .insert({
@@ -43,12 +44,24 @@ export function createReceiverRepository() {
           client_id: receiver.clientId,
           client_secret_hash: secretHash,
           audience: receiver.audience,
+          token_issuer: receiver.tokenIssuer,
           ...toRow(receiver),
         })
-        .onConflict('name')
+        .onConflict()
         .ignore()
         .returning('id')
       return rows.length === 1
+    },
+
+    /** The enabled receiver that a client of another issuer is. */
+    async findExternal(
+      db: Database,
+      client: { clientId: string; issuer: string },
+    ): Promise<Omit<AuthenticatedReceiver, 'scopes'> | undefined> {
+      const row = await db<ReceiverRow>('receivers')
+        .where({ client_id: client.clientId, token_issuer: client.issuer, enabled: true })
+        .first()
+      return row && toAuthenticated({ ...row, scopes: [] })
     },
 
     async find(db: Database, by: { id: string } | { name: string } | { client_id: string }, lock = false) {
@@ -186,6 +199,7 @@ function toReceiver(row: ReceiverRow): Receiver {
     grantEventTypes: row.grant_event_types,
     grantSources: row.grant_sources,
     enabled: row.enabled,
+    tokenIssuer: row.token_issuer,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   }

@@ -5,7 +5,7 @@ import type { Database } from '../storage/database.js'
 import type { AuditTrail } from './audit-trail.js'
 import type { Scope } from './callers.js'
 import { createArtifactRepository } from './oauth-artifacts.js'
-import type { Receiver, ReceiverSettings, ReceiverToken } from './receiver.js'
+import type { NewReceiver, Receiver, ReceiverSettings, ReceiverToken } from './receiver.js'
 import { createReceiverRepository } from './receiver-repository.js'
 import { hashSecret } from './secrets.js'
 import { findSourceIds } from './source-read-model.js'
@@ -28,6 +28,8 @@ export interface ReceiverServiceOptions {
   /** The hub's ISSUER: the audience of a receiver is `<issuer>/receivers/<id>`. */
   issuer: string
   observer?: ReceiverObserver
+  /** The authorization server whose clients may be registered. */
+  externalIssuer?: string | undefined
 }
 
 export type ReceiverService = ReturnType<typeof createReceiverService>
@@ -57,6 +59,20 @@ export function createReceiverService(options: ReceiverServiceOptions) {
     return [...new Set(ids.values())]
   }
 
+  function externalIssuerFor({ authMethod }: ReceiverSettings): string {
+    if (options.externalIssuer === undefined) {
+      throw new InvalidRequest(
+        'client_id is given only where OAUTH_ISSUER names who issues the tokens; leave it out.',
+      )
+    }
+    if (authMethod === 'private_key_jwt') {
+      throw new InvalidRequest(
+        'A client of another issuer keeps its keys there; leave out jwks and private_key_jwt.',
+      )
+    }
+    return options.externalIssuer
+  }
+
   /** Both kinds of token: those of the authorization server and those an operator issued. */
   async function deleteTokens(trx: Database, receiver: Receiver): Promise<void> {
     await receivers.deleteTokens(trx, receiver.id)
@@ -74,17 +90,20 @@ export function createReceiverService(options: ReceiverServiceOptions) {
 
     /** The secret is in the answer and nowhere else; absent with `private_key_jwt`. @throws Conflict on a taken name */
     async create(
-      settings: ReceiverSettings,
+      { clientId, ...settings }: NewReceiver,
       actor: string,
     ): Promise<{ receiver: Receiver; secret?: string }> {
       checkKeys(settings)
+      const tokenIssuer = clientId === undefined ? null : externalIssuerFor(settings)
       const id = newId()
-      const secret = settings.authMethod === 'private_key_jwt' ? undefined : newSecret('fbk_cs')
+      const needsSecret = tokenIssuer === null && settings.authMethod !== 'private_key_jwt'
+      const secret = needsSecret ? newSecret('fbk_cs') : undefined
       return await db.transaction(async (trx) => {
         const draft: Receiver = {
           ...settings,
           id,
-          clientId: id,
+          clientId: clientId ?? id,
+          tokenIssuer,
           audience: `${issuer}/receivers/${id}`,
           grantSources: await resolveSources(trx, settings.grantSources),
           enabled: true,
@@ -92,7 +111,8 @@ export function createReceiverService(options: ReceiverServiceOptions) {
           updatedAt: new Date(),
         }
         if (!(await receivers.insert(trx, draft, secret === undefined ? null : hashSecret(secret)))) {
-          throw new Conflict(`A receiver with the name ${settings.name} exists; choose another name.`)
+          const taken = `name ${settings.name}${clientId === undefined ? '' : ` or the client_id ${clientId}`}`
+          throw new Conflict(`A receiver with the ${taken} exists; choose another.`)
         }
         await audit.record(trx, { actor, action: 'receiver.created', target: id, detail: auditDetail(draft) })
         return { receiver: await locked(trx, id), ...(secret !== undefined && { secret }) }
@@ -145,6 +165,9 @@ export function createReceiverService(options: ReceiverServiceOptions) {
       const secret = newSecret('fbk_cs')
       return await db.transaction(async (trx) => {
         const receiver = await locked(trx, id)
+        if (receiver.tokenIssuer !== null) {
+          throw new Conflict('This receiver has no secret here: it is a client of the configured issuer.')
+        }
         if (receiver.authMethod === 'private_key_jwt') {
           throw new Conflict(
             'This receiver has no secret: it authenticates with its own key. Change jwks instead.',

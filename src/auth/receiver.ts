@@ -1,6 +1,6 @@
 /**
  * How a receiver proves itself at the token endpoint, by the names of the IANA registry (RFC 7591 §2).
- * `client_secret_basic`, the default, takes the secret in the body too: many clients send it there unasked.
+ * Each is held to its own method; `client_secret_basic` is the default.
  */
 export const CLIENT_AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'] as const
 
@@ -24,12 +24,20 @@ export interface ReceiverSettings {
   grantSources: string[] | null
 }
 
+/** What only a registration may set. */
+export interface NewReceiver extends ReceiverSettings {
+  /** As the configured issuer knows the client; absent: the hub names it and gives it a secret. */
+  clientId?: string
+}
+
 /** A registered receiver: who may hold streams, and which events may reach it. */
 export interface Receiver extends ReceiverSettings {
   id: string
   clientId: string
   audience: string
   enabled: boolean
+  /** Whose client it is; null: it gets its tokens here. */
+  tokenIssuer: string | null
   createdAt: Date
   updatedAt: Date
 }

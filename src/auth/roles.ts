@@ -5,6 +5,7 @@ export type Permission =
   | 'events.emit'
   | 'parked.replay'
   | 'streams.manage'
+  | 'event-types.manage'
   | 'receivers.manage'
   | 'transmitters.manage'
   | 'agents.manage'
@@ -13,6 +14,7 @@ export type Permission =
   | 'containments.restore'
   | 'rules.manage'
   | 'keys.manage'
+  | 'subjects.erase'
   | 'operators.manage'
 
 export const ROLES = ['viewer', 'operator', 'responder', 'approver', 'admin'] as const
@@ -26,6 +28,7 @@ const OPERATOR: readonly Permission[] = [
   'events.emit',
   'parked.replay',
   'streams.manage',
+  'event-types.manage',
   'receivers.manage',
   'transmitters.manage',
   'agents.manage',
@@ -44,6 +47,7 @@ const PERMISSIONS: Readonly<Record<Role, ReadonlySet<Permission>>> = {
     'containments.restore',
     'rules.manage',
     'keys.manage',
+    'subjects.erase',
     'operators.manage',
   ]),
 }

@@ -1,18 +1,14 @@
 import type { Command } from 'commander'
 import { apiPath } from './api-client.js'
 import { WrongUse } from './cli-errors.js'
-import type { CliIo } from './cli-io.js'
 import { type Cli, examples, withApi } from './command.js'
 import { parseObject, readInput } from './input.js'
+import { readSubject, type SubjectOptions, subjectOptions } from './subject-options.js'
 import { renderFields } from './table.js'
 import { parsePast } from './time-option.js'
 
-interface EmitOptions {
+interface EmitOptions extends SubjectOptions {
   type: string
-  email?: string
-  issSub?: string
-  subject?: string
-  subjectFile?: string
   event?: string
   eventFile?: string
   at?: string
@@ -21,14 +17,12 @@ interface EmitOptions {
 
 /** An operator's own security event, in the same lanes as one from upstream. */
 export function addEmitCommand(cli: Cli, program: Command): void {
-  const command = program
-    .command('emit')
-    .description('send a security event to every subscribed receiver')
-    .requiredOption('--type <type>', 'event type URI, or its last part, such as session-revoked')
-    .option('--email <address>', 'the subject, by email')
-    .option('--iss-sub <iss,sub>', 'the subject, by issuer and sub, with a comma between')
-    .option('--subject <json>', 'the subject, any RFC 9493 identifier')
-    .option('--subject-file <file>', 'the same from a file, - for standard input')
+  const command = subjectOptions(
+    program
+      .command('emit')
+      .description('send a security event to every subscribed receiver')
+      .requiredOption('--type <type>', 'event type URI, or its last part, such as session-revoked'),
+  )
     .option('--event <json>', "the event's claims", '{}')
     .option('--event-file <file>', 'the same from a file, - for standard input')
     .option('--at <time>', 'when it happened: a time, or 5m for five minutes ago', parsePast)
@@ -56,28 +50,16 @@ export function addEmitCommand(cli: Cli, program: Command): void {
   })
 }
 
-/** A type by its last part, or as a whole. @throws WrongUse that names the option */
+/** What stands behind the base of a built-in URI. */
+const shortName = (uri: string): string => uri.replace(/^(.*\/|urn:ietf:params:scim:event:)/, '')
+
+/** A type by its short name, or as a whole. @throws WrongUse that names the option */
 export function resolveType(type: string, known: readonly string[], option = '--type'): string {
-  if (type.includes(':')) return type
-  const uri = known.find((candidate) => candidate.endsWith(`/${type}`))
+  const uri = known.find((candidate) => shortName(candidate) === type)
+  if (!uri && type.includes(':')) return type
   if (!uri) {
-    const names = known.map((candidate) => candidate.slice(candidate.lastIndexOf('/') + 1))
+    const names = known.map(shortName)
     throw new WrongUse(`${option} ${type} is not known. Give a full URI, or one of: ${names.join(', ')}`)
   }
   return uri
-}
-
-async function readSubject(io: CliIo, options: EmitOptions): Promise<Record<string, unknown>> {
-  const given = [options.email, options.issSub, options.subject, options.subjectFile].filter(Boolean).length
-  if (given !== 1)
-    throw new WrongUse('give the subject by one of --email, --iss-sub, --subject or --subject-file')
-  if (options.email) return { format: 'email', email: options.email }
-  if (options.issSub) {
-    const comma = options.issSub.indexOf(',')
-    const [iss, sub] = [options.issSub.slice(0, comma), options.issSub.slice(comma + 1)]
-    if (comma < 1 || !sub) throw new WrongUse('--iss-sub is issuer,sub: two values with a comma between')
-    return { format: 'iss_sub', iss, sub }
-  }
-  if (options.subject) return parseObject(options.subject, '--subject')
-  return parseObject(await readInput(io, options.subjectFile ?? '-', '--subject-file'), '--subject-file')
 }

@@ -18,6 +18,7 @@ interface Receiver {
 
 interface AddOptions {
   name: string
+  clientId?: string
   eventType?: string[]
   source?: string[]
   defaultSubjects?: 'ALL' | 'NONE'
@@ -83,6 +84,7 @@ function addAdd(cli: Cli, group: Command): void {
     .command('add')
     .description('register a receiver; prints its client secret once')
     .requiredOption('--name <name>', 'a name of your choice')
+    .option('--client-id <id>', 'its name at the issuer of OAUTH_ISSUER (default: made here, with a secret)')
     .option('--event-type <uri>', 'grant only these event types; repeat for more (default: all)', collect)
     .option(
       '--source <id>',
@@ -114,6 +116,7 @@ function addBody(options: AddOptions): object {
   }
   return {
     name: options.name,
+    ...(options.clientId && { client_id: options.clientId }),
     ...(Object.keys(grants).length > 0 && { grants }),
     ...(options.defaultSubjects && { default_subjects: options.defaultSubjects }),
     ...(options.reports && { reports: options.reports }),
@@ -122,5 +125,8 @@ function addBody(options: AddOptions): object {
 }
 
 function secretText({ id, client_id, client_secret, audience }: Receiver): string {
-  return `${renderFields({ id, client_id, client_secret, audience })}Keep the client secret now: it is not shown again.\n`
+  const fields = renderFields({ id, client_id, client_secret, audience })
+  return client_secret === undefined
+    ? fields
+    : `${fields}Keep the client secret now: it is not shown again.\n`
 }

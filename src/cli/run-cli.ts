@@ -5,11 +5,14 @@ import { type CliIo, processIo } from './cli-io.js'
 import type { Cli, CliHooks } from './command.js'
 import { addDemoCommand } from './demo-command.js'
 import { addEmitCommand } from './emit-command.js'
+import { addEventTypeCommands } from './event-type-commands.js'
 import { addHubCommands } from './hub-commands.js'
+import { addKeysCommands } from './keys-commands.js'
 import { addOperatorCommands } from './operator-commands.js'
 import { addParkedCommands } from './parked-commands.js'
 import { addReceiverCommands } from './receiver-commands.js'
 import { addStreamCommands } from './stream-commands.js'
+import { addSubjectCommands } from './subject-commands.js'
 import { addTailCommand } from './tail-command.js'
 import { addTimeToRevokeCommand } from './time-to-revoke-command.js'
 import { addTransmitterCommands } from './transmitter-commands.js'
@@ -79,10 +82,13 @@ function createProgram(cli: Cli): Command {
   addReceiverCommands(cli, program)
   addStreamCommands(cli, program)
   addEmitCommand(cli, program)
+  addEventTypeCommands(cli, program)
   addTailCommand(cli, program)
   addParkedCommands(cli, program)
+  addSubjectCommands(cli, program)
   addTimeToRevokeCommand(cli, program)
   addOperatorCommands(cli, program)
+  addKeysCommands(cli, program)
   addDemoCommand(cli, program)
   return program
 }

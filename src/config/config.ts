@@ -70,6 +70,37 @@ function unknownNames(env: NodeJS.ProcessEnv): string[] {
     .map((name) => `${name}: there is no such setting; see .env.example for all of them`)
 }
 
+/** What is needed longest must go last: Kafka's records, then the keys of repeats, then contents, then frames and figures. */
+function retentionFaults(settings: Settings): string[] {
+  const { RETENTION_DAYS, DEDUPE_WINDOW_DAYS, HISTOGRAM_RETENTION_DAYS } = settings
+  const content = settings.CONTENT_RETENTION_DAYS ?? RETENTION_DAYS
+  const faults: string[] = []
+  if (RETENTION_DAYS <= DEDUPE_WINDOW_DAYS) {
+    faults.push('RETENTION_DAYS: write more than DEDUPE_WINDOW_DAYS, or repeats could not be told apart')
+  } else if (content <= DEDUPE_WINDOW_DAYS) {
+    faults.push(
+      'CONTENT_RETENTION_DAYS: write more than DEDUPE_WINDOW_DAYS, or repeats could not be told apart',
+    )
+  }
+  if (content > RETENTION_DAYS) {
+    faults.push(
+      'CONTENT_RETENTION_DAYS: write RETENTION_DAYS or less; without its frame nothing finds a content',
+    )
+  }
+  if (HISTOGRAM_RETENTION_DAYS !== undefined && HISTOGRAM_RETENTION_DAYS < RETENTION_DAYS) {
+    faults.push('HISTOGRAM_RETENTION_DAYS: write RETENTION_DAYS or more; figures are made of what that keeps')
+  }
+  if (settings.KAFKA_BROKERS.length > 0 && DEDUPE_WINDOW_DAYS <= KAFKA_RETENTION_DAYS) {
+    faults.push(
+      `DEDUPE_WINDOW_DAYS: with Kafka write more than the ${KAFKA_RETENTION_DAYS} days that its topics keep records`,
+    )
+  }
+  return faults
+}
+
+/** Of the topics that the hub creates. */
+const KAFKA_RETENTION_DAYS = 7
+
 function crossChecks(settings: Settings): string[] {
   const faults: string[] = []
   if (Boolean(settings.TLS_CERT_FILE) !== Boolean(settings.TLS_KEY_FILE)) {
@@ -79,9 +110,24 @@ function crossChecks(settings: Settings): string[] {
   if (sasl.some(Boolean) && !sasl.every(Boolean)) {
     faults.push('KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD: set all three or none')
   }
-  if (settings.RETENTION_DAYS <= settings.DEDUPE_WINDOW_DAYS) {
-    faults.push('RETENTION_DAYS: write more than DEDUPE_WINDOW_DAYS, or repeats could not be told apart')
+  if (settings.FIREBREAK_MASTER_KEY_PREVIOUS && !settings.FIREBREAK_MASTER_KEY) {
+    faults.push('FIREBREAK_MASTER_KEY_PREVIOUS: set FIREBREAK_MASTER_KEY too, to the key that replaces it')
   }
+  const introspection = [
+    settings.OAUTH_INTROSPECTION_ENDPOINT,
+    settings.OAUTH_INTROSPECTION_CLIENT_ID,
+    settings.OAUTH_INTROSPECTION_CLIENT_SECRET,
+  ]
+  if (introspection.some(Boolean) && !introspection.every(Boolean)) {
+    faults.push(
+      'OAUTH_INTROSPECTION_ENDPOINT, OAUTH_INTROSPECTION_CLIENT_ID and OAUTH_INTROSPECTION_CLIENT_SECRET: set all three or none',
+    )
+  }
+  const needIssuer = [settings.OAUTH_AUDIENCE, settings.OAUTH_JWKS_URI, ...introspection]
+  if (needIssuer.some(Boolean) && !settings.OAUTH_ISSUER) {
+    faults.push('OAUTH_ISSUER: set it too, or none of the OAUTH_ settings')
+  }
+  faults.push(...retentionFaults(settings))
   if (
     settings.PORT !== 0 &&
     settings.PORT === settings.MANAGEMENT_PORT &&

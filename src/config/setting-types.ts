@@ -1,6 +1,21 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
 
+/** What a person reads about a setting, in `.env.example`, the README's table and error messages. */
+export interface SettingMeta {
+  section: 'Server' | 'Storage' | 'Kafka' | 'Security' | 'Delivery' | 'Logging' | 'Command line'
+  description: string
+  /** What stands in the documents when the default is computed. */
+  defaultText?: string
+  /** Masked when printed; may also be given as NAME_FILE. */
+  secret?: boolean
+}
+
+/** A schema with what a person reads about it. */
+export function setting<T extends z.ZodType>(schema: T, meta: SettingMeta): T {
+  return schema.meta({ ...meta }) as T
+}
+
 // What the values of settings are made of. Every refusal says what to write.
 
 export const port = z
@@ -40,6 +55,14 @@ export function isIssuer(value: string): boolean {
   if (!isUrl(value, ['https:', 'http:'])) return false
   const url = new URL(value)
   if (url.search || url.hash || url.username || value.endsWith('/')) return false
+  return url.protocol === 'https:' || isLoopbackHost(url.hostname)
+}
+
+/** As `isIssuer`, of somebody else: a query and a trailing slash are theirs to choose. */
+export function isForeignIssuer(value: string): boolean {
+  if (!isUrl(value, ['https:', 'http:'])) return false
+  const url = new URL(value)
+  if (url.hash || url.username) return false
   return url.protocol === 'https:' || isLoopbackHost(url.hostname)
 }
 

@@ -1,22 +1,20 @@
 import { z } from 'zod'
-import { flag, isCidr, isIssuer, isUrl, list, port, postgresUrl, whole } from './setting-types.js'
-
-/** What a person reads about a setting, in `.env.example`, the README's table and error messages. */
-export interface SettingMeta {
-  section: 'Server' | 'Storage' | 'Kafka' | 'Security' | 'Delivery' | 'Logging' | 'Command line'
-  description: string
-  /** What stands in the documents when the default is computed. */
-  defaultText?: string
-  /** Masked when printed; may also be given as NAME_FILE. */
-  secret?: boolean
-}
+import { KEY_SETTINGS } from './key-settings.js'
+import {
+  flag,
+  isCidr,
+  isIssuer,
+  isUrl,
+  list,
+  port,
+  postgresUrl,
+  type SettingMeta,
+  setting,
+  whole,
+} from './setting-types.js'
 
 const ROLES = ['api', 'ingest', 'fanout', 'push', 'poll-upstream', 'upkeep'] as const
 export type Role = (typeof ROLES)[number]
-
-function setting<T extends z.ZodType>(schema: T, meta: SettingMeta): T {
-  return schema.meta({ ...meta }) as T
-}
 
 /** Every setting there is. The typed Config, `.env.example` and the README's table all come from here. */
 export const SETTINGS = {
@@ -110,6 +108,33 @@ export const SETTINGS = {
     section: 'Storage',
     description: 'Days in which a repeated SET is recognised, and the oldest log record that is believed.',
   }),
+  CONTENT_RETENTION_DAYS: setting(whole(5, 3_650).optional(), {
+    section: 'Storage',
+    description:
+      'Days that subjects and claims of events can be read; after that only their frame. Longer than DEDUPE_WINDOW_DAYS, at most RETENTION_DAYS.',
+    defaultText: 'RETENTION_DAYS',
+  }),
+  UNDELIVERED_RETENTION_DAYS: setting(whole(1, 3_650).prefault('90'), {
+    section: 'Storage',
+    description:
+      'Days that a SET waits for a receiver that does not take it. Then it ends as expired, with an error in the log.',
+  }),
+  PARKED_RETENTION_DAYS: setting(whole(1, 3_650).prefault('90'), {
+    section: 'Storage',
+    description:
+      'Days that nobody settles what is parked, before it ends as expired. What is settled goes after RETENTION_DAYS.',
+  }),
+  HISTOGRAM_RETENTION_DAYS: setting(whole(15, 3_650).optional(), {
+    section: 'Storage',
+    description: 'Days that figures of time to revoke can be asked for. At least RETENTION_DAYS.',
+    defaultText: '400, or RETENTION_DAYS when that is more',
+  }),
+  AUDIT_RETENTION_DAYS: setting(whole(30, 36_500).optional(), {
+    section: 'Storage',
+    description:
+      'Days that audit rows are kept; what stays of older ones is the hash that the chain goes on from.',
+    defaultText: 'for ever',
+  }),
   KAFKA_BROKERS: setting(
     list
       .refine(
@@ -201,6 +226,7 @@ export const SETTINGS = {
       secret: true,
     },
   ),
+  ...KEY_SETTINGS,
   FIREBREAK_ALLOWED_NETWORKS: setting(
     list
       .refine((cidrs) => cidrs.every(isCidr), 'write CIDRs such as 10.20.0.0/16, separated by commas')

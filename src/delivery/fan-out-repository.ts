@@ -1,5 +1,5 @@
 import { LANE_NUMBER, type Lane, type SecurityEvent } from '../secevent/event.js'
-import { sqlInOrder, sqlRows, type Transaction } from '../storage/database.js'
+import { type Database, sqlInOrder, sqlRows, type Transaction } from '../storage/database.js'
 
 /** An event prepared for storage: hashes made, content sealed. */
 export interface PreparedEvent {
@@ -20,6 +20,8 @@ export interface KnownKey {
   readonly contentHash: string
   readonly eventId: string
 }
+
+const CONTENT_PAGE = 5_000
 
 /** An event that said the same as another one. */
 export interface KnownFact {
@@ -166,6 +168,20 @@ export const fanOutRepository = {
         copies.map(({ fact }) => fact?.hash ?? null),
       ],
     )
+  },
+
+  /** Takes the content of events of the days before this one, a page at a time; their frame stays. */
+  async forgetContent(db: Database, beforeDay: string): Promise<void> {
+    for (;;) {
+      const rows = await sqlRows(
+        db,
+        `with page as (select event_id, day from events where day < ?::date and content is not null limit ?)
+         update events e set content = null from page
+         where e.event_id = page.event_id and e.day = page.day returning 1`,
+        [beforeDay, CONTENT_PAGE],
+      )
+      if (rows.length < CONTENT_PAGE) return
+    }
   },
 
   /** Drops the order of subjects last tightened before this day: no event that old is believed any more. */

@@ -58,6 +58,9 @@ const LIST_COLUMNS = [
 const REPLAYED_COLUMNS = `stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn, source_id, order_hash,
   accepted_at, event_timestamp, expects, rendering, delivered_at`
 
+const RESULT_COLUMNS = `stream_id, event_id, day, receiver_id, lane, type, effect, txn, source_id, accepted_at,
+  event_timestamp, expects, queued_at, delivered_at, attempts`
+
 /** Writer of `parked` for records and events, and of what a person decides about a parked item. */
 export const parkedRepository = {
   async parkRecords(trx: Transaction, records: readonly ParkedRecord[]): Promise<void> {
@@ -128,7 +131,7 @@ export const parkedRepository = {
          where id = ? and kind = 'delivery' and resolved_at is null
            and exists (select 1 from streams s where s.stream_id = parked.stream_id and s.status <> 'disabled')
            and exists (select 1 from events e
-             where e.event_id = parked.event_id and e.day = (parked.delivery ->> 'day')::date)
+             where e.event_id = parked.event_id and e.day = (parked.delivery ->> 'day')::date and e.content is not null)
          returning delivery
        )
        insert into delivery_queue (${REPLAYED_COLUMNS}, queued_at)
@@ -161,6 +164,28 @@ export const parkedRepository = {
       [reason, id, reason],
     )
     return rows.length > 0
+  },
+
+  /**
+   * Ends what nobody settled for so many days. A delivery becomes an `expired` result while its day is there to hold
+   * one. Answers how many deliveries.
+   */
+  async expireOpen(db: Database, days: number): Promise<number> {
+    const rows = await sqlRows(
+      db,
+      `with p as (
+         update parked set resolved_at = clock_timestamp(), resolution = 'expired', record = null
+         where resolved_at is null and parked_at < now() - make_interval(days => ?) returning kind, delivery
+       ), d as (
+         insert into deliveries (${RESULT_COLUMNS}, outcome, failure)
+         select ${RESULT_COLUMNS}, 'expired', 'parked' from p, jsonb_populate_record(null::delivery_queue, p.delivery)
+         where p.kind = 'delivery' and to_regclass('deliveries_' || to_char(day, 'YYYYMMDD')) is not null
+         on conflict do nothing
+       )
+       select 1 from p where kind = 'delivery'`,
+      [days],
+    )
+    return rows.length
   },
 
   /** Drops what was settled (replayed or discarded) before this day; what is open stays. */

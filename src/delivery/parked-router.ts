@@ -66,7 +66,7 @@ export function parkedRouter(options: {
   const router = Router()
   router.get('/', authorize('read'), async (req, res) => {
     const query = parseQuery<ListQuery>(PARKED_QUERY, req.query)
-    const { limit, after } = parsePage(req.query, 2)
+    const { limit, after } = parsePage(req.query, 2, PARKED_QUERY)
     const rows = await parked.list({
       streamId: query.stream_id,
       txn: query.txn,

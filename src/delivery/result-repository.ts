@@ -148,6 +148,22 @@ export const resultRepository = {
     return rows.length
   },
 
+  /** Ends what no receiver took for so many days after its event was accepted. Answers how many SETs. */
+  async expireOpen(db: Database, days: number): Promise<number> {
+    const rows = await sqlRows(
+      db,
+      `with gone as (
+         delete from delivery_queue where accepted_at < now() - make_interval(days => ?) returning *
+       ), done as (
+         insert into deliveries (${DELIVERY_COLUMNS}, delivered_at, outcome, attempts, failure)
+         select ${DELIVERY_COLUMNS}, delivered_at, 'expired', attempts, last_failure from gone on conflict do nothing
+       )
+       select 1 from gone`,
+      [days],
+    )
+    return rows.length
+  },
+
   /** Ends rows of a poll stream that must not go out any more. */
   async finishUnsent(
     trx: Transaction,

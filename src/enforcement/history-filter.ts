@@ -51,7 +51,7 @@ export function historyQuery<S extends string>(states: readonly S[], cursorKeys:
       throw new InvalidRequest('txn and type must not hold U+0000; remove it.')
     }
     const filter: HistoryFilter<S> = {
-      ...parsePage(query, cursorKeys),
+      ...parsePage(query, cursorKeys, schema),
       ...(raw.txn !== undefined && { txn: raw.txn }),
       ...(raw.stream_id !== undefined && { streamId: raw.stream_id.toLowerCase() }),
       ...(raw.type !== undefined && { type: raw.type }),

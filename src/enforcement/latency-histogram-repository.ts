@@ -77,6 +77,15 @@ export function createLatencyHistogramRepository(db: Database, deadlines: StageD
   }
 }
 
+/** Drops figures, and what they were made by, that are older than so many days. */
+export async function forgetFigures(db: Database, days: number): Promise<void> {
+  const before = sql`now() - make_interval(days => ${days}::int)`
+  await runSql(db, sql`delete from latency_histograms where hour < ${before}`)
+  await runSql(db, sql`delete from latency_folded_hours where hour < ${before}`)
+  await runSql(db, sql`delete from latency_dirty_hours where hour < ${before}`)
+  await runSql(db, sql`delete from stream_holds where held_until < ${before}`)
+}
+
 export type LatencyHistogramRepository = ReturnType<typeof createLatencyHistogramRepository>
 
 async function foldHour(

@@ -41,8 +41,9 @@ export function createRevocationMetrics(metrics: Metrics, eventTypes: readonly s
   }
 }
 
-/** `https://schemas.openid.net/secevent/caep/event-type/session-revoked` → `caep/session-revoked`. */
+/** `https://schemas.openid.net/secevent/caep/event-type/session-revoked` → `caep/session-revoked`; so with SCIM's. */
 function eventTypeLabel(type: string): string {
-  const match = /\/secevent\/([^/]+)\/event-type\/([^/]+)$/.exec(type)
+  const match =
+    /\/secevent\/([^/]+)\/event-type\/([^/]+)$/.exec(type) ?? /^urn:ietf:params:(scim):event:(.+)$/.exec(type)
   return match ? `${match[1]}/${match[2]}` : type
 }

@@ -80,6 +80,18 @@ export const eventLogRepository = {
     return rows.map((row) => ({ ...row, lane: LANES[row.lane] as Lane }))
   },
 
+  /** Rows that wait for the relay, from after this id. */
+  async findRelayedAfter(
+    db: Database,
+    after: number,
+    limit: number,
+  ): Promise<{ id: number; record: string }[]> {
+    return await sqlRows(db, 'select id, record from event_log where relay and id > ? order by id limit ?', [
+      after,
+      limit,
+    ])
+  },
+
   async removeRelayed(db: Database, ids: readonly number[]): Promise<void> {
     await sqlRows(db, 'delete from event_log where id = any(?::bigint[]) and relay', [ids])
   },

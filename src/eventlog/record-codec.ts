@@ -11,7 +11,7 @@ export const LOG_AUDIENCE = 'urn:firebreak:event-log'
 export interface LogKeys {
   logSigningKey(): LogSigningKey
   logPublicKeys(): ReadonlyMap<string, KeyObject>
-  refresh?(): Promise<void>
+  refresh?(): Promise<unknown>
 }
 
 export interface RecordCodecOptions {

@@ -1,5 +1,3 @@
-import { PAGE_PROPERTIES } from './page.js'
-
 /** A JSON Schema (draft 2020-12) as a constant. With a `title` in CamelCase it becomes a component of that name. */
 export type JsonSchema = Readonly<Record<string, unknown>>
 
@@ -81,9 +79,6 @@ export function pageOf(items: JsonSchema): JsonSchema {
 
 /** The same schema, or null. */
 export const nullable = (schema: JsonSchema): JsonSchema => ({ anyOf: [schema, { type: 'null' }] })
-
-/** What `parsePage` alone reads of a query. */
-export const PAGE_QUERY: JsonSchema = { type: 'object', properties: PAGE_PROPERTIES }
 
 export const TEXT: JsonSchema = { type: 'string' }
 export const UUID: JsonSchema = { type: 'string', format: 'uuid' }

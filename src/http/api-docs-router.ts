@@ -49,11 +49,10 @@ const START = `SwaggerUIBundle({
 `
 
 /** The OpenAPI document and a page that shows it. Neither holds a secret, so neither asks for a token. */
-export function apiDocsRouter(describe: () => OpenApiDocument): Router {
-  let text: string | undefined
+export function apiDocsRouter(document: OpenApiDocument): Router {
+  const text = JSON.stringify(document)
   return Router()
     .get('/v1/openapi.json', (_req, res) => {
-      text ??= JSON.stringify(describe())
       res.set('Cache-Control', 'public, max-age=300').type('application/json').send(text)
     })
     .get('/docs', (_req, res) => {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import express, { type Express, type RequestHandler } from 'express'
+import express, { type Express, type Request, type RequestHandler } from 'express'
+import { createClientAddress } from './client-address.js'
 import { type ErrorRenderOptions, renderErrors, unknownRoute } from './errors.js'
 
 export interface AppOptions extends ErrorRenderOptions {
@@ -20,7 +21,14 @@ export function createApp(options: AppOptions): Express {
   app.set('etag', false)
   app.set('case sensitive routing', true)
   app.set('query parser', 'simple')
-  app.set('trust proxy', [...(options.trustedProxies ?? [])])
+  // One reading of X-Forwarded-For for all doors. Express's own `trust proxy` stays off, so neither X-Forwarded-Proto
+  // nor X-Forwarded-Host counts, whoever sends it: what the hub says of itself comes from ISSUER.
+  const addressOf = createClientAddress(options.trustedProxies ?? [])
+  Object.defineProperty(app.request, 'ip', {
+    get(this: Request) {
+      return addressOf(this)
+    },
+  })
   app.use(prepareResponse)
   options.mount(app)
   app.use(unknownRoute)

@@ -2,8 +2,8 @@ import type { IncomingMessage } from 'node:http'
 import { BlockList, isIP } from 'node:net'
 
 /**
- * Tells who sends a request, for handlers that stand outside express: the peer of the socket or, behind proxies that
- * are believed, the last address of X-Forwarded-For that is none of them.
+ * Tells who sends a request, to express and to handlers that stand outside it: the peer of the socket or, behind
+ * proxies that are believed, the last address of X-Forwarded-For that is none of them.
  */
 export function createClientAddress(trustedProxies: readonly string[]): (req: IncomingMessage) => string {
   const trusted = toBlockList(trustedProxies)

@@ -148,13 +148,13 @@ function errorsOf(route: ApiRoute): Record<number, string[]> {
   }
   add(500, 'ERR_INTERNAL')
   add(503, 'ERR_UNAVAILABLE')
-  if (typeof route.access === 'object' || route.query || route.body) add(400, 'ERR_INVALID_REQUEST')
   if (typeof route.access === 'object') {
     add(400, 'ERR_MALFORMED_CREDENTIALS')
     add(401, 'ERR_UNAUTHENTICATED', 'ERR_INVALID_TOKEN')
     add(403, 'ERR_FORBIDDEN')
     add(429, 'ERR_TOO_MANY_REQUESTS')
   }
+  if (route.query || route.body || route.path.includes('{')) add(400, 'ERR_INVALID_REQUEST')
   if (route.path.includes('{')) add(404, 'ERR_NOT_FOUND')
   if (route.body) add(413, 'ERR_TOO_LARGE')
   for (const [status, codes] of Object.entries(route.errors ?? {})) add(Number(status), ...codes)

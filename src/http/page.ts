@@ -14,21 +14,29 @@ export interface PageRequest {
   after?: string[]
 }
 
+const DEFAULT_LIMIT = 100
+
 /** Properties to spread into a list route's own query schema. */
 export const PAGE_PROPERTIES = {
   limit: { type: 'integer', minimum: 1, maximum: 1000 },
   cursor: { type: 'string', maxLength: 1000 },
 } as const
 
-const PAGE_SCHEMA = { type: 'object', properties: PAGE_PROPERTIES } as const
+/** The query of a list that takes nothing else. */
+export const PAGE_QUERY = {
+  type: 'object',
+  additionalProperties: false,
+  properties: PAGE_PROPERTIES,
+} as const
 
 /**
  * Reads `limit` (1 to 1000) and `cursor` from a query.
  * @param keys how many sort keys the list's cursor holds
+ * @param schema of the whole query; holds PAGE_PROPERTIES
  */
-export function parsePage(query: unknown, keys: number, defaultLimit = 100): PageRequest {
-  const { limit, cursor } = parseQuery<{ limit?: number; cursor?: string }>(PAGE_SCHEMA, query)
-  const request: PageRequest = { limit: limit ?? defaultLimit }
+export function parsePage(query: unknown, keys: number, schema: object = PAGE_QUERY): PageRequest {
+  const { limit, cursor } = parseQuery<{ limit?: number; cursor?: string }>(schema, query)
+  const request: PageRequest = { limit: limit ?? DEFAULT_LIMIT }
   if (cursor !== undefined) request.after = decodeCursor(cursor, keys)
   return request
 }

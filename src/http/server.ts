@@ -5,12 +5,13 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http'
-import { createServer as createTlsServer } from 'node:https'
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { StartupError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Health, Worker } from '../kernel/worker.js'
 import { networkOf } from './client-address.js'
+import { notAPair, type TlsPair, tlsContext } from './tls-files.js'
 
 export interface HttpServerOptions {
   host: string
@@ -19,8 +20,7 @@ export interface HttpServerOptions {
   app: RequestListener
   /** Sees each request before express does; true means that it answers. For paths where express's cost counts. */
   first?: (req: IncomingMessage, res: ServerResponse) => boolean
-  /** PEM texts. */
-  tls?: { cert: string | Buffer; key: string | Buffer }
+  tls?: TlsPair
   logger: Logger
   /** For the log. Default `http`. */
   name?: string
@@ -36,6 +36,8 @@ export interface HttpServerOptions {
 export interface HttpServer extends Worker {
   /** The port listened on. */
   port(): number
+  /** For connections from now on. Throws, and changes nothing, when the pair cannot be used. */
+  replaceTls(pair: TlsPair): void
 }
 
 /**
@@ -82,6 +84,9 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       server.listening && !stopping
         ? { ok: true }
         : { ok: false, reason: `The ${name} server is not listening.` },
+    replaceTls(pair) {
+      if (server instanceof TlsServer) server.setSecureContext(tlsContext(pair))
+    },
     port: () => (server.address() as AddressInfo | null)?.port ?? options.port,
   }
 }
@@ -135,14 +140,11 @@ function openServer(options: HttpServerOptions, listener: RequestListener): Serv
   if (!options.tls) return createServer(limits, listener)
   try {
     return createTlsServer(
-      { ...limits, ...options.tls, minVersion: 'TLSv1.2', handshakeTimeout: limits.headersTimeout },
+      { ...limits, ...tlsContext(options.tls), handshakeTimeout: limits.headersTimeout },
       listener,
     )
   } catch (cause) {
-    throw new StartupError(
-      'TLS_CERT_FILE and TLS_KEY_FILE are not a PEM certificate and its private key; check both files.',
-      { cause, detail: cause instanceof Error ? cause.message : String(cause) },
-    )
+    throw notAPair(cause)
   }
 }
 

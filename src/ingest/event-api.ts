@@ -12,5 +12,5 @@ export const EMIT_ROUTE: ApiRoute = {
   access: { permission: 'events.emit' },
   body: NEW_EVENT,
   answers: { 202: { description: 'The event is durable.', schema: closed({ txn: TEXT, event_id: UUID }) } },
-  errors: { 400: ['ERR_INVALID_SUBJECT'], 503: ['ERR_LOG_UNAVAILABLE'] },
+  errors: { 400: ['ERR_INVALID_SUBJECT'] },
 }

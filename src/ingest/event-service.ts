@@ -2,7 +2,7 @@ import type { TransactionalLog } from '../eventlog/event-log.js'
 import { InvalidRequest } from '../kernel/errors.js'
 import { eventIdTimeMs, newId } from '../kernel/ids.js'
 import { HUB_SOURCE_ID } from '../secevent/event.js'
-import { EVENTS_SUPPORTED } from '../secevent/event-types.js'
+import type { EventTypes } from '../secevent/event-types.js'
 import { createSecurityEvent } from '../secevent/security-event.js'
 import { parseSubject } from '../secevent/subject.js'
 import { validateEmitted } from '../secevent/validate-event.js'
@@ -33,35 +33,36 @@ export interface EventServiceOptions {
   nextEventId: () => string
   /** The hub's issuer. */
   issuer: string
+  eventTypes: EventTypes
 }
 
-const SUPPORTED = new Set(EVENTS_SUPPORTED)
-
 export function createEventService(options: EventServiceOptions): EventService {
+  const { eventTypes } = options
   return {
     async emit(input, actor) {
-      if (!SUPPORTED.has(input.type)) {
-        throw new InvalidRequest(
-          'type must be the URI of a CAEP or RISC event type; see events_supported in the metadata.',
-        )
+      if ((eventTypes.get(input.type)?.family ?? 'SSF') === 'SSF') {
+        throw new InvalidRequest('type must be the URI of an event type that GET /v1/event-types lists.')
       }
       const subject = parseSubject(input.subject)
       const claims = withTimestamp(input)
-      const problems = validateEmitted(input.type, claims, subject)
+      const problems = validateEmitted(input.type, { claims, subject }, eventTypes)
       if (problems.length > 0) throw new InvalidRequest(problems.join(' '))
       const txn = input.txn ?? newId()
       const eventId = options.nextEventId()
-      const event = createSecurityEvent({
-        eventId,
-        acceptedAtMs: eventIdTimeMs(eventId),
-        type: input.type,
-        subject,
-        claims,
-        txn,
-        sourceId: HUB_SOURCE_ID,
-        sourceIssuer: options.issuer,
-        sourceJti: eventId,
-      })
+      const event = createSecurityEvent(
+        {
+          eventId,
+          acceptedAtMs: eventIdTimeMs(eventId),
+          type: input.type,
+          subject,
+          claims,
+          txn,
+          sourceId: HUB_SOURCE_ID,
+          sourceIssuer: options.issuer,
+          sourceJti: eventId,
+        },
+        eventTypes,
+      )
       const detail = { type: input.type, txn, subject_format: subject.format }
       // In one transaction with its audit row: neither is ever without the other, whatever log is configured.
       await options.db.transaction(async (trx) => {

@@ -7,12 +7,15 @@ import { createJwkSet, type JwkSet } from '../secevent/jwk-set.js'
 import { type KeySource, KeysUnavailable } from '../secevent/verify-set.js'
 import type { Transmitter } from './transmitter.js'
 
+/** Whose keys they are, and where these stand: an upstream transmitter, or another issuer. */
+export type KeyOwner = Pick<Transmitter, 'id' | 'version' | 'jwksUri' | 'jwks'>
+
 export interface IssuerKeys {
   /**
    * The keys of a transmitter, for one SET.
    * @param arrivedAtMs on the monotonic clock: only a refresh begun after this proves that a key does not exist
    */
-  sourceFor(transmitter: Transmitter, arrivedAtMs: number): KeySource
+  sourceFor(transmitter: KeyOwner, arrivedAtMs: number): KeySource
 }
 
 export interface IssuerKeysOptions {
@@ -59,7 +62,7 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
   const remote = new Map<string, IssuerState>()
   const pinned = new Map<string, { version: number; set: JwkSet }>()
 
-  function pinnedSet({ id, version, jwks }: Transmitter): JwkSet {
+  function pinnedSet({ id, version, jwks }: KeyOwner): JwkSet {
     let entry = pinned.get(id)
     if (entry?.version !== version) {
       entry = { version, set: createJwkSet(jwks, clock.now) }
@@ -68,7 +71,7 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
     return entry.set
   }
 
-  function stateOf({ id, jwksUri = '' }: Transmitter): IssuerState {
+  function stateOf({ id, jwksUri = '' }: KeyOwner): IssuerState {
     let state = remote.get(id)
     if (state?.uri !== jwksUri) {
       state = {
@@ -141,7 +144,7 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
     })
   }
 
-  async function findRemote(transmitter: Transmitter, header: KeyHeader, arrivedAtMs: number) {
+  async function findRemote(transmitter: KeyOwner, header: KeyHeader, arrivedAtMs: number) {
     const state = stateOf(transmitter)
     const key = await usableSet(state)?.find(header)
     if (key) {

@@ -4,9 +4,9 @@ import type { Clock } from '../kernel/clock.js'
 import { TooManyRequests, Unavailable } from '../kernel/errors.js'
 import { createEventIds, eventIdTimeMs, newId } from '../kernel/ids.js'
 import type { SecurityEvent } from '../secevent/event.js'
-import { SSF } from '../secevent/event-types.js'
+import { type EventTypes, SSF } from '../secevent/event-types.js'
 import { parseSet } from '../secevent/parse-set.js'
-import { createSecurityEvent } from '../secevent/security-event.js'
+import { createSecurityEvent, type SecurityEventInput } from '../secevent/security-event.js'
 import { type VerifiedSet, verifySet } from '../secevent/verify-set.js'
 import type { IssuerKeys } from './issuer-keys.js'
 import type { SourceBudgets } from './source-budget.js'
@@ -29,6 +29,8 @@ export interface SetIngestOptions {
    * is stored. @throws SetRejected, Unavailable
    */
   aboutStream?: (transmitter: Transmitter, verified: VerifiedSet) => Promise<void>
+  /** The built-in ones when absent. */
+  eventTypes?: EventTypes
   /** Shared by all that stamps events in this process. */
   nextEventId?: () => string
   /** A log that does not answer within this is as good as away; a repeat of the SET has no second effect. Default 10 s. */
@@ -49,7 +51,7 @@ const FRAMEWORK_TYPES: readonly string[] = Object.values(SSF)
 
 /** @throws (from the returned function) SetRejected, KeysUnavailable, TooManyRequests, LogUnavailable, Unavailable */
 export function createSetIngest(options: SetIngestOptions): SetIngest {
-  const { clock, appendDeadlineMs = 10_000 } = options
+  const { clock, eventTypes, appendDeadlineMs = 10_000 } = options
   const nextEventId = options.nextEventId ?? createEventIds(clock)
 
   return async (transmitter, body, enter) => {
@@ -65,6 +67,7 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
       keys: options.keys.sourceFor(transmitter, arrivedAtMs),
       nowMs: clock.now(),
       tolerances: transmitter.tolerances,
+      ...(eventTypes && { eventTypes }),
     })
     const leave = enter?.()
     try {
@@ -84,7 +87,7 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
     }
     const overBudget = allowance.state === 'over'
     // The stamp and the append stand in one turn of the loop: hub order is log order inside a process.
-    const event = toEvent(transmitter, verified, { eventId: nextEventId(), overBudget })
+    const event = toEvent(transmitter, verified, { eventId: nextEventId(), overBudget, eventTypes })
     await within(appendDeadlineMs, options.log.append([event]))
     return { event, verified, overBudget }
   }
@@ -93,9 +96,9 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
 function toEvent(
   transmitter: Transmitter,
   verified: VerifiedSet,
-  stamp: { eventId: string; overBudget: boolean },
+  stamp: { eventId: string; overBudget: boolean; eventTypes: EventTypes | undefined },
 ): SecurityEvent {
-  return createSecurityEvent({
+  const input: SecurityEventInput = {
     eventId: stamp.eventId,
     acceptedAtMs: eventIdTimeMs(stamp.eventId),
     type: verified.type,
@@ -109,7 +112,8 @@ function toEvent(
     ...(stamp.overBudget && { lane: 'routine' as const }),
     ...(verified.quarantine && { quarantine: verified.quarantine }),
     extraClaims: verified.contentClaims,
-  })
+  }
+  return createSecurityEvent(input, stamp.eventTypes)
 }
 
 async function within(deadlineMs: number, append: Promise<void>): Promise<void> {

@@ -1,13 +1,5 @@
-import {
-  type ApiSection,
-  closed,
-  nullable,
-  PAGE_QUERY,
-  pageOf,
-  TEXT,
-  TIME,
-  UUID,
-} from '../http/api-description.js'
+import { type ApiSection, closed, nullable, pageOf, TEXT, TIME, UUID } from '../http/api-description.js'
+import { PAGE_QUERY } from '../http/page.js'
 import { NEW_TRANSMITTER, TRANSMITTER_CHANGE } from './transmitter-router.js'
 
 const CHANGEABLE = TRANSMITTER_CHANGE.properties
@@ -88,12 +80,8 @@ const TRANSMITTER = closed(
 const read = { permission: 'read' }
 const manage = { permission: 'transmitters.manage' }
 const one = { description: 'The transmitter.', schema: TRANSMITTER }
-/** Of URLs that lead nowhere allowed, or that give no usable answer. */
-const errors = {
-  400: ['ERR_ADDRESS_REFUSED', 'ERR_INVALID_JWK_SET'],
-  409: ['ERR_CONFLICT'],
-  502: ['ERR_OUTGOING_FAILED'],
-}
+/** What a URL gave that is no metadata is ERR_INVALID_REQUEST. */
+const errors = { 400: ['ERR_ADDRESS_REFUSED'], 409: ['ERR_CONFLICT'] }
 
 /** Told of `transmitterRouter`. */
 export const TRANSMITTER_API: ApiSection = {

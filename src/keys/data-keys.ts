@@ -43,6 +43,23 @@ export async function ensureDataKey(
   return stored
 }
 
+/** Seals keys again that an older key of the ring sealed: at most so many at once. @returns how many */
+export async function resealDataKeys(trx: Database, ring: KeyRing, most = 100): Promise<number> {
+  const rows = await sqlRows<{ purpose: string; day: string; wrapped: Buffer }>(
+    trx,
+    'select purpose, day::text, wrapped from data_keys',
+  )
+  const stale = rows.filter(({ wrapped }) => !ring.isCurrent(wrapped)).slice(0, most)
+  for (const { purpose, day, wrapped } of stale) {
+    const context = `data-key ${purpose} ${day}`
+    // An erased key must not come back.
+    await trx('data_keys')
+      .where({ purpose, day, wrapped })
+      .update({ wrapped: ring.seal(ring.open(wrapped, context), context) })
+  }
+  return stale.length
+}
+
 /** Erases the keys of all days before this one: what they encrypted is gone for good. Runs in the caller's transaction. */
 export async function eraseContentKeys(trx: Database, beforeDay: string): Promise<number> {
   return await trx('data_keys').where({ purpose: 'content' }).andWhere('day', '<', beforeDay).delete()

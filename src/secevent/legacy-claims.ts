@@ -1,4 +1,4 @@
-import { CAEP, EVENT_TYPES, SSF } from './event-types.js'
+import { CAEP, finalSpelling, isOpenIdType, SSF } from './event-types.js'
 import { MAX_EPOCH_SECONDS } from './security-event.js'
 import type { Tolerated } from './tolerances.js'
 import type { SetTolerances } from './verify-set.js'
@@ -26,8 +26,8 @@ export function currentType(
   type: string,
   tolerances: SetTolerances,
 ): { type: string; tolerated?: Tolerated } {
-  const current = OLD_TYPES.get(type)
-  if (current) return { type: current, tolerated: 'event_type' }
+  const current = OLD_TYPES.get(type) ?? finalSpelling(type)
+  if (current !== type) return { type: current, tolerated: 'event_type' }
   if (type === TOKENS_REVOKED && tolerances.tokensRevokedAsSessionRevoked) {
     return { type: CAEP.sessionRevoked, tolerated: 'tokens_revoked_as_session_revoked' }
   }
@@ -52,7 +52,7 @@ function isMilliseconds(value: unknown, tolerances: SetTolerances): boolean {
 
 /**
  * Payload spellings of drafts, made those of the final texts: taken in, never sent (drafts of 2021 to 2024).
- * Events of unknown type stay as they are.
+ * Events of other families stay as they are.
  */
 export function modernise(
   type: string,
@@ -60,7 +60,7 @@ export function modernise(
   tolerances: SetTolerances,
   tolerated: Set<Tolerated>,
 ): Record<string, unknown> {
-  if (!EVENT_TYPES.has(type)) return { ...event }
+  if (!isOpenIdType(type)) return { ...event }
   // The subject of an event stands in `sub_id`; what old transmitters repeat here would be sent on as a member.
   const { subject: _subject, ...rest } = event
   const claims: Record<string, unknown> = rest

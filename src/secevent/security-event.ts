@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { canonicalJson } from './canonical-json.js'
 import type { Lane, SecurityEvent, Subject } from './event.js'
-import { classifyEvent } from './event-types.js'
+import { classifyEvent, type EventTypes } from './event-types.js'
 import { orderKeyOf, slotOf } from './subject.js'
 
 export interface SecurityEventInput {
@@ -23,12 +23,16 @@ export interface SecurityEventInput {
   extraClaims?: Record<string, unknown>
 }
 
-/** Completes an event with what follows from it: effect, lane, order key, slot and content hash. */
-export function createSecurityEvent(input: SecurityEventInput): SecurityEvent {
+/**
+ * Completes an event with what follows from it: effect, lane, order key, slot and content hash. The effect is that of
+ * now: a type that is classed otherwise later does not change what was accepted before.
+ * @param types the built-in ones when absent
+ */
+export function createSecurityEvent(input: SecurityEventInput, types?: EventTypes): SecurityEvent {
   // A quarantined event goes nowhere, so it must not move its subject's newest tightening event either.
   const { effect, lane } = input.quarantine
     ? ({ effect: 'neutral', lane: 'routine' } as const)
-    : classifyEvent(input.type, input.claims)
+    : classifyEvent(input.type, input.claims, types)
   // Without a subject there is no order to keep; the token's own name spreads such events over the slots.
   const orderKey = input.subject
     ? orderKeyOf(input.subject)

@@ -1,5 +1,5 @@
 import { isJsonObject } from './canonical-json.js'
-import { EVENT_TYPES } from './event-types.js'
+import { BUILT_IN_EVENT_TYPES, type EventTypes } from './event-types.js'
 import { currentType } from './legacy-claims.js'
 import { SetRejected } from './parse-set.js'
 import { TOLERANCE_SWITCHES, type Tolerated } from './tolerances.js'
@@ -17,6 +17,8 @@ export interface ClaimExpectations {
   readonly tolerances: SetTolerances
   /** What was forgiven is added here. */
   readonly tolerated: Set<Tolerated>
+  /** The built-in ones when absent. */
+  readonly eventTypes?: EventTypes
 }
 
 export interface CheckedClaims {
@@ -94,8 +96,9 @@ function theEvent(events: unknown, expect: ClaimExpectations): [string, Record<s
     }
     expect.tolerated.add('allow_event_aliases')
   }
+  const { eventTypes = BUILT_IN_EVENT_TYPES } = expect
   const named = entries.map(([type, event]) => ({ event, now: currentType(type, expect.tolerances) }))
-  const { event, now } = named.find((one) => EVENT_TYPES.has(one.now.type)) ?? (named[0] as (typeof named)[0])
+  const { event, now } = named.find((one) => eventTypes.get(one.now.type)) ?? (named[0] as (typeof named)[0])
   if (now.tolerated) expect.tolerated.add(now.tolerated)
   return [now.type, event]
 }

@@ -49,6 +49,7 @@ const SIMPLE_FORMATS: Readonly<Record<string, Parse>> = {
     issuer: text(value, 'issuer'),
     assertion_id: text(value, 'assertion_id'),
   }),
+  scim: scimResource,
   'ip-addresses': (value) => ({ 'ip-addresses': ipAddresses(value['ip-addresses'] ?? value.ip_addresses) }),
 }
 
@@ -151,6 +152,26 @@ function phoneNumber(value: Readonly<Record<string, unknown>>): string {
     throw new SubjectProblem('"phone_number" must be E.164, such as +12065550100')
   }
   return number
+}
+
+/**
+ * RFC 9967 §2.1: the path of the resource, and other attributes that name it. A path without its first slash means the
+ * same. What the attributes are is a matter of the two parties, so all that are text are kept.
+ */
+function scimResource(value: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const uri = text(value, 'uri')
+  const isWhole = uri.startsWith('/') || /^[A-Za-z][A-Za-z0-9+.-]*:/.test(uri)
+  const names = Object.keys(value).filter(
+    (name) =>
+      !['format', 'subject_type', 'uri'].includes(name) &&
+      typeof value[name] === 'string' &&
+      value[name] !== '',
+  )
+  if (names.length > MAX_LIST_LENGTH) throw new SubjectProblem('a scim subject has too many members')
+  return {
+    uri: isWhole ? uri : `/${uri}`,
+    ...Object.fromEntries(names.map((name) => [name, text(value, name)])),
+  }
 }
 
 function anyUri(found: string): string {

@@ -90,6 +90,8 @@ function complexMembers(subject: Subject): [string, Subject][] {
 }
 
 function asSet(subject: Subject): Subject {
+  // The path alone names the resource: one event may tell its other names, and the next one not.
+  if (subject.format === 'scim') return { format: 'scim', uri: subject.uri }
   if (subject.format !== 'ip-addresses') return subject
   return { format: subject.format, 'ip-addresses': sortedSet(subject['ip-addresses']) }
 }

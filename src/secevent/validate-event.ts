@@ -1,8 +1,16 @@
 import { readFileSync } from 'node:fs'
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js'
 import { isJsonObject } from './canonical-json.js'
+import { compileSchema } from './custom-schema.js'
 import type { Subject } from './event.js'
-import { EVENT_TYPES, type EventTypeInfo, RISC, SSF } from './event-types.js'
+import {
+  BUILT_IN_EVENT_TYPES,
+  type EventTypeInfo,
+  type EventTypes,
+  isOpenIdType,
+  RISC,
+  SSF,
+} from './event-types.js'
 import { MAX_EPOCH_SECONDS } from './security-event.js'
 
 interface EventSchema {
@@ -50,11 +58,34 @@ function opened(family: SchemaFamily): SchemaFamily {
 
 const OPEN = ':received'
 
-function validator(info: EventTypeInfo, variant: '' | typeof OPEN): ValidateFunction {
+function validator(info: EventTypeInfo, variant: '' | typeof OPEN): ValidateFunction | undefined {
+  return info.family === 'custom' ? customValidator(info, variant) : builtInValidator(info, variant)
+}
+
+/** By the info itself: a type that is registered anew with another schema is another one. */
+const custom = {
+  '': new WeakMap<object, ValidateFunction>(),
+  [OPEN]: new WeakMap<object, ValidateFunction>(),
+}
+
+function customValidator(info: EventTypeInfo, variant: '' | typeof OPEN): ValidateFunction | undefined {
+  if (!info.schema) return undefined
+  const known = custom[variant].get(info)
+  if (known) return known
+  const { additionalProperties, ...rest } = info.schema as { additionalProperties?: unknown }
+  const opens = variant === OPEN && additionalProperties === false
+  const validate = compileSchema(opens ? rest : info.schema, { all: variant === '' })
+  custom[variant].set(info, validate)
+  return validate
+}
+
+function builtInValidator(info: EventTypeInfo, variant: '' | typeof OPEN): ValidateFunction {
   const key = info.type + variant
   let validate = compiled.get(key)
   if (!validate) {
-    validate = ajv.compile({ $ref: `${familyOf(info).$id}${variant}#/$defs/${info.name}` })
+    validate = ajv.compile({
+      $ref: `${familyOf(info).$id}${variant}#/$defs/${info.name.replaceAll(':', '-')}`,
+    })
     compiled.set(key, validate)
   }
   return validate
@@ -63,33 +94,48 @@ function validator(info: EventTypeInfo, variant: '' | typeof OPEN): ValidateFunc
 /**
  * What keeps an event from being emitted, as sentences for its author; empty when nothing does. Closed: only
  * members that the type's specification declares. `event_timestamp` may always be given, for it dates the event in
- * the hub; minting leaves it out where the type does not declare it.
+ * the hub; minting leaves it out where a CAEP, RISC or SSF type does not declare it.
  */
-export function validateEmitted(type: string, claims: unknown, subject: Subject): string[] {
-  const info = EVENT_TYPES.get(type)
+export function validateEmitted(
+  type: string,
+  { claims, subject }: { claims: unknown; subject: Subject },
+  types: EventTypes = BUILT_IN_EVENT_TYPES,
+): string[] {
+  const info = types.get(type)
   if (!info) return [`The event type ${type} is not one the hub can emit.`]
   const problems = subjectProblems(type, subject)
   if (!isJsonObject(claims)) return [...problems, 'The event must be a JSON object.']
-  if (declaredMembers(type)?.has('event_timestamp'))
-    return [...problems, ...problemsOf(validator(info, ''), claims)]
   const { event_timestamp: stamp, ...rest } = claims
-  if (stamp !== undefined && !(typeof stamp === 'number' && stamp >= 0 && stamp < MAX_EPOCH_SECONDS)) {
+  if (stamp === undefined || declaresTimestamp(info))
+    return [...problems, ...problemsOf(validator(info, ''), claims)]
+  if (!(typeof stamp === 'number' && stamp >= 0 && stamp < MAX_EPOCH_SECONDS)) {
     problems.push('/event_timestamp must be in seconds since 1970.')
   }
   return [...problems, ...problemsOf(validator(info, ''), rest)]
 }
 
+function declaresTimestamp(info: EventTypeInfo): boolean {
+  const members = info.schema
+    ? Object.keys((info.schema as Partial<EventSchema>).properties ?? {})
+    : (declaredMembers(info.type) ?? [])
+  return [...members].includes('event_timestamp')
+}
+
 /** What is odd about a received payload; empty when nothing is, and for types the hub does not know. */
-export function validateReceived(type: string, claims: unknown): string[] {
-  const info = EVENT_TYPES.get(type)
+export function validateReceived(
+  type: string,
+  claims: unknown,
+  types: EventTypes = BUILT_IN_EVENT_TYPES,
+): string[] {
+  const info = types.get(type)
   return info ? problemsOf(validator(info, OPEN), claims) : []
 }
 
-/** Members that the specification of a known type declares; undefined for an unknown type. */
+/** Members that the specification of a CAEP, RISC or SSF type declares; undefined for every other type. */
 export function declaredMembers(type: string): ReadonlySet<string> | undefined {
   const known = declared.get(type)
-  const info = EVENT_TYPES.get(type)
-  if (known || !info) return known
+  const info = BUILT_IN_EVENT_TYPES.get(type)
+  if (known || !info || !isOpenIdType(type)) return known
   const members = new Set(Object.keys(familyOf(info).$defs[info.name]?.properties ?? {}))
   declared.set(type, members)
   return members
@@ -112,8 +158,8 @@ export function subjectProblems(type: string, subject: Subject): string[] {
   return [`The subject of this event type must be of format ${formats.join(' or ')}.`]
 }
 
-function problemsOf(validate: ValidateFunction, claims: unknown): string[] {
-  if (validate(claims)) return []
+function problemsOf(validate: ValidateFunction | undefined, claims: unknown): string[] {
+  if (!validate || validate(claims)) return []
   return (validate.errors ?? []).map(describe)
 }
 

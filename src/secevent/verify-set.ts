@@ -2,7 +2,7 @@ import type { KeyObject, webcrypto } from 'node:crypto'
 import { compactVerify } from 'jose'
 import { describeError, HubError } from '../kernel/errors.js'
 import type { Subject } from './event.js'
-import { EVENT_TYPES } from './event-types.js'
+import { BUILT_IN_EVENT_TYPES, type EventTypes } from './event-types.js'
 import { inSeconds, modernise } from './legacy-claims.js'
 import { type ParsedSet, SetRejected } from './parse-set.js'
 import { type CheckedClaims, checkClaims } from './set-claims.js'
@@ -89,6 +89,8 @@ export interface SetExpectations {
   /** The shared clock, ms since the epoch. */
   readonly nowMs: number
   readonly tolerances?: SetTolerances
+  /** The built-in ones when absent. */
+  readonly eventTypes?: EventTypes
 }
 
 const DEFAULT_FUTURE_SKEW_S = 120
@@ -100,14 +102,14 @@ const DEFAULT_FUTURE_SKEW_S = 120
  * Throws SetRejected, or KeysUnavailable (from the key source) and nothing else.
  */
 export async function verifySet(set: ParsedSet, expect: SetExpectations): Promise<VerifiedSet> {
-  const { issuer, audience, nowMs, tolerances = {} } = expect
+  const { issuer, audience, nowMs, tolerances = {}, eventTypes = BUILT_IN_EVENT_TYPES } = expect
   const tolerated = new Set<Tolerated>()
   const ignoredHeaders = await authenticate(set, expect, tolerated)
   const dated = inSeconds(set.claims, tolerances, tolerated)
-  const checked = checkClaims(dated, { issuer, audience, nowMs, tolerances, tolerated })
+  const checked = checkClaims(dated, { issuer, audience, nowMs, tolerances, tolerated, eventTypes })
   const claims = modernise(checked.type, checked.event, tolerances, tolerated)
   const { iat: _iat, jti: _jti, ...contentClaims } = set.claims
-  const judged = judge(checked, claims, { subId: set.claims.sub_id, tolerances, tolerated })
+  const judged = judge(checked, claims, { subId: set.claims.sub_id, tolerances, tolerated, eventTypes })
   const quarantine = judged.quarantine ?? (isAhead(dated, expect) ? 'iat_in_future' : undefined)
   return {
     issuer,
@@ -180,6 +182,7 @@ interface Leniency {
   readonly subId: unknown
   readonly tolerances: SetTolerances
   readonly tolerated: Set<Tolerated>
+  readonly eventTypes: EventTypes
 }
 
 /** SSF 1.0 §3.6, §4.2.3: what is odd about the event, though the SET is good. */
@@ -188,8 +191,9 @@ function judge(
   claims: Record<string, unknown>,
   lenient: Leniency,
 ): Judgement {
+  const { eventTypes } = lenient
   const read = readSubject(event, lenient)
-  if (!EVENT_TYPES.has(type)) {
+  if (!eventTypes.get(type)) {
     const unknown = `The event type ${type} is not known.`
     return { ...read, quarantine: 'unknown_type', problems: [...read.problems, unknown] }
   }
@@ -197,7 +201,7 @@ function judge(
   const subject = read.subject as Subject
   const unfit = subjectProblems(type, subject)
   if (unfit.length > 0) return { subject, quarantine: 'invalid_subject', problems: unfit }
-  const odd = validateReceived(type, claims)
+  const odd = validateReceived(type, claims, eventTypes)
   if (odd.length > 0) return { subject, quarantine: 'invalid_payload', problems: odd }
   return { subject, problems: [] }
 }

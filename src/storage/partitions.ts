@@ -34,7 +34,13 @@ export interface RetentionOptions {
   dedupeWindowDays: number
   /** Events, results and acknowledgements are kept for this many days, and longer while a delivery is open. */
   retentionDays: number
-  /** Erases what else belongs to the days before this one (keys), in the transaction that drops the events. */
+  /** What events say is kept for this many days, and longer while a delivery is open. Default `retentionDays`. */
+  contentRetentionDays?: number
+  /** Takes the content of events of the days before this one; runs on its own, however long it takes. */
+  eraseContentBefore?(db: Database, day: string): Promise<unknown>
+  /** Erases the keys of contents of the days before this one. */
+  eraseKeysBefore?(trx: Transaction, day: string): Promise<unknown>
+  /** Erases what else belongs to the days before this one, in the transaction that drops the events. */
   eraseDaysBefore?(trx: Transaction, day: string): Promise<unknown>
 }
 
@@ -44,18 +50,20 @@ export interface RetentionOptions {
  * @returns names of the dropped partitions
  */
 export async function dropOldDays(db: Database, options: RetentionOptions): Promise<string[]> {
-  const [bounds] = await sqlRows<{ keys: string; events: string }>(
+  const [bounds] = await sqlRows<{ keys: string; contents: string; events: string }>(
     db,
-    `with today as (select (now() at time zone 'utc')::date as day)
-     select (day - ?::int)::text keys,
-       least(day - ?::int, (select min(day) from delivery_queue))::text events from today`,
-    [options.dedupeWindowDays, options.retentionDays],
+    `with today as (select (now() at time zone 'utc')::date as day, (select min(day) from delivery_queue) as open)
+     select (day - ?::int)::text keys, least(day - ?::int, open)::text contents, least(day - ?::int, open)::text events
+     from today`,
+    [options.dedupeWindowDays, options.contentRetentionDays ?? options.retentionDays, options.retentionDays],
   )
   if (!bounds) return []
+  if (bounds.contents > bounds.events) await options.eraseContentBefore?.(db, bounds.contents)
   return await db.transaction(async (trx) => {
     await trx.raw(`set local lock_timeout = '${LOCK_TIMEOUT}'`)
     const dropped = await dropPartitions(trx, ['event_keys'], bounds.keys)
     dropped.push(...(await dropPartitions(trx, ['acknowledgements', 'deliveries', 'events'], bounds.events)))
+    await options.eraseKeysBefore?.(trx, bounds.contents)
     await options.eraseDaysBefore?.(trx, bounds.events)
     return dropped
   })
@@ -73,13 +81,21 @@ async function dropPartitions(trx: Transaction, parents: string[], beforeDay: st
   return rows.map((row) => row.name)
 }
 
+export interface UpkeepOptions extends RetentionOptions {
+  db: Database
+  lease: Pick<LeaseSet, 'get' | 'onChange'>
+  logger: Logger
+  /** Ends what has waited too long: a day with open work is not dropped. */
+  expire?(): Promise<unknown>
+  /** Drops what is not kept by day. */
+  trim?(): Promise<unknown>
+}
+
 /**
- * Each hour, by whoever holds the `upkeep` lease: day partitions ahead, days past retention dropped. The caller starts
- * and stops the lease.
+ * Each hour, by whoever holds the `upkeep` lease: day partitions ahead, what is past its retention ended or dropped. The
+ * caller starts and stops the lease.
  */
-export function createUpkeep(
-  options: RetentionOptions & { db: Database; lease: Pick<LeaseSet, 'get' | 'onChange'>; logger: Logger },
-): Worker {
+export function createUpkeep(options: UpkeepOptions): Worker {
   const { db, lease, logger } = options
   const worker = createPeriodicWorker({
     name: 'upkeep',
@@ -87,7 +103,9 @@ export function createUpkeep(
     async round() {
       if (!lease.get(0)) return
       await ensureDayPartitions(db)
+      await options.expire?.()
       const dropped = await dropOldDays(db, options)
+      await options.trim?.()
       await db.raw("delete from hub_processes where seen_at < now() - interval '1 day'")
       if (dropped.length > 0) logger.info('upkeep.dropped', { partitions: dropped })
     },

@@ -42,6 +42,8 @@ export interface MetadataRouterOptions {
   settings: Pick<StreamSettings, 'issuer' | 'defaultSubjects'>
   /** Public keys only. */
   jwks(): { keys: object[] }
+  /** How long they may be cached, in seconds. Default 60. */
+  jwksMaxAgeS?: number
 }
 
 /** Mounted at the root of the host. Keys are published before their first use, longer than this cache lives. */
@@ -53,7 +55,9 @@ export function metadataRouter(options: MetadataRouterOptions): Router {
     res.set('Cache-Control', 'public, max-age=300').json(metadata)
   })
   router.get(`${issuerPath(issuer)}/ssf/jwks.json`, (_req, res) => {
-    res.set('Cache-Control', 'public, max-age=60').json(options.jwks())
+    // First, for it may throw: an error must not be cached.
+    const jwks = options.jwks()
+    res.set('Cache-Control', `public, max-age=${options.jwksMaxAgeS ?? 60}`).json(jwks)
   })
   return router
 }

@@ -84,7 +84,7 @@ export function ssfApi(issuer: string): ApiSection {
         access: manage,
         body: VERIFICATION_REQUEST,
         answers: { 204: { description: 'It is on its way.' } },
-        errors: { ...noStream, 429: ['ERR_VERIFICATION_TOO_SOON'], 503: ['ERR_LOG_UNAVAILABLE'] },
+        errors: { ...noStream, 429: ['ERR_VERIFICATION_TOO_SOON'] },
       },
     ],
   }
@@ -199,7 +199,7 @@ function statusRoutes(path: string): ApiRoute[] {
         200: { description: 'It holds.', schema: STATUS },
         202: { description: 'It is set; the process that sends has not confirmed yet.', schema: STATUS },
       },
-      errors: { ...noStream, 403: ['ERR_STATUS_HELD'], 503: ['ERR_LOG_UNAVAILABLE'] },
+      errors: { ...noStream, 403: ['ERR_STATUS_HELD'] },
     },
   ]
 }

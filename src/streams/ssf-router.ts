@@ -20,7 +20,7 @@ import type { StatusView, StreamStatusService } from './stream-status-service.js
 import type { SubjectService } from './subject-service.js'
 import type { VerificationService } from './verification-service.js'
 
-export interface SsfRouterOptions extends Pick<MetadataRouterOptions, 'jwks'> {
+export interface SsfRouterOptions extends Pick<MetadataRouterOptions, 'jwks' | 'jwksMaxAgeS'> {
   settings: Pick<StreamSettings, 'issuer' | 'defaultSubjects'>
   receivers: ReceiverAuth
   streams: StreamService

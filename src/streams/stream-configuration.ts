@@ -1,4 +1,4 @@
-import { EVENTS_SUPPORTED } from '../secevent/event-types.js'
+import type { EventTypes } from '../secevent/event-types.js'
 import type { ReceiverTerms } from './receiver-terms-read-model.js'
 import { METHOD_URI, type Stream, type StreamSettings } from './stream.js'
 
@@ -31,17 +31,18 @@ export type ClaimedConfiguration = Partial<
 >
 
 /** Event types a receiver may have: all that the hub emits, cut by its grants. */
-export function eventsSupported(terms: Pick<ReceiverTerms, 'grantEventTypes'>): string[] {
+export function eventsSupported(terms: Pick<ReceiverTerms, 'grantEventTypes'>, types: EventTypes): string[] {
   const granted = terms.grantEventTypes && new Set(terms.grantEventTypes)
-  return EVENTS_SUPPORTED.filter((type) => !granted || granted.has(type))
+  return types.supported().filter((type) => !granted || granted.has(type))
 }
 
 /** SSF 1.0 §8.1.1 `events_delivered`. Names no type when the receiver requested none (issue 99). */
 export function eventsDelivered(
   terms: Pick<ReceiverTerms, 'grantEventTypes'>,
   requested: readonly string[] | undefined,
+  types: EventTypes,
 ): string[] {
-  const supported = new Set(eventsSupported(terms))
+  const supported = new Set(eventsSupported(terms, types))
   return [...new Set(requested)].filter((type) => supported.has(type))
 }
 
@@ -61,7 +62,7 @@ export function pollUrl(issuer: string, streamId: string): string {
  */
 export function toConfiguration(
   stream: Stream,
-  terms: ReceiverTerms,
+  { terms, types }: { terms: ReceiverTerms; types: EventTypes },
   settings: StreamSettings,
 ): StreamConfiguration {
   const { issuer, minVerificationIntervalS, inactivityTimeoutS } = settings
@@ -69,7 +70,7 @@ export function toConfiguration(
     stream_id: stream.streamId,
     iss: issuer,
     aud: terms.audience,
-    events_supported: eventsSupported(terms),
+    events_supported: eventsSupported(terms, types),
     ...(stream.eventsRequested && { events_requested: stream.eventsRequested }),
     events_delivered: stream.eventsDelivered,
     delivery: {

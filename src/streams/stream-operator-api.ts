@@ -49,7 +49,7 @@ const changed = {
     200: { description: 'It holds.', schema: DETAIL },
     202: { description: 'It is set; the process that sends has not confirmed within 1 s.', schema: DETAIL },
   },
-  errors: { ...errors, 503: ['ERR_LOG_UNAVAILABLE'] },
+  errors,
 }
 
 /** Told of `streamOperatorRouter`. */

@@ -53,7 +53,7 @@ export function streamOperatorRouter(options: StreamOperatorRouterOptions): Rout
   return Router()
     .get('/', read, async (req, res) => {
       const query = parseQuery<{ receiver_id?: string; status?: StreamStatus }>(STREAM_QUERY, req.query)
-      const { limit, after } = parsePage(req.query, 1)
+      const { limit, after } = parsePage(req.query, 1, STREAM_QUERY)
       if (after && !isUuid(after[0])) throw new InvalidRequest('The cursor was not given by this list.')
       const filter = { receiverId: query.receiver_id, status: query.status, limit, after: after?.[0] }
       const rows = await options.readModel.list(filter)

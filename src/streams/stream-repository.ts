@@ -34,6 +34,14 @@ export type StreamConfigurationChange = Pick<
 
 export type NewStream = StreamConfigurationChange & Pick<Stream, 'streamId' | 'receiverId' | 'shard'>
 
+export interface StreamRequest {
+  readonly receiverId: string
+  readonly requested: readonly string[]
+  readonly delivered: readonly string[]
+  /** Undefined: every type. */
+  readonly grantEventTypes: readonly string[] | undefined
+}
+
 export interface StatusChange {
   status: StreamStatus
   reason: string | undefined
@@ -77,6 +85,26 @@ export function createStreamRepository(db: Database) {
         [receiverId],
       )
       return rows.map(toStream)
+    },
+
+    /** What every stream asked for and gets, with what its receiver may have. */
+    async listRequests(): Promise<StreamRequest[]> {
+      const rows = await sqlRows<{
+        receiver_id: string
+        events_requested: string[]
+        events_delivered: string[]
+        grant_event_types: string[] | null
+      }>(
+        db,
+        `select s.receiver_id, s.events_requested, s.events_delivered, r.grant_event_types
+         from streams s join receivers r on r.id = s.receiver_id where s.events_requested is not null`,
+      )
+      return rows.map((row) => ({
+        receiverId: row.receiver_id,
+        requested: row.events_requested,
+        delivered: row.events_delivered,
+        grantEventTypes: row.grant_event_types ?? undefined,
+      }))
     },
 
     async count(receiverId: string): Promise<number> {

@@ -1,6 +1,7 @@
 import { InvalidRequest } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
 import type { Database, Transaction } from '../storage/database.js'
+import { createEventTypeRepository } from './event-type-repository.js'
 import { createReceiverTermsReadModel, type ReceiverTerms } from './receiver-terms-read-model.js'
 import {
   authorizationContext,
@@ -50,6 +51,8 @@ export interface StreamService {
   delete(receiverId: string, streamId: string): Promise<boolean>
   /** For whoever changes a receiver's grants, in that transaction: `events_delivered` follows. Answers the streams changed. */
   grantsChanged(trx: Transaction, receiverId: string): Promise<string[]>
+  /** After event types were registered or removed: `events_delivered` follows. Answers the streams changed. */
+  eventTypesChanged(): Promise<string[]>
 }
 
 export function createStreamService(options: StreamServiceOptions): StreamService {
@@ -103,7 +106,8 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
       const streams = createStreamRepository(trx)
       const current = await streams.lock(receiverId, streamId)
       if (!terms || !current) throw new StreamNotFound()
-      const differing = differingMembers(claimed, toConfiguration(current, terms, settings))
+      const known = { terms, types: await createEventTypeRepository(trx).hold() }
+      const differing = differingMembers(claimed, toConfiguration(current, known, settings))
       if (differing.length > 0) {
         throw new InvalidRequest(
           `Leave out or correct what the hub decides and differs from the stream: ${differing.join(', ')}.`,
@@ -112,10 +116,10 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
       const next = change(current, terms)
       const saved = await streams.saveConfiguration(streamId, {
         ...next,
-        eventsDelivered: eventsDelivered(terms, next.eventsRequested),
+        eventsDelivered: eventsDelivered(terms, next.eventsRequested, known.types),
       })
       await record(trx, receiverId, action, streamId, auditDetail(saved))
-      return toConfiguration(saved, terms, settings)
+      return toConfiguration(saved, known, settings)
     })
     // Only a hint here: the sender checks the version at each claim.
     await options.observer.streamChanged(streamId)
@@ -129,6 +133,7 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
       return db.transaction(async (trx) => {
         const terms = await createReceiverTermsReadModel(trx).holdAlone(receiverId)
         if (!terms) throw new StreamNotFound()
+        const types = await createEventTypeRepository(trx).hold()
         const streams = createStreamRepository(trx)
         if ((await streams.count(receiverId)) >= settings.maxStreamsPerReceiver) {
           throw new StreamLimitReached(settings.maxStreamsPerReceiver)
@@ -139,31 +144,33 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
           shard: shardOf(streamId),
           ...deliveryColumns(streamId, choice.delivery ?? { method: 'poll' }),
           eventsRequested: choice.eventsRequested,
-          eventsDelivered: eventsDelivered(terms, choice.eventsRequested),
+          eventsDelivered: eventsDelivered(terms, choice.eventsRequested, types),
           description: choice.description,
         })
         await record(trx, receiverId, 'stream.created', streamId, auditDetail(stream))
-        return toConfiguration(stream, terms, settings)
+        return toConfiguration(stream, { terms, types }, settings)
       })
     },
 
     async read(receiverId, streamId) {
       const streams = createStreamRepository(db)
-      const [stream, terms] = await Promise.all([
+      const [stream, terms, types] = await Promise.all([
         streams.find(receiverId, streamId),
         createReceiverTermsReadModel(db).find(receiverId),
+        createEventTypeRepository(db).types(),
       ])
       if (!stream || !terms) throw new StreamNotFound()
       if (settings.inactivityTimeoutS) await streams.touch([streamId])
-      return toConfiguration(stream, terms, settings)
+      return toConfiguration(stream, { terms, types }, settings)
     },
 
     async list(receiverId) {
-      const [streams, terms] = await Promise.all([
+      const [streams, terms, types] = await Promise.all([
         createStreamRepository(db).list(receiverId),
         createReceiverTermsReadModel(db).find(receiverId),
+        createEventTypeRepository(db).types(),
       ])
-      return terms ? streams.map((stream) => toConfiguration(stream, terms, settings)) : []
+      return terms ? streams.map((stream) => toConfiguration(stream, { terms, types }, settings)) : []
     },
 
     async update(receiverId, streamId, { choice, claimed }) {
@@ -195,22 +202,41 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
       return options.observer.streamChanged(streamId)
     },
 
-    async grantsChanged(trx, receiverId) {
-      const terms = await createReceiverTermsReadModel(trx).hold(receiverId)
-      if (!terms) return []
-      const streams = createStreamRepository(trx)
+    grantsChanged: followTypes,
+
+    async eventTypesChanged() {
+      const types = await createEventTypeRepository(db).types()
+      const streams = await createStreamRepository(db).listRequests()
+      const outdated = streams.filter(
+        ({ requested, delivered, ...terms }) =>
+          eventsDelivered(terms, requested, types).join() !== delivered.join(),
+      )
       const changed: string[] = []
-      for (const { streamId } of await streams.list(receiverId)) {
-        const stream = await streams.lock(receiverId, streamId)
-        if (!stream) continue
-        const delivered = eventsDelivered(terms, stream.eventsRequested)
-        if (delivered.join() === stream.eventsDelivered.join()) continue
-        await streams.saveConfiguration(streamId, { ...stream, eventsDelivered: delivered })
-        changed.push(streamId)
+      for (const receiverId of new Set(outdated.map((stream) => stream.receiverId))) {
+        changed.push(...(await db.transaction((trx) => followTypes(trx, receiverId))))
       }
+      await Promise.all(changed.map((streamId) => options.observer.streamChanged(streamId)))
       return changed
     },
   }
+}
+
+/** Brings `events_delivered` of a receiver's streams to what grants and types allow now. */
+async function followTypes(trx: Transaction, receiverId: string): Promise<string[]> {
+  const terms = await createReceiverTermsReadModel(trx).hold(receiverId)
+  if (!terms) return []
+  const types = await createEventTypeRepository(trx).hold()
+  const streams = createStreamRepository(trx)
+  const changed: string[] = []
+  for (const { streamId } of await streams.list(receiverId)) {
+    const stream = await streams.lock(receiverId, streamId)
+    if (!stream) continue
+    const delivered = eventsDelivered(terms, stream.eventsRequested, types)
+    if (delivered.join() === stream.eventsDelivered.join()) continue
+    await streams.saveConfiguration(streamId, { ...stream, eventsDelivered: delivered })
+    changed.push(streamId)
+  }
+  return changed
 }
 
 function deliveryOf(stream: Stream) {

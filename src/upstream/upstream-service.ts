@@ -2,7 +2,7 @@ import type { StreamCredentials, StreamView, UpstreamStreams } from '../ingest/s
 import { InvalidRequest } from '../kernel/errors.js'
 import { newSecret } from '../kernel/ids.js'
 import type { Outgoing } from '../outgoing/outgoing.js'
-import { EVENTS_SUPPORTED } from '../secevent/event-types.js'
+import type { EventTypes } from '../secevent/event-types.js'
 import type { Database } from '../storage/database.js'
 import { parseEndpoints } from './ssf-endpoints.js'
 import {
@@ -22,20 +22,20 @@ export interface UpstreamServiceOptions {
   db: Database
   keys: Sealer
   outgoing: Pick<Outgoing, 'checkUrl'>
+  eventTypes: EventTypes
   /** Rings whoever keeps the streams, in this process and in others. */
   wake(): void
 }
 
-const SUPPORTED = new Set(EVENTS_SUPPORTED)
-
 /** What a person wishes of the streams at upstream transmitters; the worker sees to it. */
-export function createUpstreamService({ db, keys, outgoing, wake }: UpstreamServiceOptions): UpstreamStreams {
+export function createUpstreamService(options: UpstreamServiceOptions): UpstreamStreams {
+  const { db, keys, outgoing, eventTypes, wake } = options
   return {
     async check({ method, eventsRequested = [], credentials }, { document }) {
-      const unknown = eventsRequested.filter((type) => !SUPPORTED.has(type))
+      const unknown = eventsRequested.filter((type) => !eventTypes.supported().includes(type))
       if (unknown.length > 0) {
         throw new InvalidRequest(
-          `delivery.events_requested may name CAEP and RISC event types only, not ${unknown.join(', ')}.`,
+          `delivery.events_requested may name types of events that the hub knows, not ${unknown.join(', ')}.`,
         )
       }
       const endpoints = parseEndpoints(document)
@@ -71,7 +71,7 @@ export function createUpstreamService({ db, keys, outgoing, wake }: UpstreamServ
         issuer,
         metadataUrl,
         method: plan.method,
-        eventsRequested: plan.eventsRequested ?? EVENTS_SUPPORTED,
+        eventsRequested: plan.eventsRequested ?? eventTypes.supported(),
         audienceExpected: audience ?? before?.audienceExpected ?? [],
         credentials: kept,
         sealedSecret: keys.seal(secret, secretContext(transmitterId)),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { AUDIT_COLUMNS, type AuditRow, hashAuditRow, verifyAuditChain } from '../../src/audit/audit-chain.js'
 import { createAuditLog } from '../../src/audit/audit-log.js'
 import { createAuditSealer } from '../../src/audit/audit-sealer.js'
+import { trimAudit } from '../../src/audit/audit-trim.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { sqlRows } from '../../src/storage/database.js'
 import type { Lease } from '../../src/storage/leases.js'
@@ -156,5 +157,41 @@ describe('audit: log and sealer', () => {
     assert.equal(row?.actor, 'a\uFFFDb')
     assert.equal(row?.detail.reason, 'c\uFFFD\uFFFD')
     assert.equal((await verifyAuditChain(test.db)).ok, true)
+  })
+
+  it('goes on from where it was trimmed, by a hash that it holds, and never trims all of it', async () => {
+    await record(5)
+    await createSealer().sealOnce()
+    await test
+      .db('audit_log')
+      .where('seq', '<=', 3)
+      .update({ at: test.db.raw("now() - interval '40 days'") })
+    // Sealed with the old time, as they would be.
+    await test.db('audit_log').update({ seq: null, prev_hash: null, hash: null })
+    await createSealer().sealOnce()
+    assert.equal(await trimAudit(test.db, { audit: log, days: 30 }), 3)
+    assert.deepEqual(await verifyAuditChain(test.db).then(({ ok }) => ok), true)
+    await createSealer().sealOnce()
+    const verdict = await verifyAuditChain(test.db)
+    assert.equal(verdict.ok && verdict.rows, 3)
+    assert.equal(await trimAudit(test.db, { audit: log, days: 30 }), 0)
+    await test.db('audit_log').update({ at: test.db.raw("now() - interval '90 days'") })
+    await trimAudit(test.db, { audit: log, days: 30 })
+    assert.ok((await test.db('audit_log').whereNotNull('seq')).length === 1, 'the newest sealed row stays')
+  })
+
+  it('shows rows that were taken from the beginning without a word', async () => {
+    await record(5)
+    await createSealer().sealOnce()
+    await test.db('audit_log').where('seq', '<=', 3).delete()
+    assert.deepEqual(await verifyAuditChain(test.db), { ok: false, seq: 1, reason: 'missing' })
+    await log.record(test.db, {
+      actor: 'hub',
+      action: 'audit.trimmed',
+      detail: { seq: 3, hash: '00'.repeat(32) },
+    })
+    await createSealer().sealOnce()
+    const verdict = await verifyAuditChain(test.db)
+    assert.equal(!verdict.ok && verdict.reason, 'chain_broken')
   })
 })

@@ -69,31 +69,30 @@ describe('auth: authorization server', () => {
     assert.equal((await hub.db('oauth_artifacts').where({ id_hash: hash })).length, 1)
   })
 
-  it('takes the secret in the form as well as by basic authentication', async () => {
-    const client = await register()
-    const res = await request(hub.app).post('/oauth/token').type('form').send({
-      grant_type: 'client_credentials',
-      scope: 'ssf.read',
-      client_id: client.client_id,
-      client_secret: client.client_secret,
-    })
-    assert.equal(res.status, 200, res.text)
-  })
-
-  it('takes the secret of client_secret_basic from the header and the body, of client_secret_post from the body', async () => {
-    const inBody = ({ client_id, client_secret }: Client) =>
-      request(hub.app)
-        .post('/oauth/token')
-        .type('form')
-        .send({ grant_type: 'client_credentials', scope: 'ssf.read', client_id, client_secret })
-    const basic = await register({ token_endpoint_auth_method: 'client_secret_basic' })
-    assert.equal((await token(basic)).status, 200)
-    assert.equal((await inBody(basic)).status, 200)
+  it('holds each client to the method it registered, at every endpoint', async () => {
+    const forms = {
+      '/oauth/token': { grant_type: 'client_credentials', scope: 'ssf.read' },
+      '/oauth/introspect': { token: 'x' },
+      '/oauth/revoke': { token: 'x' },
+    }
+    const basic = await register()
     const post = await register({ token_endpoint_auth_method: 'client_secret_post' })
-    assert.equal((await inBody(post)).status, 200)
-    const refused = await token(post)
-    assert.equal(refused.status, 401)
-    assert.equal(refused.body.error, 'invalid_client')
+    for (const [path, form] of Object.entries(forms)) {
+      const send = () => request(hub.app).post(path).type('form')
+      const inHeader = ({ client_id, client_secret }: Client, more: object = {}) =>
+        send()
+          .auth(client_id, client_secret)
+          .send({ ...form, ...more })
+      const inBody = ({ client_id, client_secret }: Client) =>
+        send().send({ ...form, client_id, client_secret })
+      assert.equal((await inHeader(basic)).status, 200, path)
+      assert.equal((await inHeader(basic, { client_secret: '' })).status, 200, path)
+      assert.equal((await inBody(post)).status, 200, path)
+      for (const refused of [await inBody(basic), await inHeader(post)]) {
+        assert.equal(refused.status, 401, path)
+        assert.equal(refused.body.error, 'invalid_client', path)
+      }
+    }
   })
 
   it('registers client_secret_basic unless told otherwise, and only names of the registry', async () => {
@@ -214,6 +213,16 @@ describe('auth: authorization server', () => {
     const statuses = (await Promise.all([1, 2, 3, 4].map(() => send(together)))).map((res) => res.status)
     assert.deepEqual(statuses.sort(), [200, 401, 401, 401])
     assert.equal((await token({ ...client, client_secret: 'guess' })).status, 401)
+    // Nor an assertion from a client of a secret, whatever key signed it.
+    const other = await register()
+    const assertionOfOther = await new SignJWT({ jti: 'five' })
+      .setProtectedHeader({ alg: 'ES256', kid: 'k1' })
+      .setIssuer(other.client_id)
+      .setSubject(other.client_id)
+      .setAudience(`${ISSUER}/oauth/token`)
+      .setExpirationTime('1 minute')
+      .sign(privateKey)
+    assert.equal((await send(assertionOfOther)).body.error, 'invalid_client')
     const rekeyed = await request(hub.app)
       .patch(`/v1/receivers/${client.id}`)
       .auth(hub.adminToken, { type: 'bearer' })
@@ -329,7 +338,8 @@ describe('auth: authorization server under guesses', () => {
       answers.map((res) => res.status),
       [401, 401, 429],
     )
-    assert.equal(answers[2]?.body.code, 'ERR_TOO_MANY_REQUESTS')
+    assert.equal(answers[2]?.body.error, 'temporarily_unavailable')
+    assert.match(answers[2]?.body.error_description ?? '', /Too many failed attempts/)
     assert.match(answers[2]?.headers['retry-after'] ?? '', /^\d+$/)
     assert.equal((await ask(made.body.client_secret)).status, 200)
     await hub.close()

@@ -38,7 +38,45 @@ const STREAM = {
   events_delivered: ['a', 'b'],
 }
 
+const KEY = { kid: 'k1', use: 'set', alg: 'RS256', state: 'next', origin: 'generated', active_from: 'soon' }
+const OLD_KEY = { ...KEY, kid: 'k0', state: 'retired', retired_at: 'then' }
+
 const CASES: Case[] = [
+  {
+    title: 'lists the keys that are published',
+    words: ['keys', 'list'],
+    sends: [['GET /v1/keys']],
+    answers: { 'GET /v1/keys': { body: { items: [KEY, OLD_KEY], next: null } } },
+    shows: [/^KID .*\nk1 +set +RS256 +next +soon +- +generated\n$/],
+  },
+  {
+    title: 'lists the retired keys too when asked',
+    words: ['keys', 'list', '--all'],
+    sends: [['GET /v1/keys']],
+    answers: { 'GET /v1/keys': { body: { items: [KEY, OLD_KEY], next: null } } },
+    shows: [/k0 +set +RS256 +retired +soon +then/],
+  },
+  {
+    title: 'rotates the keys of SETs unless told otherwise',
+    words: ['keys', 'rotate'],
+    sends: [['POST /v1/keys/rotate', { use: 'set' }]],
+    answers: { 'POST /v1/keys/rotate': { status: 201, body: { items: [KEY] } } },
+    shows: [/k1 /],
+  },
+  {
+    title: 'rotates one algorithm at once',
+    words: ['keys', 'rotate', '--alg', 'RS256', '--now', '--json'],
+    sends: [['POST /v1/keys/rotate', { use: 'set', alg: 'RS256', now: true }]],
+    answers: { 'POST /v1/keys/rotate': { status: 201, body: { items: [KEY] } } },
+    shows: [/"kid": "k1"/],
+  },
+  {
+    title: 'retires a key',
+    words: ['keys', 'retire', 'k0'],
+    sends: [['POST /v1/keys/k0/retire']],
+    answers: { 'POST /v1/keys/k0/retire': { body: OLD_KEY } },
+    shows: [/retired k0/],
+  },
   {
     title: 'registers a transmitter by the URI of its keys',
     words: [...ADD, '--jwks-uri', 'https://idp/jwks'],
@@ -102,6 +140,15 @@ const CASES: Case[] = [
     sends: [['POST /v1/receivers', { name: 'gw' }]],
     answers: { 'POST /v1/receivers': { status: 201, body: RECEIVER } },
     shows: [/client_secret\s+s3cret/, /not shown again/],
+  },
+  {
+    title: 'registers a client of another issuer, which has no secret here',
+    words: ['receiver', 'add', '--name', 'gw', '--client-id', 'gateway'],
+    sends: [['POST /v1/receivers', { name: 'gw', client_id: 'gateway' }]],
+    answers: {
+      'POST /v1/receivers': { status: 201, body: { id: 'r1', client_id: 'gateway', audience: 'aud-1' } },
+    },
+    shows: [/client_id +gateway\naudience +aud-1\n$/],
   },
   {
     title: 'registers a receiver with grants and reports',
@@ -267,6 +314,128 @@ const CASES: Case[] = [
     shows: [/event_id/],
   },
   {
+    title: 'erases a person and says what it cannot reach',
+    words: ['subject', 'erase', '--email', 'a@b.example', '--reason', 'request 7', '--force'],
+    sends: [
+      [
+        'POST /v1/subjects/erase',
+        { subject: { format: 'email', email: 'a@b.example' }, reason: 'request 7', force: true },
+      ],
+    ],
+    answers: {
+      'POST /v1/subjects/erase': {
+        status: 202,
+        body: { id: 'x1', state: 'done', events_erased: 3, not_reached: ['Backups.'] },
+      },
+    },
+    shows: [/id\s+x1/, /events_erased\s+3/, /not reached:\n {2}Backups\./],
+  },
+  {
+    title: 'lists erasures',
+    words: ['subject', 'erasures', '--limit', '1'],
+    sends: [['GET /v1/subjects/erasures?limit=1']],
+    answers: {
+      'GET /v1/subjects/erasures': {
+        body: { items: [{ id: 'x1', state: 'waiting', events_owed: 2, reason: 'r' }], next: 'c2' },
+      },
+    },
+    shows: [/x1\s+-\s+waiting\s+-\s+2\s+r/, /--cursor c2/],
+  },
+  {
+    title: 'shows one erasure',
+    words: ['subject', 'erasure', 'x1'],
+    sends: [['GET /v1/subjects/erasures/x1']],
+    answers: {
+      'GET /v1/subjects/erasures/x1': { body: { id: 'x1', state: 'running', not_reached: [] } },
+    },
+    shows: [/state\s+running/],
+  },
+  {
+    title: 'lists event types with what they do',
+    words: ['event-type', 'list', '--limit', '2'],
+    sends: [['GET /v1/event-types?limit=2']],
+    answers: {
+      'GET /v1/event-types': {
+        body: {
+          items: [
+            { id: null, type: 'urn:a', family: 'CAEP', effect: 'tightens', lanes: ['urgent'] },
+            {
+              id: 'y1',
+              type: 'urn:b',
+              family: 'custom',
+              effect: { member: 'state', values: { lost: 'tightens' }, otherwise: 'neutral' },
+              lanes: ['urgent', 'routine'],
+            },
+          ],
+          next: 'c2',
+        },
+      },
+    },
+    shows: [
+      /urn:a\s+CAEP\s+tightens\s+urgent/,
+      /state: lost tightens, else neutral\s+urgent, routine/,
+      /--cursor c2/,
+    ],
+  },
+  {
+    title: 'registers an event type with its schema',
+    words: [
+      'event-type',
+      'add',
+      'urn:own:lost',
+      '--effect',
+      'tightens',
+      '--schema',
+      '-',
+      '--description',
+      'lost',
+    ],
+    stdin: '{"type":"object"}',
+    sends: [
+      [
+        'POST /v1/event-types',
+        { type: 'urn:own:lost', effect: 'tightens', schema: { type: 'object' }, description: 'lost' },
+      ],
+    ],
+    answers: {
+      'POST /v1/event-types': {
+        status: 201,
+        body: { id: 'y1', type: 'urn:own:lost', family: 'custom', effect: 'tightens', lanes: ['urgent'] },
+      },
+    },
+    shows: [/id\s+y1/, /effect\s+tightens/],
+  },
+  {
+    title: 'registers an event type whose payload decides',
+    words: [
+      ...['event-type', 'add', 'urn:own:shift', '--member', 'state', '--otherwise', 'neutral'],
+      ...['--value', 'over=tightens', '--value', 'a=b=loosens'],
+    ],
+    sends: [
+      [
+        'POST /v1/event-types',
+        {
+          type: 'urn:own:shift',
+          effect: { member: 'state', values: { over: 'tightens', 'a=b': 'loosens' }, otherwise: 'neutral' },
+        },
+      ],
+    ],
+    answers: {
+      'POST /v1/event-types': {
+        status: 201,
+        body: { id: 'y1', type: 'urn:own:shift', family: 'custom', effect: 'tightens', lanes: ['urgent'] },
+      },
+    },
+    shows: [/y1/],
+  },
+  {
+    title: 'removes an event type by its id',
+    words: ['event-type', 'remove', 'y1'],
+    sends: [['DELETE /v1/event-types/y1']],
+    answers: { 'DELETE /v1/event-types/y1': { status: 204 } },
+    shows: [/removed event type y1/],
+  },
+  {
     title: 'lists what is parked, with its filters',
     words: ['parked', 'list', '--stream', 's1', '--type', 'urn:x', '--txn', 'c', '--from', '2026-01-01'],
     sends: [['GET /v1/parked?stream_id=s1&type=urn%3Ax&txn=c&from=2026-01-01T00%3A00%3A00.000Z']],
@@ -322,6 +491,47 @@ const CASES: Case[] = [
 
 describe('the commands that call the hub', () => {
   after(() => rmSync(folder, { recursive: true }))
+
+  it('fails when an erasure is not done in time, and says that it goes on', async () => {
+    const body = { id: 'x1', state: 'waiting', step: 'held', events_owed: 2, not_reached: [] }
+    const hub = await startScriptedHub({
+      'POST /v1/subjects/erase': { status: 202, body },
+      'GET /v1/subjects/erasures/x1': { body },
+    })
+    try {
+      const words = ['subject', 'erase', '--email', 'a@b.example', '--reason', 'r', '--timeout', '1ms']
+      const outcome = await runWords(words, { hooks: hooksFor(hub.url) })
+      assert.equal(outcome.code, 1)
+      assert.match(outcome.err, /2 events are owed to receivers.*firebreak subject erasure x1/)
+    } finally {
+      await hub.close()
+    }
+  })
+
+  it('removes an event type by its URI, and says when it is none of the registered ones', async () => {
+    const hub = await startScriptedHub({
+      'GET /v1/event-types': { body: { items: [{ id: 'y1', type: 'urn:own:lost' }], next: null } },
+      'DELETE /v1/event-types/y1': { status: 204 },
+    })
+    try {
+      const outcome = await runWords(['event-type', 'remove', 'urn:own:lost'], { hooks: hooksFor(hub.url) })
+      assert.equal(outcome.code, 0, outcome.err)
+      assert.deepEqual(
+        hub.seen.map(({ line }) => line),
+        ['GET /v1/event-types?type=urn%3Aown%3Alost', 'DELETE /v1/event-types/y1'],
+      )
+    } finally {
+      await hub.close()
+    }
+    const empty = await startScriptedHub({ 'GET /v1/event-types': { body: { items: [], next: null } } })
+    try {
+      const outcome = await runWords(['event-type', 'remove', 'urn:x:y'], { hooks: hooksFor(empty.url) })
+      assert.equal(outcome.code, 2)
+      assert.match(outcome.err, /urn:x:y is not a registered event type/)
+    } finally {
+      await empty.close()
+    }
+  })
 
   for (const { title, words, sends, answers, shows, stdin } of CASES) {
     it(title, async () => {

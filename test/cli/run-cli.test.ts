@@ -10,6 +10,22 @@ const SUBSCRIBE = ['transmitter', 'add', '--discover', 'https://i', '--delivery'
 const EMIT = ['emit', '--type', 'session-revoked']
 
 const WRONG: [string[], RegExp][] = [
+  [['subject', 'erase', '--email', 'a@b'], /required option '--reason <text>'/],
+  [['subject', 'erase', '--reason', 'x'], /one of --email, --iss-sub, --subject or --subject-file/],
+  [['subject', 'erase', '--reason', 'x', '--subject', '{'], /--subject is not JSON/],
+  [['subject', 'erase', '--reason', 'x', '--email', 'a@b', '--timeout', '5'], /Write a duration such as/],
+  [['subject', 'erasures', '--limit', '0'], /whole number from 1/],
+  [['subject', 'erasure'], /missing required argument/],
+  [['event-type', 'add'], /missing required argument/],
+  [['event-type', 'add', 'urn:x:y'], /say what it does/],
+  [['event-type', 'add', 'urn:x:y', '--effect', 'tightens', '--otherwise', 'neutral'], /say what it does/],
+  [['event-type', 'add', 'urn:x:y', '--member', 'a'], /go together/],
+  [
+    ['event-type', 'add', 'urn:x:y', '--member', 'a', '--value', 'b', '--otherwise', 'neutral'],
+    /write value=effect/,
+  ],
+  [['event-type', 'add', 'urn:x:y', '--effect', 'tightens', '--schema', '/nowhere'], /--schema: cannot read/],
+  [['event-type', 'remove'], /missing required argument/],
   [['frobnicate'], /unknown command 'frobnicate'/],
   [['servee'], /Did you mean serve/],
   [['serve', '--port', '1'], /unknown option '--port'/],
@@ -82,6 +98,9 @@ const WRONG: [string[], RegExp][] = [
   [['demo', 'twice'], /too many arguments/],
   [['receiver', 'list', '--url', 'ftp://hub'], /--url must be the hub's http or https address/],
   [['receiver', 'list', '--url', 'http://hub.example.com'], /--url must be https/],
+  [['keys', 'rotate', '--use', 'oauth'], /Allowed choices are set, log, ring/],
+  [['keys', 'rotate', '--alg', 'HS256'], /Allowed choices are RS256, ES256/],
+  [['keys', 'retire'], /missing required argument 'kid'/],
   [['receiver', 'list', '--token', 'abc'], /unknown option '--token'/],
   [['receiver', 'list', '--token-file', '/nonexistent'], /--token-file: cannot read/],
 ]

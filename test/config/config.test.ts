@@ -62,6 +62,15 @@ describe('config', () => {
     ['DATABASE_POOL_SIZE', '1', 'from 2'],
     ['RETENTION_DAYS', '1', 'from 15'],
     ['DEDUPE_WINDOW_DAYS', '1', 'from 4'],
+    ['CONTENT_RETENTION_DAYS', '4', 'from 5'],
+    ['CONTENT_RETENTION_DAYS', 'month', 'whole number'],
+    ['CONTENT_RETENTION_DAYS', '14', 'more than DEDUPE_WINDOW_DAYS'],
+    ['CONTENT_RETENTION_DAYS', '31', 'RETENTION_DAYS or less'],
+    ['UNDELIVERED_RETENTION_DAYS', '0', 'from 1'],
+    ['PARKED_RETENTION_DAYS', '0', 'from 1'],
+    ['HISTOGRAM_RETENTION_DAYS', '14', 'from 15'],
+    ['HISTOGRAM_RETENTION_DAYS', '29', 'RETENTION_DAYS or more'],
+    ['AUDIT_RETENTION_DAYS', '29', 'from 30'],
     ['KAFKA_TOPIC_PREFIX', 'a b', 'letters'],
     ['KAFKA_PARTITIONS', '65', 'to 64'],
     ['KAFKA_REPLICATION', '0', 'from 1'],
@@ -70,6 +79,12 @@ describe('config', () => {
     ['KAFKA_SASL_MECHANISM', 'gssapi', 'scram'],
     ['FIREBREAK_ADMIN_TOKEN', 'short', '24 characters'],
     ['FIREBREAK_MASTER_KEY', 'abc', '32 bytes'],
+    ['SIGNING_KEY_LEAD_S', '3', 'from 4'],
+    ['SIGNING_KEY_GRACE_S', '9', 'from 10'],
+    ['SIGNING_KEY_ROTATE_DAYS', '0', 'from 1'],
+    ['OAUTH_ISSUER', 'http://as.example.com', 'https'],
+    ['OAUTH_ISSUER', 'https://user@as.example.com', 'https'],
+    ['OAUTH_CLIENT_CLAIM', 'a b', 'name of a claim'],
     ['FIREBREAK_ALLOWED_NETWORKS', '10.0.0.0/33', 'CIDR'],
     ['TRUSTED_PROXIES', 'proxy', 'CIDR'],
     ['MAX_STREAMS_PER_RECEIVER', '0', 'from 1'],
@@ -93,6 +108,39 @@ describe('config', () => {
     assert.match(faultsOf({ TLS_CERT_FILE: 'a.pem' }).join(), /TLS_KEY_FILE/)
     assert.match(faultsOf({ KAFKA_SASL_USERNAME: 'a' }).join(), /KAFKA_SASL_PASSWORD/)
     assert.match(faultsOf({ RETENTION_DAYS: '20', DEDUPE_WINDOW_DAYS: '20' }).join(), /RETENTION_DAYS/)
+    assert.match(
+      faultsOf({ KAFKA_BROKERS: 'a:1', DEDUPE_WINDOW_DAYS: '7' }).join(),
+      /^DEDUPE_WINDOW_DAYS: with Kafka/,
+    )
+    assert.equal(loadConfig({ DEDUPE_WINDOW_DAYS: '7' }).dedupeWindowDays, 7)
+    assert.equal(loadConfig({ RETENTION_DAYS: '1000' }).retentionDays, 1_000)
+    const master = Buffer.alloc(32).toString('base64')
+    assert.match(faultsOf({ FIREBREAK_MASTER_KEY_PREVIOUS: master }).join(), /set FIREBREAK_MASTER_KEY too/)
+    assert.match(
+      faultsOf({ FIREBREAK_MASTER_KEY: master, FIREBREAK_MASTER_KEY_PREVIOUS: 'x' }).join(),
+      /32 bytes/,
+    )
+    const OAUTH_ISSUER = 'https://as.example.com/'
+    assert.equal(loadConfig({ OAUTH_ISSUER, OAUTH_AUDIENCE: 'hub' }).oauthClientClaim, 'client_id')
+    for (const [name, value] of Object.entries({
+      OAUTH_AUDIENCE: 'hub',
+      OAUTH_JWKS_URI: 'https://as.example.com/keys',
+    })) {
+      assert.match(faultsOf({ [name]: value }).join(), /^OAUTH_ISSUER: set it too/)
+    }
+    for (const [name, value] of Object.entries({
+      OAUTH_INTROSPECTION_ENDPOINT: 'https://as.example.com/introspect',
+      OAUTH_INTROSPECTION_CLIENT_ID: 'hub',
+      OAUTH_INTROSPECTION_CLIENT_SECRET: 'secret',
+    })) {
+      assert.match(faultsOf({ OAUTH_ISSUER, [name]: value }).join(), /set all three or none/)
+    }
+    for (const name of ['OAUTH_JWKS_URI', 'OAUTH_INTROSPECTION_ENDPOINT']) {
+      assert.match(
+        faultsOf({ OAUTH_ISSUER, [name]: 'ftp://x' }).join(),
+        new RegExp(`${name}: write an https URL`),
+      )
+    }
     assert.match(faultsOf({ PORT: '9090' }).join(), /MANAGEMENT_PORT/)
     assert.match(faultsOf({ PORT: '0', ROLES: 'push' }).join(), /^ISSUER: /)
   })

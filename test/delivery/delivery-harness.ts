@@ -68,7 +68,7 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
   const database: TestDatabase = await createTestDatabase()
   const { db } = database
   const clock = createClock()
-  const keys = await createKeyService({ db, logger: silentLogger })
+  const keys = await createKeyService({ db, clock, leadMs: 3_600_000, logger: silentLogger })
   const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'] })
   const leases = createScriptedLeases()
   await takeAllShards(db, leases)

@@ -8,12 +8,15 @@ const FILE = 'docs/events.md'
 const HEADINGS = {
   CAEP: 'CAEP 1.0',
   RISC: 'RISC 1.0',
+  SCIM: 'SCIM, RFC 9967',
   SSF: 'SSF 1.0, said by the hub about its own streams',
 } as const
 
 /** The effect of a type in words: `tightens`, or `LOW loosens, HIGH tightens, else neutral (current_level)`. */
 function describeEffect({ effect }: EventTypeInfo): string {
   if (typeof effect === 'string') return effect
+  if ('scimState' in effect)
+    return '`active` false tightens, true loosens, named in a notice tightens, else neutral'
   const values = Object.entries(effect.values).map(([value, does]) => `${value} ${does}`)
   return `${values.join(', ')}, else ${effect.otherwise} (${effect.member})`
 }
@@ -48,7 +51,7 @@ function renderTables(): string {
 describe('docs/events.md', () => {
   it('is what the hub does with each event type', () => {
     const text = readText(FILE)
-    const intro = text.slice(0, text.indexOf('## '))
+    const intro = text.slice(0, text.indexOf(`## ${HEADINGS.CAEP}`))
     if (process.env.UPDATE_DOCS === '1') writeFileSync(join(ROOT, FILE), `${intro}${renderTables()}`)
     else assert.equal(text, `${intro}${renderTables()}`)
   })

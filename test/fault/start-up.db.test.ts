@@ -52,6 +52,15 @@ describe('fault: the start of a hub', function () {
     })
   }
 
+  it('ends with 1 and one line when a file of SIGNING_KEY_FILES holds no key, and has made nothing', async () => {
+    const file = fileURLToPath(import.meta.url)
+    const hub = await hubWith({ env: { SIGNING_KEY_FILES: file } })
+    hub.start()
+    assert.deepEqual(await hub.ended(60_000), { code: 1, signal: null })
+    assert.match(hub.output(), /^firebreak: SIGNING_KEY_FILES: .* holds no private key .*\n$/)
+    assert.deepEqual(await readdir(path.dirname(hub.dataDir)), [])
+  })
+
   it('ends with 1 and one line when its TLS files hold no key, and has made nothing', async () => {
     const file = fileURLToPath(import.meta.url)
     const hub = await hubWith({ env: { TLS_CERT_FILE: file, TLS_KEY_FILE: file } })

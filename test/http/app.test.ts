@@ -197,4 +197,19 @@ describe('http: app shell', () => {
     )
     server.close()
   })
+
+  it('believes X-Forwarded-Proto and X-Forwarded-Host from nobody', async () => {
+    for (const trustedProxies of [[], ['127.0.0.0/8', '::1']]) {
+      const app = createApp({
+        logger,
+        trustedProxies,
+        mount: (app) =>
+          void app.get('/place', (req, res) => void res.json({ protocol: req.protocol, host: req.hostname })),
+      })
+      const answer = await request(app)
+        .get('/place')
+        .set({ Host: 'hub.example', 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'evil.example' })
+      assert.deepEqual(answer.body, { protocol: 'http', host: 'hub.example' })
+    }
+  })
 })

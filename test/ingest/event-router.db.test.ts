@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { LogUnavailable } from '../../src/eventlog/event-log.js'
+import { Unavailable } from '../../src/kernel/errors.js'
 import { HUB_SOURCE_ID } from '../../src/secevent/event.js'
 import { CAEP, SSF } from '../../src/secevent/event-types.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
@@ -76,7 +76,7 @@ describe('ingest: events that operators state', () => {
   }
 
   it('leaves no audit row of an event that the log did not take', async () => {
-    rig.log.failWith = new LogUnavailable('The log is away.')
+    rig.log.failWith = new Unavailable('The log is away.')
     const answer = await rig.call('POST', '/v1/events', event({ txn: 'lost-1' }))
     assert.equal(answer.status, 503)
     const rows = await test.db('audit_log').whereRaw("detail->>'txn' = 'lost-1'")
@@ -89,7 +89,7 @@ describe('ingest: events that operators state', () => {
     const [wake] = rig.woken
     assert.deepEqual(wake?.lanes, ['urgent'])
     assert.equal((await wake?.auditRows)?.length, 1)
-    rig.log.failWith = new LogUnavailable('The log is away.')
+    rig.log.failWith = new Unavailable('The log is away.')
     assert.equal((await rig.call('POST', '/v1/events', event())).status, 503)
     assert.equal(rig.woken.length, 1)
   })

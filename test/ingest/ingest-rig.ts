@@ -19,6 +19,7 @@ import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { createOutgoing } from '../../src/outgoing/outgoing.js'
 import type { Lane } from '../../src/secevent/event.js'
+import { BUILT_IN_EVENT_TYPES } from '../../src/secevent/event-types.js'
 import type { Database } from '../../src/storage/database.js'
 import { createUpstreamService } from '../../src/upstream/upstream-service.js'
 import { listLog } from './ingest-fixture.js'
@@ -61,7 +62,13 @@ export async function startIngestRig(db: Database) {
     db,
     outgoing,
     audit,
-    streams: createUpstreamService({ db, keys: plainSeals, outgoing, wake() {} }),
+    streams: createUpstreamService({
+      db,
+      keys: plainSeals,
+      outgoing,
+      eventTypes: BUILT_IN_EVENT_TYPES,
+      wake() {},
+    }),
     changed: () => registry.refresh(),
   })
   const woken: { lanes: readonly Lane[]; auditRows: Promise<unknown[]> }[] = []
@@ -76,6 +83,7 @@ export async function startIngestRig(db: Database) {
     log: transactional,
     nextEventId,
     issuer: 'https://hub.example',
+    eventTypes: BUILT_IN_EVENT_TYPES,
   })
   const server = createHttpServer({
     host: '127.0.0.1',

@@ -262,7 +262,7 @@ describe('ingest: transmitters over HTTP and Postgres', () => {
     const refused: [document: Body, delivery: Body, says: RegExp][] = [
       [{ ...found, configuration_endpoint: undefined }, {}, /configuration_endpoint/],
       [{ ...found, delivery_methods_supported: push }, {}, /does not deliver by poll/],
-      [found, { events_requested: [ssf] }, /CAEP and RISC event types only/],
+      [found, { events_requested: [ssf] }, /events that the hub knows/],
       [{ ...found, configuration_endpoint: 'https://10.0.0.1/streams' }, {}, /ERR_ADDRESS_REFUSED/],
       [{ ...found, verification_endpoint: 'http://8.8.8.8/verify' }, {}, /ERR_ADDRESS_REFUSED/],
       [found, { credentials: inside }, /ERR_ADDRESS_REFUSED/],

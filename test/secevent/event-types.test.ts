@@ -6,6 +6,7 @@ import {
   EVENT_TYPES,
   EVENTS_SUPPORTED,
   RISC,
+  SCIM,
   SSF,
 } from '../../src/secevent/event-types.js'
 
@@ -42,6 +43,18 @@ const ROWS: Row[] = [
   [RISC.recoveryActivated, {}, 'neutral', 'routine'],
   [RISC.recoveryInformationChanged, {}, 'neutral', 'routine'],
   [RISC.sessionsRevoked, {}, 'tightens', 'urgent'],
+  [SCIM.deactivate, {}, 'tightens', 'urgent'],
+  [SCIM.delete, {}, 'tightens', 'urgent'],
+  [SCIM.activate, {}, 'loosens', 'routine'],
+  [SCIM.createFull, {}, 'loosens', 'routine'],
+  [SCIM.createNotice, {}, 'loosens', 'routine'],
+  [SCIM.patchFull, {}, 'neutral', 'routine'],
+  [SCIM.patchNotice, { attributes: ['active'] }, 'tightens', 'urgent'],
+  [SCIM.putFull, { data: { active: true } }, 'loosens', 'routine'],
+  [SCIM.putNotice, {}, 'neutral', 'routine'],
+  [SCIM.feedAdd, {}, 'neutral', 'routine'],
+  [SCIM.feedRemove, {}, 'neutral', 'routine'],
+  [SCIM.asyncResponse, {}, 'neutral', 'routine'],
   [SSF.verification, { state: 'x' }, 'neutral', 'urgent'],
   [SSF.streamUpdated, { status: 'paused' }, 'neutral', 'urgent'],
 ]
@@ -78,20 +91,21 @@ describe('classifyEvent', () => {
 })
 
 describe('EVENTS_SUPPORTED', () => {
-  it('holds the 8 types of CAEP 1.0 and the 14 of RISC 1.0, without the framework types', () => {
+  it('holds the 8 types of CAEP 1.0, the 14 of RISC 1.0 and the 12 of SCIM, without the framework types', () => {
     assert.equal(Object.keys(CAEP).length, 8)
     assert.equal(Object.keys(RISC).length, 14)
-    assert.deepEqual(new Set(EVENTS_SUPPORTED), new Set([...Object.values(CAEP), ...Object.values(RISC)]))
+    assert.equal(Object.keys(SCIM).length, 12)
+    const all = [CAEP, RISC, SCIM].flatMap((family) => Object.values(family))
+    assert.deepEqual(new Set(EVENTS_SUPPORTED), new Set(all))
   })
 })
 
 describe('EVENT_TYPES', () => {
   it('says for every type its family, its name and why it is classed so', () => {
     for (const info of EVENT_TYPES.values()) {
-      assert.equal(
-        info.type,
-        `https://schemas.openid.net/secevent/${info.family.toLowerCase()}/event-type/${info.name}`,
-      )
+      const family = info.family.toLowerCase()
+      const openId = `https://schemas.openid.net/secevent/${family}/event-type/`
+      assert.equal(info.type, (family === 'scim' ? 'urn:ietf:params:scim:event:' : openId) + info.name)
       assert.ok(info.why.length > 5)
     }
   })

@@ -124,14 +124,14 @@ const short = (type: string) => type.slice(type.lastIndexOf('/') + 1)
 describe('event payloads', () => {
   for (const [type, claims] of VALID) {
     it(`may be, as ${short(type)}: ${JSON.stringify(Object.keys(claims))}`, () => {
-      assert.deepEqual(validateEmitted(type, claims, subjectOf(type)), [])
+      assert.deepEqual(validateEmitted(type, { claims, subject: subjectOf(type) }), [])
       assert.deepEqual(validateReceived(type, claims), [])
     })
   }
 
   for (const [type, claims, problem] of INVALID) {
     it(`may not be, as ${short(type)}: ${JSON.stringify(claims)}`, () => {
-      assert.match(validateEmitted(type, claims, subjectOf(type)).join(' '), problem)
+      assert.match(validateEmitted(type, { claims, subject: subjectOf(type) }).join(' '), problem)
       assert.match(validateReceived(type, claims).join(' '), problem)
     })
   }
@@ -140,29 +140,38 @@ describe('event payloads', () => {
     for (const [type, claims] of VALID) {
       const more = { ...claims, vendor: true }
       assert.deepEqual(validateReceived(type, more), [])
-      assert.match(validateEmitted(type, more, subjectOf(type)).join(' '), /"vendor"/)
+      assert.match(validateEmitted(type, { claims: more, subject: subjectOf(type) }).join(' '), /"vendor"/)
     }
   })
 
   it('may always be dated by whoever emits them, in seconds', () => {
-    assert.deepEqual(validateEmitted(RISC.accountDisabled, { event_timestamp: 1615304991 }, subject), [])
-    assert.match(validateEmitted(RISC.accountDisabled, { event_timestamp: 1e12 }, subject).join(), /seconds/)
+    assert.deepEqual(
+      validateEmitted(RISC.accountDisabled, { claims: { event_timestamp: 1615304991 }, subject }),
+      [],
+    )
+    assert.match(
+      validateEmitted(RISC.accountDisabled, { claims: { event_timestamp: 1e12 }, subject }).join(),
+      /seconds/,
+    )
   })
 
   it('have a subject of the format that their specification demands', () => {
     for (const type of [RISC.identifierChanged, RISC.identifierRecycled]) {
-      assert.match(validateEmitted(type, {}, stream).join(), /email or phone_number/)
+      assert.match(validateEmitted(type, { claims: {}, subject: stream }).join(), /email or phone_number/)
       assert.deepEqual(
-        validateEmitted(type, {}, parseSubject({ format: 'phone', phone_number: '+12065550100' })),
+        validateEmitted(type, {
+          claims: {},
+          subject: parseSubject({ format: 'phone', phone_number: '+12065550100' }),
+        }),
         [],
       )
     }
-    assert.match(validateEmitted(SSF.verification, {}, subject).join(), /opaque/)
+    assert.match(validateEmitted(SSF.verification, { claims: {}, subject }).join(), /opaque/)
   })
 
   it('of unknown type are not judged when received and not emitted', () => {
     assert.deepEqual(validateReceived('urn:x', { any: 'thing' }), [])
-    assert.match(validateEmitted('urn:x', {}, subject).join(), /urn:x/)
+    assert.match(validateEmitted('urn:x', { claims: {}, subject }).join(), /urn:x/)
     assert.equal(declaredMembers('urn:x'), undefined)
   })
 })
@@ -177,6 +186,14 @@ describe('schemas/', () => {
       const shared = ['event_timestamp_seconds', 'localized_reason']
       assert.deepEqual(new Set(Object.keys($defs).filter((name) => !shared.includes(name))), new Set(names))
     }
+  })
+
+  it('holds one schema for every SCIM type, and two that they share', () => {
+    const { $defs } = readSchema('scim-events') as { $defs: Record<string, object> }
+    const names = [...EVENT_TYPES.values()]
+      .filter((info) => info.family === 'SCIM')
+      .map((info) => info.name.replaceAll(':', '-'))
+    assert.deepEqual(new Set(Object.keys($defs)), new Set(['full', 'notice', ...names]))
   })
 
   it('compiles as draft 2020-12 in strict mode, each under its own urn', () => {

@@ -1,7 +1,12 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
 import type { Express } from 'express'
 import request from 'supertest'
-import type { AuthenticatedReceiver, Operator, Scope } from '../../src/auth/callers.js'
+import {
+  type AuthenticatedReceiver,
+  type Operator,
+  requireOperator,
+  type Scope,
+} from '../../src/auth/callers.js'
 import type { TransactionalLog } from '../../src/eventlog/event-log.js'
 import { createApp } from '../../src/http/app.js'
 import { createClock } from '../../src/kernel/clock.js'
@@ -10,6 +15,8 @@ import { silentLogger } from '../../src/kernel/logger.js'
 import { createOutgoing } from '../../src/outgoing/outgoing.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { type Database, sqlRows } from '../../src/storage/database.js'
+import { eventTypeRouter } from '../../src/streams/event-type-router.js'
+import { createEventTypeService } from '../../src/streams/event-type-service.js'
 import { createFrameworkEvents } from '../../src/streams/framework-events.js'
 import { ssfRouter } from '../../src/streams/ssf-router.js'
 import type { StreamSettings } from '../../src/streams/stream.js'
@@ -119,6 +126,11 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
     nextEventId: createEventIds(clock),
   })
   const streams = createStreamService({ db, settings, keys, outgoing, observer, openWork, audit })
+  const types = createEventTypeService({
+    db,
+    audit,
+    changed: async () => void (await streams.eventTypesChanged()),
+  })
   const statuses = createStreamStatusService({ db, settings, events, observer, openWork, audit })
   const subjects = createSubjectService({ db, settings, keys })
   const verifications = createVerificationService({ db, events, settings })
@@ -138,6 +150,14 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}) 
           subjects,
           verifications,
           jwks: () => ({ keys: [{ kty: 'RSA', kid: 'k1', use: 'sig', alg: 'RS256', n: 'AQAB', e: 'AQAB' }] }),
+        }),
+      )
+      root.use(
+        '/v1/event-types',
+        eventTypeRouter({
+          types,
+          authorize: (permission) =>
+            requireOperator({ authenticate: async (token) => operators.get(token) }, permission),
         }),
       )
       root.use(

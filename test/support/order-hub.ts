@@ -56,7 +56,7 @@ export async function startOrderHub(options: {
   const { clock } = options
   const db = openPool(options.databaseUrl, { name: 'order', max: 16 })
   const pools = { control: db, urgent: db, routine: db, api: db }
-  const keys = await createKeyService({ db, logger: silentLogger })
+  const keys = await createKeyService({ db, clock, leadMs: 3_600_000, logger: silentLogger })
   const notifier = createNotifier({ url: options.databaseUrl, logger: silentLogger })
   const slots = createTestSlots()
   slots.set([...slots.owned().keys()].filter(options.ownsSlot))

@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict'
+import { schemaProblems } from '../../src/secevent/custom-schema.js'
+import { classifyEvent, createEventTypes, lanesOf } from '../../src/secevent/event-types.js'
+import { validateEmitted, validateReceived } from '../../src/secevent/validate-event.js'
+
+const nested = (levels: number): object =>
+  levels === 0 ? { type: 'string' } : { type: 'object', properties: { a: nested(levels - 1) } }
+
+const REFUSED: [title: string, schema: unknown, problem: RegExp][] = [
+  ['text', 'object', /JSON object/],
+  ['no object', { type: 'string' }, /"type": "object"/],
+  ['another dialect', { $schema: 'http://json-schema.org/draft-07/schema#', type: 'object' }, /2020-12/],
+  [
+    'a regular expression',
+    { type: 'object', properties: { a: { type: 'string', pattern: '(a+)+$' } } },
+    /pattern/,
+  ],
+  [
+    'members by regular expression',
+    { type: 'object', patternProperties: { '^(a+)+$': {} } },
+    /patternProperties/,
+  ],
+  ['a format', { type: 'object', properties: { a: { type: 'string', format: 'email' } } }, /format/],
+  ['a reference to elsewhere', { type: 'object', $ref: 'https://example.com/s.json' }, /\$ref/],
+  ['a reference to itself', { type: 'object', properties: { a: { $ref: '#' } } }, /\$ref/],
+  ['a dynamic reference', { type: 'object', properties: { a: { $dynamicRef: '#x' } } }, /\$dynamicRef/],
+  ['an id', { $id: 'https://example.com/x', type: 'object' }, /\$id/],
+  ['definitions', { type: 'object', $defs: {} }, /\$defs/],
+  [
+    'pairwise comparison',
+    { type: 'object', properties: { a: { type: 'array', uniqueItems: true } } },
+    /uniqueItems/,
+  ],
+  ['a hidden one', { type: 'object', properties: { a: { anyOf: [{ not: { pattern: 'x' } }] } } }, /pattern/],
+  ['an unknown keyword', { type: 'object', colour: 'red' }, /colour/],
+  ['deep nesting', nested(11), /10 levels/],
+  [
+    'too many schemas',
+    { type: 'object', anyOf: Array.from({ length: 201 }, () => ({ type: 'object' })) },
+    /200/,
+  ],
+  ['too much text', { type: 'object', description: 'x'.repeat(20_000) }, /16384/],
+  ['nonsense in a keyword', { type: 'object', required: 'a' }, /not valid/],
+  ['a type that is none', { type: 'object', properties: { a: { type: 'text' } } }, /not valid/],
+]
+
+const TYPE = 'https://example.com/events/badge'
+const subject = { format: 'email', email: 'a@example.com' }
+const SCHEMA = {
+  type: 'object',
+  properties: { state: { enum: ['lost', 'found'] }, door: { type: 'string', maxLength: 5 } },
+  required: ['state', 'door'],
+  additionalProperties: false,
+}
+const effect = {
+  member: 'state',
+  values: { lost: 'tightens', found: 'loosens' },
+  otherwise: 'neutral',
+} as const
+const types = createEventTypes([{ type: TYPE, effect, schema: SCHEMA }])
+
+describe('schemas of registered event types', () => {
+  for (const [title, schema, problem] of REFUSED) {
+    it(`refuses ${title}`, () => assert.match(schemaProblems(schema).join(' '), problem))
+  }
+
+  it('takes every keyword whose cost is bounded, booleans and members named like keywords', () => {
+    const schema = {
+      $schema: 'https://json-schema.org/draft/2020-12/schema',
+      title: 't',
+      type: 'object',
+      properties: {
+        pattern: { type: 'string', minLength: 1, maxLength: 9 },
+        $ref: true,
+        list: { type: 'array', items: { type: 'integer', minimum: 1, exclusiveMaximum: 9 }, maxItems: 3 },
+        pair: { type: 'array', prefixItems: [{ const: 1 }, {}], minItems: 2, items: false },
+        either: { oneOf: [{ type: 'null' }, { type: 'object', minProperties: 1 }] },
+      },
+      propertyNames: { maxLength: 20 },
+      not: { required: ['bad'] },
+      additionalProperties: false,
+    }
+    assert.deepEqual(schemaProblems(schema), [])
+  })
+
+  it('looks no further than the limits: a schema that holds itself is refused and ends', () => {
+    let deep: object = {}
+    for (let level = 0; level < 2_000; level += 1) deep = { not: deep }
+    assert.match(schemaProblems({ type: 'object', not: deep }).join(' '), /10 levels/)
+  })
+
+  it('names all faults of an event to its author, and is open to unknown members on receipt', () => {
+    const claims = { state: 'burnt', door: '123456', extra: 1 }
+    const problems = validateEmitted(TYPE, { claims, subject }, types)
+    assert.equal(problems.length, 3, problems.join(' '))
+    assert.deepEqual(validateReceived(TYPE, { state: 'lost', door: 'A', extra: 1 }, types), [])
+    assert.equal(validateReceived(TYPE, claims, types).length, 1, 'the first fault is enough')
+  })
+
+  it('lets event_timestamp date an event whose schema does not name it', () => {
+    const claims = { state: 'lost', door: 'A', event_timestamp: 1_700_000_000 }
+    assert.deepEqual(validateEmitted(TYPE, { claims, subject }, types), [])
+    const wrong = validateEmitted(TYPE, { claims: { ...claims, event_timestamp: 1e12 }, subject }, types)
+    assert.match(wrong.join(), /seconds/)
+  })
+
+  it('takes any object without a schema', () => {
+    const open = createEventTypes([{ type: TYPE, effect: 'neutral' }])
+    assert.deepEqual(validateReceived(TYPE, { a: 1 }, open), [])
+    assert.deepEqual(validateEmitted(TYPE, { claims: { a: 1 }, subject }, open), [])
+    assert.match(validateEmitted(TYPE, { claims: [], subject }, open).join(), /JSON object/)
+  })
+})
+
+describe('registered event types', () => {
+  it('class events by their rule, with the lane that follows', () => {
+    assert.deepEqual(classifyEvent(TYPE, { state: 'lost' }, types), { effect: 'tightens', lane: 'urgent' })
+    assert.deepEqual(classifyEvent(TYPE, { state: 'found' }, types), { effect: 'loosens', lane: 'routine' })
+    assert.deepEqual(classifyEvent(TYPE, {}, types), { effect: 'neutral', lane: 'routine' })
+    assert.deepEqual(classifyEvent(TYPE, { state: 'lost' }), { effect: 'neutral', lane: 'routine' })
+  })
+
+  it('may be asked for by streams, and take no built-in type’s place', () => {
+    const [builtIn = ''] = types.supported()
+    const more = createEventTypes([
+      { type: builtIn, effect: 'neutral' },
+      { type: TYPE, effect: 'tightens' },
+    ])
+    assert.ok(more.supported().includes(TYPE))
+    assert.equal(more.supported().filter((type) => type === builtIn).length, 1)
+    assert.notEqual(more.get(builtIn)?.family, 'custom')
+  })
+
+  it('tell the lanes they may take', () => {
+    assert.deepEqual(lanesOf({ effect }), ['urgent', 'routine'])
+    assert.deepEqual(lanesOf({ effect: 'tightens' }), ['urgent'])
+    assert.deepEqual(lanesOf({ effect: 'loosens' }), ['routine'])
+    assert.deepEqual(lanesOf({ effect: { ...effect, values: { a: 'neutral' } } }), ['routine'])
+    assert.deepEqual(lanesOf({ effect: { member: 'a', values: { a: 'tightens' }, otherwise: 'tightens' } }), [
+      'urgent',
+    ])
+  })
+})
