@@ -14,16 +14,19 @@ import type { HubBase } from './hub-base.js'
 import type { HubEventLog } from './hub-event-log.js'
 import { openKeyRotation } from './hub-keys.js'
 import { openExternalTokens } from './hub-oauth.js'
+import { openUpstream } from './hub-upstream.js'
 import { createEventService } from './ingest/event-service.js'
 import { createIngestHandler } from './ingest/ingest-handler.js'
 import { createIssuerKeys } from './ingest/issuer-keys.js'
 import { createSetIngest } from './ingest/set-ingest.js'
+import { createSetObserver } from './ingest/set-observer.js'
 import { createSourceBudgets } from './ingest/source-budget.js'
 import { createTransmitterRegistry } from './ingest/transmitter-registry.js'
 import { createTransmitterRepository } from './ingest/transmitter-repository.js'
 import { createTransmitterService } from './ingest/transmitter-service.js'
 import type { Worker } from './kernel/worker.js'
 import type { EventTypes } from './secevent/event-types.js'
+import type { LeaseSet } from './storage/leases.js'
 import { createQueryGate } from './storage/query-gate.js'
 import { createEventTypeRegistry } from './streams/event-type-registry.js'
 import { createEventTypeService } from './streams/event-type-service.js'
@@ -179,6 +182,11 @@ function createIngestServices(
     logger,
   })
   notifier.on(REGISTRY_CHANNEL, () => void registry.refresh())
+  async function changed(): Promise<void> {
+    await registry.refresh()
+    notifier.notify(REGISTRY_CHANNEL)
+  }
+  const upstream = openUpstream(base, eventTypes)
   const issuerKeys = createIssuerKeys({ outgoing, clock, logger, metrics })
   const ingest = createSetIngest({
     clock,
@@ -187,10 +195,13 @@ function createIngestServices(
     log: eventLog.log,
     eventTypes,
     nextEventId,
+    aboutStream: upstream.aboutStream,
   })
+  const observe = createSetObserver(base)
   const handleIngest = createIngestHandler({
     registry,
     ingest,
+    observe,
     clock,
     logger,
     metrics,
@@ -201,15 +212,15 @@ function createIngestServices(
     registry,
     issuerKeys,
     handleIngest,
-    transmitters: createTransmitterService({
-      db,
-      outgoing,
-      audit,
-      async changed() {
-        await registry.refresh()
-        notifier.notify(REGISTRY_CHANNEL)
-      },
-    }),
+    /** Not started yet; with leases of their own. */
+    upstreamWorker: (leases: LeaseSet) =>
+      upstream.createWorker({
+        leases,
+        ingest,
+        observe,
+        transmitters: { find: registry.find, pinAudience: repository.pinAudience, changed },
+      }),
+    transmitters: createTransmitterService({ db, outgoing, audit, streams: upstream.streams, changed }),
     events: createEventService({ db, audit, log: eventLog.transactional, nextEventId, issuer, eventTypes }),
   }
 }

@@ -22,6 +22,7 @@ import { LANES, SLOT_COUNT } from './secevent/event.js'
 import { EVENTS_SUPPORTED } from './secevent/event-types.js'
 import { createLeases } from './storage/leases.js'
 import { SHARD_COUNT } from './streams/stream.js'
+import { UPSTREAM_UNITS } from './upstream/upstream-worker.js'
 
 export interface Hub {
   /** Undefined when this process serves no HTTP but the management port. */
@@ -150,6 +151,11 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
   })
   const app = await createRoutes(base, { services, delivery, deadlines, attempts })
   await workers.start(...services.workers)
+  if (has('poll-upstream')) {
+    const upstreamLeases = leases('upstream', UPSTREAM_UNITS)
+    const upstream = services.upstreamWorker(upstreamLeases)
+    await workers.start(upstreamLeases, upstream)
+  }
   doors.open({ app, ...(has('ingest') ? { first: services.handleIngest } : {}) })
   return {
     delivery,

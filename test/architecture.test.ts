@@ -29,7 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   auth: ['storage', 'secevent', 'http'],
   eventlog: ['secevent', 'storage', 'keys'],
   ...Object.fromEntries(
-    ['ingest', 'streams', 'delivery', 'enforcement'].map((room) => [
+    ['ingest', 'upstream', 'streams', 'delivery', 'enforcement'].map((room) => [
       room,
       ['secevent', 'config', 'storage', 'outgoing', 'http', 'keys', 'audit', 'auth', 'eventlog'],
     ]),
@@ -38,8 +38,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   demo: [],
 }
 /** The one way from feature room to feature room, and only for types, services and words that import nothing. */
-const ACROSS: Readonly<Record<string, readonly string[]>> = { delivery: ['streams'] }
-const FEATURE_ROOMS = ['ingest', 'streams', 'delivery', 'enforcement']
+const ACROSS: Readonly<Record<string, readonly string[]>> = {
+  delivery: ['streams'],
+  upstream: ['ingest'],
+}
+const FEATURE_ROOMS = ['ingest', 'upstream', 'streams', 'delivery', 'enforcement']
 /** Pure: the types of a stream and the shard that follows from its id. It imports no room, which is checked. */
 const WORDS = ['src/streams/stream.ts']
 

@@ -9,6 +9,8 @@ export interface CliConfig {
   readonly firebreakUrl?: string | undefined
   /** FIREBREAK_TOKEN */
   readonly firebreakToken?: string | undefined
+  /** FIREBREAK_UPSTREAM_SECRET */
+  readonly firebreakUpstreamSecret?: string | undefined
   /** DATA_DIR: a hub running here leaves `hub.json` and `admin-token` in it. */
   readonly dataDir: string
 }

@@ -53,12 +53,13 @@ export function addEmitCommand(cli: Cli, program: Command): void {
 /** What stands behind the base of a built-in URI. */
 const shortName = (uri: string): string => uri.replace(/^(.*\/|urn:ietf:params:scim:event:)/, '')
 
-function resolveType(type: string, known: readonly string[]): string {
+/** A type by its short name, or as a whole. @throws WrongUse that names the option */
+export function resolveType(type: string, known: readonly string[], option = '--type'): string {
   const uri = known.find((candidate) => shortName(candidate) === type)
   if (!uri && type.includes(':')) return type
   if (!uri) {
     const names = known.map(shortName)
-    throw new WrongUse(`--type ${type} is not known. Give a full URI, or one of: ${names.join(', ')}`)
+    throw new WrongUse(`${option} ${type} is not known. Give a full URI, or one of: ${names.join(', ')}`)
   }
   return uri
 }

@@ -6,24 +6,33 @@ import { type Cli, examples, moreHint, type PageOptions, withApi } from './comma
 import { parseObject, readInput, readSecret } from './input.js'
 import { renderFields, renderTable } from './table.js'
 import { collect, parseCount } from './time-option.js'
+import {
+  addStreamOptions,
+  addTransmitterVerify,
+  awaitVerified,
+  deliveryBody,
+  type StreamOptions,
+  type SubscribedTransmitter,
+  waitOption,
+} from './transmitter-stream.js'
 
-interface Transmitter {
-  id: string
-  name: string
+interface Transmitter extends SubscribedTransmitter {
   issuer: string
   ingest_url?: string
   enabled?: boolean
 }
 
-interface AddOptions {
-  name: string
-  issuer: string
-  audience: string[]
+interface AddOptions extends StreamOptions {
+  name?: string
+  issuer?: string
+  audience?: string[]
   jwksUri?: string
   jwksFile?: string
   discover?: string | true
   algorithm?: string[]
   authorizationFile?: string
+  wait: boolean
+  timeout: number
 }
 
 export function addTransmitterCommands(cli: Cli, program: Command): void {
@@ -31,6 +40,7 @@ export function addTransmitterCommands(cli: Cli, program: Command): void {
     .command('transmitter')
     .description('upstream transmitters: who may send SETs to the hub')
   addAdd(cli, group)
+  addTransmitterVerify(cli, group)
 
   withApi<PageOptions>(
     cli,
@@ -50,7 +60,9 @@ export function addTransmitterCommands(cli: Cli, program: Command): void {
     group.command('show').description('one transmitter').argument('<id>'),
     async ({ api, print }, _options, [id = '']) => {
       const transmitter = await api.get<Transmitter>(apiPath('transmitters', id))
-      print(transmitter, () => renderFields({ ...transmitter }))
+      const { stream, ...rest } = transmitter
+      const shown = Object.entries(stream ?? {}).map(([name, value]) => [`stream.${name}`, value])
+      print(transmitter, () => renderFields({ ...rest, ...Object.fromEntries(shown) }))
     },
   )
 
@@ -69,36 +81,61 @@ const COLUMNS = [
   { title: 'NAME', value: (row: Transmitter) => row.name },
   { title: 'ISSUER', value: (row: Transmitter) => row.issuer },
   { title: 'STATE', value: (row: Transmitter) => (row.enabled === false ? 'disabled' : 'enabled') },
+  { title: 'STREAM', value: ({ stream }: Transmitter) => stream && streamState(stream) },
 ]
 
 function addAdd(cli: Cli, group: Command): void {
   const command = group
     .command('add')
-    .description('register a transmitter; prints the URL it pushes to')
-    .requiredOption('--name <name>', 'a name of your choice')
-    .requiredOption('--issuer <url>', 'the exact iss of its SETs')
-    .requiredOption('--audience <aud>', 'the aud its SETs carry for this hub; repeat for more', collect)
+    .description('register a transmitter, to push to the URL that is printed or to make a stream at itself')
+    .option('--name <name>', 'a name of your choice (default: the host of --discover)')
+    .option('--issuer <url>', 'the exact iss of its SETs (default: what --discover says)')
+    .option(
+      '--audience <aud>',
+      'the aud its SETs carry for this hub; repeat for more (with --delivery: what it assigns)',
+      collect,
+    )
     .option('--jwks-uri <url>', 'where its public keys are')
     .option('--jwks-file <file>', 'its public keys, a JWK Set, - for standard input')
     .option(
       '--discover [url]',
-      "read its keys from its SSF metadata (default: at the issuer's well-known place)",
+      'read its SSF metadata: the URL of the issuer or of the document (default: --issuer)',
     )
     .option('--algorithm <alg>', 'signature algorithm to accept; repeat for more', collect)
     .option('--authorization-file <file>', 'Authorization value it must send, - for standard input')
+  addStreamOptions(command)
+    .option('--no-wait', 'do not wait until the stream is verified')
+    .addOption(waitOption())
   examples(command, [
+    'transmitter add --discover https://idp.example.com --delivery poll --client-id hub --secret-file secret',
     'transmitter add --name idp --issuer https://idp.example.com --audience https://hub.example.com --discover',
     'transmitter add --name itdr --issuer https://itdr.example.com --audience hub --jwks-file keys.json --authorization-file push-secret',
   ])
-  withApi<AddOptions>(cli, command, async ({ api, io, print }, options) => {
-    const transmitter = await api.post<Transmitter>(apiPath('transmitters'), await addBody(io, options))
+  withApi<AddOptions>(cli, command, async (call, options) => {
+    const { api, io, print } = call
+    const delivery = await deliveryBody(cli, io, options)
+    const body = { ...(await addBody(io, options)), ...(delivery && { delivery }) }
+    const transmitter = await api.post<Transmitter>(apiPath('transmitters'), body)
+    if (delivery && options.wait) return await awaitVerified(call, transmitter.id, options.timeout)
     print(transmitter, () =>
-      renderFields({ id: transmitter.id, name: transmitter.name, 'push to': transmitter.ingest_url }),
+      renderFields({
+        id: transmitter.id,
+        name: transmitter.name,
+        ...(delivery ? { stream: transmitter.stream?.state } : { 'push to': transmitter.ingest_url }),
+      }),
     )
   })
 }
 
+function streamState({ state, status, verified_at: verifiedAt }: NonNullable<Transmitter['stream']>): string {
+  if (state !== 'active') return state
+  return verifiedAt === null ? 'not verified' : (status ?? 'verified')
+}
+
 async function addBody(io: CliIo, options: AddOptions): Promise<object> {
+  const host = typeof options.discover === 'string' ? hostOf(options.discover) : undefined
+  const name = options.name ?? host
+  if (name === undefined) throw new WrongUse('--name is missing')
   const ways = [options.jwksUri, options.jwksFile, options.discover].filter(Boolean).length
   if (ways !== 1) {
     throw new WrongUse('say where the keys are: give one of --jwks-uri, --jwks-file or --discover')
@@ -106,10 +143,17 @@ async function addBody(io: CliIo, options: AddOptions): Promise<object> {
   if (options.jwksFile === '-' && options.authorizationFile === '-') {
     throw new WrongUse('--jwks-file and --authorization-file cannot both be standard input')
   }
+  // Where discovery and the stream say them, they may be left out.
+  if (!options.issuer && host === undefined) throw new WrongUse('--issuer is missing')
+  if (!options.audience && !options.delivery) throw new WrongUse('--audience is missing')
+  const stdin = [options.jwksFile, options.authorizationFile, options.secretFile].filter(
+    (file) => file === '-',
+  )
+  if (stdin.length > 1) throw new WrongUse('only one file can be standard input')
   return {
-    name: options.name,
-    issuer: options.issuer,
-    audience: options.audience,
+    name,
+    ...(options.issuer && { issuer: options.issuer }),
+    ...(options.audience && { audience: options.audience }),
     ...(options.jwksUri && { jwks_uri: options.jwksUri }),
     ...(options.jwksFile && {
       jwks: parseObject(await readInput(io, options.jwksFile, '--jwks-file'), '--jwks-file'),
@@ -120,4 +164,10 @@ async function addBody(io: CliIo, options: AddOptions): Promise<object> {
       authorization_header: await readSecret(io, options.authorizationFile, '--authorization-file'),
     }),
   }
+}
+
+/** @throws WrongUse */
+function hostOf(url: string): string {
+  if (!URL.canParse(url)) throw new WrongUse(`--discover ${url} is no URL`)
+  return new URL(url).host
 }

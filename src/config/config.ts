@@ -159,21 +159,26 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
 }
 
 /** Of a command that talks to a hub: the hub's own settings may be wrong or missing where it runs. */
-export type ClientConfig = Pick<Config, 'firebreakUrl' | 'firebreakToken' | 'dataDir'>
+export type ClientConfig = Pick<
+  Config,
+  'firebreakUrl' | 'firebreakToken' | 'firebreakUpstreamSecret' | 'dataDir'
+>
 
-const CLIENT_SETTINGS = ['FIREBREAK_URL', 'FIREBREAK_TOKEN', 'DATA_DIR'] as const
+const CLIENT_SETTINGS = ['FIREBREAK_URL', 'FIREBREAK_TOKEN', 'FIREBREAK_UPSTREAM_SECRET', 'DATA_DIR'] as const
 
 /** @throws InvalidConfig about these settings alone */
 export function loadClientConfig(env: NodeJS.ProcessEnv = process.env): ClientConfig {
   const faults: string[] = []
   const values = collect(env, CLIENT_SETTINGS, faults)
-  const { FIREBREAK_URL, FIREBREAK_TOKEN, DATA_DIR } = SETTINGS
-  const parsed = z.object({ FIREBREAK_URL, FIREBREAK_TOKEN, DATA_DIR }).safeParse(values)
+  const { FIREBREAK_URL, FIREBREAK_TOKEN, FIREBREAK_UPSTREAM_SECRET, DATA_DIR } = SETTINGS
+  const schema = z.object({ FIREBREAK_URL, FIREBREAK_TOKEN, FIREBREAK_UPSTREAM_SECRET, DATA_DIR })
+  const parsed = schema.safeParse(values)
   if (!parsed.success) faults.push(...parsed.error.issues.map((issue) => faultText(issue, values)))
   if (faults.length > 0 || !parsed.success) throw new InvalidConfig(faults)
   return {
     firebreakUrl: parsed.data.FIREBREAK_URL,
     firebreakToken: parsed.data.FIREBREAK_TOKEN,
+    firebreakUpstreamSecret: parsed.data.FIREBREAK_UPSTREAM_SECRET,
     dataDir: parsed.data.DATA_DIR,
   }
 }

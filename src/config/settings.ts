@@ -54,15 +54,11 @@ export const SETTINGS = {
         (roles) => roles.length > 0 && roles.every((role) => role === 'all' || ROLES.includes(role as Role)),
         `write all, or a list from ${ROLES.join(', ')}`,
       )
-      .refine(
-        (roles) => roles.length === 0 || roles.some((role) => role !== 'poll-upstream'),
-        'poll-upstream is reserved and does nothing yet; name another role',
-      )
       .transform((roles): Role[] => (roles.includes('all') ? [...ROLES] : (roles as Role[])))
       .prefault('all'),
     {
       section: 'Server',
-      description: `What this process does: all, or a list from ${ROLES.join(', ')}. poll-upstream is reserved: it does nothing yet.`,
+      description: `What this process does: all, or a list from ${ROLES.join(', ')}.`,
     },
   ),
   TLS_CERT_FILE: setting(z.string().min(1).optional(), {
@@ -326,6 +322,11 @@ export const SETTINGS = {
     section: 'Command line',
     description: 'Operator token that the command line uses.',
     defaultText: 'the local hub’s, when its data folder is at hand',
+    secret: true,
+  }),
+  FIREBREAK_UPSTREAM_SECRET: setting(z.string().min(1).optional(), {
+    section: 'Command line',
+    description: 'Client secret, or token, of an upstream transmitter that transmitter add subscribes to.',
     secret: true,
   }),
 } as const

@@ -1,4 +1,4 @@
-import { retryAfterMs } from './backoff.js'
+import { retryAfterMs } from '../outgoing/retry-after.js'
 
 /** What one push attempt came to; the class alone decides what happens next. */
 export type AttemptOutcome =

@@ -26,16 +26,3 @@ export function retryWaitMs(attempts: number, urgent: boolean, random: () => num
 export function probeWaitMs(rounds: number, random: () => number = Math.random): number {
   return Math.min(retryWaitMs(rounds, true, random), PROBE_LIMIT_MS)
 }
-
-const RETRY_AFTER_MAX_MS = 60_000
-
-/**
- * RFC 9110 §10.2.3 Retry-After as ms from now: seconds or a date, clamped to 0–60 s so that no endpoint can
- * put a revocation off for an hour. Undefined when absent or unreadable.
- */
-export function retryAfterMs(header: string | string[] | undefined, nowMs: number): number | undefined {
-  const text = (Array.isArray(header) ? header[0] : header)?.trim()
-  if (!text) return undefined
-  const ms = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - nowMs
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS)
-}

@@ -5,6 +5,16 @@ import { OutgoingFailed } from '../outgoing/outgoing-errors.js'
 const WELL_KNOWN = '/.well-known/ssf-configuration'
 const DEADLINE_MS = 5_000
 
+/** The SSF metadata of an issuer (SSF 1.0 §7.1) that was believed. */
+export interface IssuerMetadata {
+  readonly metadataUrl: string
+  readonly issuer: string
+  readonly jwksUri: string
+  readonly document: Readonly<Record<string, unknown>>
+}
+
+type Door = Pick<Outgoing, 'checkUrl' | 'request'>
+
 /** SSF 1.0 §7.2: the well-known part goes between the host and the path of the issuer. Undefined for what is no URL. */
 export function metadataUrlOf(issuer: string): string | undefined {
   if (!URL.canParse(issuer)) return undefined
@@ -13,17 +23,44 @@ export function metadataUrlOf(issuer: string): string | undefined {
 }
 
 /**
- * Reads an issuer's SSF metadata (R-2, R-3) and gives its `jwks_uri`. A document of another issuer is discarded.
+ * Reads an issuer's SSF metadata. A document of another issuer is discarded (SSF 1.0 §7.2.4).
+ * @param discover true: at the issuer's well-known place. A URL: of the document, or of the issuer
+ * @param issuer who it must be; without it the URL says
  * @throws AddressRefused, or InvalidRequest that says what was found instead
  */
-export async function discoverJwksUri(
-  outgoing: Pick<Outgoing, 'checkUrl' | 'request'>,
+export async function discoverIssuer(
+  outgoing: Door,
+  discover: true | string,
+  issuer?: string,
+): Promise<IssuerMetadata> {
+  const url = discover === true ? issuer : discover
+  if (url === undefined || !URL.canParse(url)) {
+    throw new InvalidRequest(
+      discover === true ? 'issuer must be a URL when discover is true.' : 'discover must be true or a URL.',
+    )
+  }
+  if (discover !== true && (isWellKnown(url) || (issuer !== undefined && issuer !== url))) {
+    return await readIssuerMetadata(outgoing, url, issuer)
+  }
+  return await readIssuerMetadata(outgoing, metadataUrlOf(url) as string, url)
+}
+
+/**
+ * @param issuer who it must be; without it the one whose well-known place this URL is
+ * @throws as discoverIssuer
+ */
+export async function readIssuerMetadata(
+  outgoing: Door,
   metadataUrl: string,
-  issuer: string,
-): Promise<string> {
+  issuer?: string,
+): Promise<IssuerMetadata> {
   await outgoing.checkUrl(metadataUrl)
   const document = await fetchMetadata(outgoing, metadataUrl)
-  if (document.issuer !== issuer) {
+  const named = document.issuer
+  const isRight =
+    typeof named === 'string' &&
+    (issuer === undefined ? metadataUrlOf(named) === metadataUrl : named === issuer)
+  if (!isRight) {
     throw new InvalidRequest(
       'The metadata document names another "issuer"; register the issuer exactly as it says.',
     )
@@ -35,7 +72,11 @@ export async function discoverJwksUri(
     )
   }
   await outgoing.checkUrl(jwksUri)
-  return jwksUri
+  return { metadataUrl, issuer: named, jwksUri, document }
+}
+
+function isWellKnown(url: string): boolean {
+  return new URL(url).pathname.startsWith('/.well-known/')
 }
 
 async function fetchMetadata(

@@ -4,7 +4,14 @@ import { type ApiSection, closed, TEXT } from '../http/api-description.js'
 const SET_ERROR = closed(
   {
     err: {
-      enum: ['invalid_request', 'invalid_key', 'invalid_issuer', 'invalid_audience', 'authentication_failed'],
+      enum: [
+        'invalid_request',
+        'invalid_key',
+        'invalid_issuer',
+        'invalid_audience',
+        'invalid_state',
+        'authentication_failed',
+      ],
     },
     description: TEXT,
   },

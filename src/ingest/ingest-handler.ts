@@ -6,11 +6,11 @@ import type { Clock } from '../kernel/clock.js'
 import { describeError, HubError, MethodNotAllowed, NotFound, Unavailable } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Metrics } from '../kernel/metrics.js'
-import { SetRejected } from '../secevent/parse-set.js'
 import { type Admission, type AdmissionLimits, createAdmission } from './admission.js'
 import { SenderNotAuthenticated, sendAccepted, sendFailure } from './ingest-answers.js'
 import { readSetBody, SenderGone } from './set-body.js'
 import type { IngestedSet, SetIngest } from './set-ingest.js'
+import { createSetObserver, type SetObserver } from './set-observer.js'
 import type { Transmitter } from './transmitter.js'
 
 export interface IngestHandlerOptions {
@@ -19,6 +19,8 @@ export interface IngestHandlerOptions {
   clock: Pick<Clock, 'monotonicMs'>
   logger: Logger
   metrics: Metrics
+  /** Shared with other ways in. Default: one of its own. */
+  observe?: SetObserver
   limits?: AdmissionLimits
   /** How long a body may take to begin with. Default 2 s. */
   bodyTimeMs?: number
@@ -38,7 +40,7 @@ export function createIngestHandler(
   options: IngestHandlerOptions,
 ): (req: IncomingMessage, res: ServerResponse) => boolean {
   const admission = createAdmission(options)
-  const observe = createObserver(options)
+  const observe = options.observe ?? createSetObserver(options)
   const prefixes = [PREFIX, ...(options.issuerPath ? [options.issuerPath + PREFIX] : [])]
 
   return (req, res) => {
@@ -46,7 +48,7 @@ export function createIngestHandler(
     const prefix = prefixes.find((candidate) => path.startsWith(candidate))
     if (prefix === undefined) return false
     const id = path.slice(prefix.length)
-    const about: About = { id, beganMs: options.clock.monotonicMs() }
+    const about = { id, beganMs: options.clock.monotonicMs() }
     receive(req, id, { ...options, admission })
       .then(
         (ingested) => {
@@ -136,69 +138,4 @@ function pathOf(req: IncomingMessage): string {
   const url = req.url ?? ''
   const query = url.indexOf('?')
   return query < 0 ? url : url.slice(0, query)
-}
-
-interface About {
-  id: string
-  beganMs: number
-}
-
-/** One wide line and one count per SET; never its content. */
-function createObserver({ clock, logger, metrics }: IngestHandlerOptions) {
-  const sets = metrics.counter('firebreak_sets_total', 'SETs pushed to the hub, by outcome and reason.', [
-    'outcome',
-    'reason',
-  ])
-  const tolerated = metrics.counter(
-    'firebreak_sets_tolerated_total',
-    'SETs that needed a tolerance of their transmitter.',
-    ['tolerance'],
-  )
-  const seconds = metrics.histogram(
-    'firebreak_ingest_seconds',
-    'From the first header of a push to its answer.',
-    ['outcome'],
-  )
-  const tookMs = (about: About) => clock.monotonicMs() - about.beganMs
-
-  return {
-    accepted(about: About, { event, verified, overBudget }: IngestedSet) {
-      const durationMs = tookMs(about)
-      const outcome = verified.quarantine ? 'quarantined' : 'accepted'
-      sets.add({ outcome, reason: verified.quarantine ?? (overBudget ? 'over_budget' : '') })
-      seconds.observe(durationMs / 1000, { outcome })
-      for (const tolerance of [...verified.tolerated, ...verified.ignoredHeaders])
-        tolerated.add({ tolerance })
-      const fields = {
-        transmitter_id: about.id,
-        event_id: event.eventId,
-        txn: event.txn,
-        jti: event.sourceJti,
-        lane: event.lane,
-        duration_ms: durationMs,
-      }
-      if (verified.quarantine) logger.warn('set.quarantined', { ...fields, reason: verified.quarantine })
-      else logger.debug('set.accepted', fields)
-    },
-    failed(about: About, error: unknown) {
-      const durationMs = tookMs(about)
-      const reason = reasonOf(error)
-      const outcome = reason === 'internal' ? 'failed' : isLater(error) ? 'deferred' : 'rejected'
-      sets.add({ outcome, reason })
-      seconds.observe(durationMs / 1000, { outcome })
-      const known = isUuid(about.id) ? { transmitter_id: about.id } : {}
-      const fields = { ...known, reason, duration_ms: durationMs, description: describeError(error) }
-      if (outcome === 'failed') logger.error('ingest.failed', fields)
-      else logger.info(outcome === 'deferred' ? 'set.deferred' : 'set.rejected', fields)
-    },
-  }
-}
-
-function reasonOf(error: unknown): string {
-  if (error instanceof SetRejected) return error.status === 413 ? 'too_large' : error.err
-  return error instanceof HubError ? error.code.replace(/^ERR_/, '').toLowerCase() : 'internal'
-}
-
-function isLater(error: unknown): boolean {
-  return error instanceof HubError && error.retryAfterS !== undefined
 }

@@ -1,10 +1,10 @@
 import type { EventLog } from '../eventlog/event-log.js'
 import { LogUnavailable } from '../eventlog/event-log.js'
 import type { Clock } from '../kernel/clock.js'
-import { TooManyRequests } from '../kernel/errors.js'
+import { TooManyRequests, Unavailable } from '../kernel/errors.js'
 import { createEventIds, eventIdTimeMs, newId } from '../kernel/ids.js'
 import type { SecurityEvent } from '../secevent/event.js'
-import type { EventTypes } from '../secevent/event-types.js'
+import { type EventTypes, SSF } from '../secevent/event-types.js'
 import { parseSet } from '../secevent/parse-set.js'
 import { createSecurityEvent, type SecurityEventInput } from '../secevent/security-event.js'
 import { type VerifiedSet, verifySet } from '../secevent/verify-set.js'
@@ -24,6 +24,11 @@ export interface SetIngestOptions {
   keys: IssuerKeys
   budgets: SourceBudgets
   log: Pick<EventLog, 'append'>
+  /**
+   * What a transmitter says about the stream that the hub holds there (SSF 1.0 §8.1.4, §8.1.5); runs before the event
+   * is stored. @throws SetRejected, Unavailable
+   */
+  aboutStream?: (transmitter: Transmitter, verified: VerifiedSet) => Promise<void>
   /** The built-in ones when absent. */
   eventTypes?: EventTypes
   /** Shared by all that stamps events in this process. */
@@ -42,13 +47,19 @@ export type SetIngest = (
   enter?: () => () => void,
 ) => Promise<IngestedSet>
 
-/** @throws (from the returned function) SetRejected, KeysUnavailable, TooManyRequests, LogUnavailable */
+const FRAMEWORK_TYPES: readonly string[] = Object.values(SSF)
+
+/** @throws (from the returned function) SetRejected, KeysUnavailable, TooManyRequests, LogUnavailable, Unavailable */
 export function createSetIngest(options: SetIngestOptions): SetIngest {
   const { clock, eventTypes, appendDeadlineMs = 10_000 } = options
   const nextEventId = options.nextEventId ?? createEventIds(clock)
 
   return async (transmitter, body, enter) => {
     const arrivedAtMs = clock.monotonicMs()
+    if (transmitter.audience.length === 0) {
+      // The first SET may come before the answer that names the audience (SSF 1.0 §8.1.1.1).
+      throw new Unavailable('The stream is still being set up; send the SET again.', { retryAfterS: 1 })
+    }
     const verified = await verifySet(parseSet(body), {
       issuer: transmitter.issuer,
       audience: transmitter.audience,
@@ -60,6 +71,7 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
     })
     const leave = enter?.()
     try {
+      if (FRAMEWORK_TYPES.includes(verified.type)) await options.aboutStream?.(transmitter, verified)
       return await store(transmitter, verified)
     } finally {
       leave?.()

@@ -3,6 +3,55 @@ import { PAGE_QUERY } from '../http/page.js'
 import { NEW_TRANSMITTER, TRANSMITTER_CHANGE } from './transmitter-router.js'
 
 const CHANGEABLE = TRANSMITTER_CHANGE.properties
+const TEXTS = { type: 'array', items: TEXT }
+const CREDENTIALS = CHANGEABLE.delivery.properties.credentials.properties
+
+const DELIVERY = closed(
+  {
+    method: { enum: ['push', 'poll'] },
+    events_requested: TEXTS,
+    credentials: closed(
+      {
+        type: { enum: ['token', 'client'] },
+        client_id: TEXT,
+        token_endpoint: TEXT,
+        authorization_server: TEXT,
+        token_endpoint_auth_method: CREDENTIALS.token_endpoint_auth_method,
+        scope: TEXT,
+      },
+      {
+        optional: [
+          'client_id',
+          'token_endpoint',
+          'authorization_server',
+          'token_endpoint_auth_method',
+          'scope',
+        ],
+      },
+    ),
+  },
+  { optional: ['events_requested', 'credentials'] },
+)
+
+const STREAM = closed(
+  {
+    state: { enum: ['setup', 'active', 'stopped'] },
+    stream_id: nullable(TEXT),
+    audience: nullable(TEXTS),
+    events_delivered: nullable(TEXTS),
+    events_missing: TEXTS,
+    status: nullable(TEXT),
+    status_reason: nullable(TEXT),
+    status_at: nullable(TIME),
+    verification_requested_at: nullable(TIME),
+    verified_at: nullable(TIME),
+    last_poll_at: nullable(TIME),
+    last_error: nullable(TEXT),
+    last_error_at: nullable(TIME),
+  },
+  { title: 'UpstreamStream' },
+)
+
 const TRANSMITTER = closed(
   {
     id: UUID,
@@ -14,7 +63,8 @@ const TRANSMITTER = closed(
     audience: { type: 'array', items: TEXT },
     algorithms: CHANGEABLE.algorithms,
     has_authorization_header: { type: 'boolean' },
-    delivery: closed({ method: { const: 'push' } }),
+    delivery: DELIVERY,
+    stream: STREAM,
     tolerances: CHANGEABLE.tolerances,
     budget_per_s: CHANGEABLE.budget_per_s,
     enabled: { type: 'boolean' },
@@ -24,7 +74,7 @@ const TRANSMITTER = closed(
     created_at: TIME,
     updated_at: TIME,
   },
-  { title: 'Transmitter', optional: ['jwks_uri', 'jwks', 'discover'] },
+  { title: 'Transmitter', optional: ['jwks_uri', 'jwks', 'discover', 'stream'] },
 )
 
 const read = { permission: 'read' }
@@ -36,7 +86,7 @@ const errors = { 400: ['ERR_ADDRESS_REFUSED'], 409: ['ERR_CONFLICT'] }
 /** Told of `transmitterRouter`. */
 export const TRANSMITTER_API: ApiSection = {
   name: 'Transmitters',
-  description: 'Upstream transmitters that may push SETs.',
+  description: 'Upstream transmitters: who may push SETs, and at whom the hub holds a stream of its own.',
   routes: [
     {
       id: 'listTransmitters',
@@ -52,7 +102,8 @@ export const TRANSMITTER_API: ApiSection = {
       method: 'post',
       path: '/v1/transmitters',
       summary: 'Register a transmitter',
-      description: 'With exactly one of jwks_uri, jwks and discover.',
+      description:
+        'With exactly one of jwks_uri, jwks and discover. With discover and delivery.credentials the hub makes a stream there itself; then issuer and audience may be left out.',
       access: manage,
       body: NEW_TRANSMITTER,
       answers: { 201: { description: 'The transmitter; it pushes to ingest_url.', schema: TRANSMITTER } },
@@ -83,6 +134,16 @@ export const TRANSMITTER_API: ApiSection = {
       summary: 'Take no more SETs from a transmitter',
       access: manage,
       answers: { 204: { description: 'It is gone; events already taken go on.' } },
+    },
+    {
+      id: 'verifyTransmitter',
+      method: 'post',
+      path: '/v1/transmitters/{id}/verify',
+      summary: 'Ask for a verification of the stream that the hub holds there',
+      description: 'stream.verified_at is null until the event has come through.',
+      access: manage,
+      answers: { 202: { description: 'It is asked for.', schema: closed({}) } },
+      errors: { 409: ['ERR_CONFLICT'] },
     },
   ],
 }

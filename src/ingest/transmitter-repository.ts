@@ -77,6 +77,17 @@ export function createTransmitterRepository() {
       return rows[0] && toTransmitter(rows[0])
     },
 
+    /** What the transmitter assigned. False when it is gone, or has that audience already. */
+    async pinAudience(db: Database, id: string, audience: readonly string[]): Promise<boolean> {
+      const rows = await sqlRows(
+        db,
+        `update transmitters set audience = ?::text[], version = version + 1, updated_at = now()
+         where id = ? and audience <> ?::text[] returning id`,
+        [audience, id, audience],
+      )
+      return rows.length > 0
+    },
+
     async remove(db: Database, id: string): Promise<boolean> {
       const rows = await sqlRows(db, 'delete from transmitters where id = ? returning id', [id])
       return rows.length > 0

@@ -9,6 +9,8 @@ import { toTimestamp } from '../kernel/clock.js'
 import { SET_ALGORITHMS } from '../secevent/set-header.js'
 import { TOLERANCE_SWITCHES } from '../secevent/tolerances.js'
 import type { SetTolerances } from '../secevent/verify-set.js'
+import { DELIVERY_SCHEMA, type DeliveryBody, toStreamMembers, toStreamPlan } from './stream-body.js'
+import type { StreamView } from './stream-plan.js'
 import type { JwkSetDocument, Transmitter } from './transmitter.js'
 import type { TransmitterChange, TransmitterService } from './transmitter-service.js'
 
@@ -62,22 +64,15 @@ const CHANGEABLE = {
   budget_per_s: { type: 'integer', minimum: 1, maximum: 1_000_000 },
   enabled: { type: 'boolean' },
   receiver_id: { type: ['string', 'null'], format: 'uuid' },
+  delivery: DELIVERY_SCHEMA,
 } as const
 
 export const NEW_TRANSMITTER = {
   type: 'object',
   additionalProperties: false,
-  required: ['name', 'issuer', 'audience'],
-  properties: {
-    ...CHANGEABLE,
-    issuer: SHORT_TEXT,
-    delivery: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['method'],
-      properties: { method: { enum: ['push', 'urn:ietf:rfc:8935'] } },
-    },
-  },
+  // Issuer and audience may come from discovery and the stream; whether they do, the service knows.
+  required: ['name'],
+  properties: { ...CHANGEABLE, issuer: SHORT_TEXT },
 }
 export const TRANSMITTER_CHANGE = {
   type: 'object',
@@ -98,6 +93,7 @@ interface TransmitterBody {
   budget_per_s?: number
   enabled?: boolean
   receiver_id?: string | null
+  delivery?: DeliveryBody
 }
 
 export interface TransmitterRouterOptions {
@@ -110,7 +106,11 @@ export interface TransmitterRouterOptions {
 /** `/v1/transmitters`: who may send SETs to the hub. */
 export function transmitterRouter(options: TransmitterRouterOptions): Router {
   const { transmitters, authorize } = options
-  const render = (transmitter: Transmitter) => toBody(transmitter, options.issuer)
+  const renderAll = async (rows: readonly Transmitter[]) => {
+    const streams = await transmitters.streamsOf(rows.map(({ id }) => id))
+    return (transmitter: Transmitter) => toBody(transmitter, streams.get(transmitter.id), options.issuer)
+  }
+  const render = async (transmitter: Transmitter) => (await renderAll([transmitter]))(transmitter)
   const what = 'transmitter'
   const manage = authorize.operator('transmitters.manage')
   const read = authorize.operator('read')
@@ -120,36 +120,34 @@ export function transmitterRouter(options: TransmitterRouterOptions): Router {
     const { limit, after } = parsePage(req.query, 1)
     const afterName = after?.[0]
     const rows = await transmitters.list({ limit: limit + 1, ...(afterName !== undefined && { afterName }) })
-    res.json(toPage(rows, limit, { keysOf: (row) => [row.name], render }))
+    res.json(toPage(rows, limit, { keysOf: (row) => [row.name], render: await renderAll(rows) }))
   })
   router.post('/', manage, jsonBody(), async (req, res) => {
-    const body = parseBody<TransmitterBody & { name: string; issuer: string; audience: string | string[] }>(
-      NEW_TRANSMITTER,
-      req.body,
-    )
-    const input = {
-      ...toChange(body),
-      name: body.name,
-      issuer: body.issuer,
-      audience: [body.audience].flat(),
-    }
-    res.status(201).json(render(await transmitters.create(input, actorOf(res))))
+    const body = parseBody<TransmitterBody & { name: string; issuer?: string }>(NEW_TRANSMITTER, req.body)
+    const { name, issuer } = body
+    const input = { ...toChange(body), name, ...(issuer !== undefined && { issuer }) }
+    res.status(201).json(await render(await transmitters.create(input, actorOf(res))))
   })
   router.get('/:id', read, async (req, res) => {
-    res.json(render(await transmitters.get(uuidParam(req, 'id', what))))
+    res.json(await render(await transmitters.get(uuidParam(req, 'id', what))))
   })
   router.patch('/:id', manage, jsonBody(), async (req, res) => {
     const change = toChange(parseBody<TransmitterBody>(TRANSMITTER_CHANGE, req.body))
-    res.json(render(await transmitters.update(uuidParam(req, 'id', what), change, actorOf(res))))
+    res.json(await render(await transmitters.update(uuidParam(req, 'id', what), change, actorOf(res))))
   })
   router.delete('/:id', manage, async (req, res) => {
     await transmitters.remove(uuidParam(req, 'id', what), actorOf(res))
     res.status(204).end()
   })
+  router.post('/:id/verify', manage, async (req, res) => {
+    await transmitters.verify(uuidParam(req, 'id', what), actorOf(res))
+    res.status(202).json({})
+  })
   return router
 }
 
 function toChange(body: TransmitterBody): TransmitterChange {
+  const stream = body.delivery && toStreamPlan(body.delivery)
   return {
     ...(body.name !== undefined && { name: body.name }),
     ...(body.jwks_uri !== undefined && { jwksUri: body.jwks_uri }),
@@ -162,6 +160,7 @@ function toChange(body: TransmitterBody): TransmitterChange {
     ...(body.budget_per_s !== undefined && { budgetPerS: body.budget_per_s }),
     ...(body.enabled !== undefined && { enabled: body.enabled }),
     ...(body.receiver_id !== undefined && { receiverId: body.receiver_id }),
+    ...(stream !== undefined && { stream }),
   }
 }
 
@@ -175,7 +174,7 @@ function fromTolerances(tolerances: SetTolerances): Record<string, unknown> {
   return Object.fromEntries(set.map(([name, member]) => [name, tolerances[member]]))
 }
 
-function toBody(transmitter: Transmitter, issuer: string) {
+function toBody(transmitter: Transmitter, stream: StreamView | undefined, issuer: string) {
   return {
     id: transmitter.id,
     name: transmitter.name,
@@ -186,7 +185,7 @@ function toBody(transmitter: Transmitter, issuer: string) {
     audience: transmitter.audience,
     algorithms: transmitter.algorithms,
     has_authorization_header: transmitter.authorizationHash !== undefined,
-    delivery: { method: 'push' },
+    ...toStreamMembers(stream),
     tolerances: fromTolerances(transmitter.tolerances),
     budget_per_s: transmitter.budgetPerS,
     enabled: transmitter.enabled,

@@ -5,7 +5,8 @@ import type { Outgoing } from '../outgoing/outgoing.js'
 import { createJwkSet } from '../secevent/jwk-set.js'
 import type { SetTolerances } from '../secevent/verify-set.js'
 import type { Database } from '../storage/database.js'
-import { discoverJwksUri, metadataUrlOf } from './discovery.js'
+import { discoverIssuer, type IssuerMetadata } from './discovery.js'
+import type { StreamPlan, StreamView, UpstreamStreams } from './stream-plan.js'
 import type { JwkSetDocument, Transmitter, TransmitterSettings } from './transmitter.js'
 import { createTransmitterRepository } from './transmitter-repository.js'
 
@@ -21,7 +22,7 @@ export interface AuditTrail {
 export interface KeyOrigin {
   jwksUri?: string
   jwks?: JwkSetDocument
-  /** True: the well-known place of the issuer. A URL: that metadata document. */
+  /** True: the well-known place of the issuer. A URL: that metadata document, or the issuer itself. */
   discover?: true | string
 }
 
@@ -35,9 +36,12 @@ export interface TransmitterChange extends KeyOrigin {
   budgetPerS?: number
   enabled?: boolean
   receiverId?: string | null
+  /** The stream that the hub is to hold there; needs `discover`. Null: none, it is told by hand where to push. */
+  stream?: StreamPlan | null
 }
 
-export type NewTransmitter = TransmitterChange & { name: string; issuer: string; audience: readonly string[] }
+/** Issuer and audience may be left out where discovery and the stream say them. */
+export type NewTransmitter = TransmitterChange & { name: string; issuer?: string }
 
 export interface TransmitterService {
   /** @throws AddressRefused, InvalidRequest (keys, discovery), InvalidJwkSet, Conflict (name) */
@@ -49,12 +53,17 @@ export interface TransmitterService {
   update(id: string, change: TransmitterChange, actor: string): Promise<Transmitter>
   /** SETs of it are refused from now on; events already taken go on. @throws NotFound */
   remove(id: string, actor: string): Promise<void>
+  /** Asks for a verification round trip of the stream that the hub holds there. @throws NotFound, Conflict (no stream) */
+  verify(id: string, actor: string): Promise<void>
+  /** The streams that the hub holds at these transmitters; the others are not in the answer. */
+  streamsOf(ids: readonly string[]): Promise<ReadonlyMap<string, StreamView>>
 }
 
 export interface TransmitterServiceOptions {
   db: Database
   outgoing: Pick<Outgoing, 'checkUrl' | 'request'>
   audit: AuditTrail
+  streams: UpstreamStreams
   /** Runs after each committed change: refresh this process's snapshot, hint to the others. */
   changed(): Promise<void>
 }
@@ -66,30 +75,62 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
   const { db, outgoing, audit } = options
   const transmitters = createTransmitterRepository()
 
-  async function resolveKeys(origin: KeyOrigin, issuer: string): Promise<KeySettings> {
-    if (origin.jwks) return { jwks: checkJwks(origin.jwks) }
+  async function resolveKeys(origin: KeyOrigin, issuer: string | undefined): Promise<ResolvedKeys> {
+    if (origin.jwks) return { keys: { jwks: checkJwks(origin.jwks) } }
     if (origin.jwksUri !== undefined) {
       await outgoing.checkUrl(origin.jwksUri)
-      return { jwksUri: origin.jwksUri }
+      return { keys: { jwksUri: origin.jwksUri } }
     }
-    const discover = origin.discover === true ? metadataUrlOf(issuer) : origin.discover
-    if (discover === undefined) throw new InvalidRequest('issuer must be a URL when discover is true.')
-    return { discover, jwksUri: await discoverJwksUri(outgoing, discover, issuer) }
+    const found = await discoverIssuer(outgoing, origin.discover ?? true, issuer)
+    return { keys: { discover: found.metadataUrl, jwksUri: found.jwksUri }, found }
+  }
+
+  /** @returns the change with the Authorization header that the stream brings along */
+  async function putStream<T extends TransmitterChange>(
+    trx: Database,
+    transmitter: { id: string; issuer: string; metadataUrl: string | undefined },
+    change: T,
+  ): Promise<T> {
+    if (!change.stream) return change
+    const { id: transmitterId, issuer, metadataUrl } = transmitter
+    if (metadataUrl === undefined) throw needsDiscover()
+    const header = change.authorizationHeader
+    const authorizationHeader = await options.streams.put(trx, {
+      transmitterId,
+      issuer,
+      metadataUrl,
+      plan: change.stream,
+      ...(change.audience && { audience: change.audience }),
+      ...(typeof header === 'string' && { authorizationHeader: header }),
+    })
+    return authorizationHeader === undefined ? change : { ...change, authorizationHeader }
+  }
+
+  async function changed(concernsStream: boolean): Promise<void> {
+    await options.changed()
+    if (concernsStream) options.streams.wake()
   }
 
   return {
     async create(input, actor) {
       checkOneOrigin(input, true)
-      const keys = await resolveKeys(input, input.issuer)
-      const base = { name: input.name, issuer: input.issuer, audience: input.audience, ...DEFAULTS, ...keys }
-      const settings = applyChange(base, input)
+      const { keys, found } = await resolveKeys(input, input.issuer)
+      if (input.stream) {
+        if (!found) throw needsDiscover()
+        await options.streams.check(input.stream, found)
+      } else if (!input.audience) throw new InvalidRequest('audience is required.')
+      const issuer = found?.issuer ?? input.issuer
+      if (issuer === undefined) throw new InvalidRequest('issuer is required.')
+      const base = { name: input.name, issuer, audience: [], ...DEFAULTS, ...keys }
+      const id = newId()
       const created = await db.transaction(async (trx) => {
-        const transmitter = await transmitters.insert(trx, newId(), settings)
+        const change = await putStream(trx, { id, issuer, metadataUrl: found?.metadataUrl }, input)
+        const transmitter = await transmitters.insert(trx, id, applyChange(base, change))
         if (!transmitter) throw nameTaken(input.name)
-        await audit.record(trx, entry(actor, 'transmitter.created', transmitter))
+        await audit.record(trx, entry(actor, 'transmitter.created', transmitter, streamDetail(input.stream)))
         return transmitter
       })
-      await options.changed()
+      await changed(Boolean(input.stream))
       return created
     },
 
@@ -106,19 +147,31 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
       const before = await transmitters.find(db, id)
       if (!before) throw notFound()
       // Fetched before the transaction: no row stays locked while a stranger's server takes its time.
-      const keys = changesKeys ? await resolveKeys(change, before.issuer) : undefined
+      const discover = change.stream && !changesKeys ? before.discover : undefined
+      const resolved =
+        changesKeys || discover !== undefined
+          ? await resolveKeys(discover === undefined ? change : { discover }, before.issuer)
+          : undefined
+      if (change.stream) {
+        if (!resolved?.found) throw needsDiscover()
+        await options.streams.check(change.stream, resolved.found)
+      }
       const updated = await db.transaction(async (trx) => {
         const current = await transmitters.find(trx, id, { lock: true })
         if (!current) throw notFound()
-        const settings = applyChange(keys ? { ...withoutKeys(current), ...keys } : current, change)
+        const { issuer } = current
+        if (change.stream === null) await options.streams.leave(trx, id)
+        const full = await putStream(trx, { id, issuer, metadataUrl: resolved?.found?.metadataUrl }, change)
+        const settings = applyChange(resolved ? { ...withoutKeys(current), ...resolved.keys } : current, full)
         const saved = await transmitters.update(trx, id, settings).catch((error: unknown) => {
           throw isUniqueViolation(error) ? nameTaken(settings.name) : error
         })
         if (!saved) throw notFound()
-        await audit.record(trx, entry(actor, 'transmitter.updated', saved, { changed: Object.keys(change) }))
+        const detail = { changed: Object.keys(change), ...streamDetail(change.stream) }
+        await audit.record(trx, entry(actor, 'transmitter.updated', saved, detail))
         return saved
       })
-      await options.changed()
+      await changed(change.stream !== undefined || change.enabled !== undefined)
       return updated
     },
 
@@ -126,14 +179,42 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
       await db.transaction(async (trx) => {
         const transmitter = await transmitters.find(trx, id, { lock: true })
         if (!transmitter || !(await transmitters.remove(trx, id))) throw notFound()
+        await options.streams.leave(trx, id)
         await audit.record(trx, entry(actor, 'transmitter.deleted', transmitter))
       })
-      await options.changed()
+      await changed(true)
     },
+
+    async verify(id, actor) {
+      await db.transaction(async (trx) => {
+        const transmitter = await transmitters.find(trx, id, { lock: true })
+        if (!transmitter) throw notFound()
+        if (!(await options.streams.requestVerification(trx, id))) {
+          throw new Conflict('The hub holds no stream at this transmitter; there is nothing to verify.')
+        }
+        await audit.record(trx, entry(actor, 'transmitter.verification_requested', transmitter))
+      })
+      options.streams.wake()
+    },
+
+    streamsOf: (ids) => options.streams.views(ids),
   }
 }
 
 type KeySettings = Pick<TransmitterSettings, 'jwksUri' | 'jwks' | 'discover'>
+
+interface ResolvedKeys {
+  readonly keys: KeySettings
+  /** Where they were discovered. */
+  readonly found?: IssuerMetadata
+}
+
+/** For the audit row: which stream was asked for, never the credentials. */
+function streamDetail(plan: StreamPlan | null | undefined): object {
+  return plan
+    ? { stream: { method: plan.method, ...(plan.eventsRequested && { events: plan.eventsRequested }) } }
+    : {}
+}
 
 /** @returns whether the request says where keys come from */
 function checkOneOrigin(origin: KeyOrigin, required: boolean): boolean {
@@ -193,4 +274,6 @@ function isUniqueViolation(error: unknown): boolean {
 
 const nameTaken = (name: string) =>
   new Conflict(`There is a transmitter named ${name} already; choose another name.`)
+const needsDiscover = () =>
+  new InvalidRequest('A stream at the transmitter needs its SSF metadata; give discover.')
 const notFound = () => new NotFound('There is no transmitter with this id.')

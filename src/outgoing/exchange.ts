@@ -1,16 +1,17 @@
 import type { Agent, Dispatcher } from 'undici'
-import type { OutgoingResponse } from './outgoing.js'
+import type { OutgoingMethod, OutgoingResponse } from './outgoing.js'
 import { isReset, OutgoingFailed, toOutgoingFailed } from './outgoing-errors.js'
 import type { Target } from './url-rules.js'
 
 export interface ExchangeRequest {
   target: Target
-  method: 'GET' | 'POST'
+  method: OutgoingMethod
   headers: Record<string, string>
   body?: string | Buffer
   /** `performance.now()` at which it is over, whatever it is doing. */
   endsAtMs: number
   maxBytes: number
+  signal?: AbortSignal
 }
 
 /**
@@ -20,20 +21,28 @@ export interface ExchangeRequest {
  */
 export function exchange(agent: Agent, request: ExchangeRequest): Promise<OutgoingResponse> {
   return new Promise((resolve, reject) => {
+    const { signal } = request
+    const settled = (): void => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', stop)
+    }
     const answer = createAnswer(request, {
       resolve(response) {
-        clearTimeout(timer)
+        settled()
         resolve(response)
       },
       reject(error) {
-        clearTimeout(timer)
+        settled()
         reject(error)
       },
     })
+    const stop = () => answer.abort(new OutgoingFailed('aborted', { detail: 'the caller ended it' }))
     const timer = setTimeout(
       () => answer.abort(new OutgoingFailed('timeout', { detail: 'the total deadline passed' })),
       Math.max(0, request.endsAtMs - performance.now()),
     )
+    signal?.addEventListener('abort', stop)
+    if (signal?.aborted) return stop()
     try {
       const { target } = request
       agent.dispatch(

@@ -24,6 +24,7 @@ export type OutgoingFailure =
   | 'refused_address'
   | 'too_large'
   | 'protocol'
+  | 'aborted'
 
 /** A request got no usable answer. `reason` is for decisions and the log: shown to a receiver it would be an oracle. */
 export class OutgoingFailed extends HubError {

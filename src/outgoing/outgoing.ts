@@ -14,12 +14,14 @@ import {
 import { AddressRefused, OutgoingFailed, toOutgoingFailed } from './outgoing-errors.js'
 import { createUrlRules, type Target, type UrlRules } from './url-rules.js'
 
-const OUTGOING_POOLS = ['control', 'urgent', 'routine', 'metadata'] as const
+const OUTGOING_POOLS = ['control', 'urgent', 'routine', 'metadata', 'polls'] as const
 export type OutgoingPool = (typeof OUTGOING_POOLS)[number]
+
+export type OutgoingMethod = 'GET' | 'POST' | 'PATCH' | 'DELETE'
 
 export interface OutgoingRequest {
   url: string
-  method: 'GET' | 'POST'
+  method: OutgoingMethod
   headers: Record<string, string>
   body?: string | Buffer
   /** For everything together: waiting for a connection, DNS, TLS, headers and body. Milliseconds. */
@@ -27,6 +29,8 @@ export interface OutgoingRequest {
   /** Of the answer's body; more is a failure. */
   maxBytes?: number
   pool: OutgoingPool
+  /** Ends it before its deadline. */
+  signal?: AbortSignal
 }
 
 export interface OutgoingResponse {
@@ -87,6 +91,7 @@ export function createOutgoing(options: OutgoingOptions): Outgoing {
       ...(request.body === undefined ? {} : { body: request.body }),
       endsAtMs: performance.now() + request.deadlineMs,
       maxBytes: request.maxBytes ?? DEFAULT_MAX_BYTES,
+      ...(request.signal ? { signal: request.signal } : {}),
     }
     try {
       return await exchange(agents[request.pool], attempt)
@@ -134,9 +139,9 @@ function createAgents(
   rules: UrlRules,
   resolve: Resolver,
 ): Record<OutgoingPool, Agent> {
-  const create = () =>
+  const create = (connections = options.connectionsPerOrigin ?? 16) =>
     new Agent({
-      connections: options.connectionsPerOrigin ?? 16,
+      connections,
       pipelining: 1,
       keepAliveTimeout: KEEP_ALIVE_MS,
       keepAliveMaxTimeout: 600_000,
@@ -151,7 +156,14 @@ function createAgents(
         ...(options.dial ? { dial: options.dial } : {}),
       }),
     })
-  return { control: create(), urgent: create(), routine: create(), metadata: create() }
+  return {
+    control: create(),
+    urgent: create(),
+    routine: create(),
+    metadata: create(),
+    // A long poll holds its connection all the time, and one origin may have many streams for us.
+    polls: create(256),
+  }
 }
 
 /** A push goes to the same URL thousands of times: parse it once. */

@@ -6,6 +6,7 @@ import { hooksFor, runWords } from './run-words.js'
 import { startScriptedHub } from './scripted-hub.js'
 
 const ADD = ['transmitter', 'add', '--name', 'n', '--issuer', 'https://i', '--audience', 'a']
+const SUBSCRIBE = ['transmitter', 'add', '--discover', 'https://i', '--delivery', 'poll']
 const EMIT = ['emit', '--type', 'session-revoked']
 
 const WRONG: [string[], RegExp][] = [
@@ -32,11 +33,20 @@ const WRONG: [string[], RegExp][] = [
   [['migrate', 'up'], /too many arguments/],
   [['config', '--all'], /unknown option '--all'/],
   [['transmitter'], /Usage: firebreak transmitter/],
-  [['transmitter', 'add'], /required option '--name <name>' not specified/],
+  [['transmitter', 'add'], /--name is missing/],
   [ADD, /one of --jwks-uri, --jwks-file or --discover/],
   [[...ADD, '--discover', '--jwks-uri', 'https://k'], /one of --jwks-uri, --jwks-file or --discover/],
   [[...ADD, '--jwks-file', '/nonexistent'], /--jwks-file: cannot read \/nonexistent \(ENOENT\)/],
   [[...ADD, '--jwks-file', '-', '--authorization-file', '-'], /cannot both be standard input/],
+  [['transmitter', 'add', '--name', 'n', '--discover'], /--issuer is missing/],
+  [['transmitter', 'add', '--discover', 'https://i'], /--audience is missing/],
+  [['transmitter', 'add', '--discover', 'nonsense'], /--discover nonsense is no URL/],
+  [[...SUBSCRIBE], /--delivery needs a secret/],
+  [[...SUBSCRIBE, '--secret-file', '/nonexistent'], /--secret-file: cannot read/],
+  [[...SUBSCRIBE, '--delivery', 'fax'], /Allowed choices are push, poll/],
+  [[...SUBSCRIBE, '--client-secret', 's'], /unknown option '--client-secret'/],
+  [['transmitter', 'add', '--discover', 'https://i', '--client-id', 'c'], /--client-id: say --delivery/],
+  [['transmitter', 'verify'], /missing required argument 'id'/],
   [[...ADD, '--authorization', 'secret'], /unknown option '--authorization'/],
   [['transmitter', 'list', '--limit', '0'], /whole number from 1/],
   [['transmitter', 'show'], /missing required argument 'id'/],

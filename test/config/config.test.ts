@@ -55,7 +55,6 @@ describe('config', () => {
     ['ISSUER', 'https://hub.example.com/', 'trailing slash'],
     ['ISSUER', 'https://hub.example.com?x=1', 'query'],
     ['ROLES', ',', 'write all'],
-    ['ROLES', 'poll-upstream', 'reserved'],
     ['DRAIN_TIMEOUT_MS', '1.5', 'whole number'],
     ['DRAIN_TIMEOUT_MS', '12001', 'to 12000'],
     ['DATABASE_URL', 'mysql://localhost/x', 'postgres://'],
@@ -207,6 +206,7 @@ describe('config', () => {
       {
         firebreakUrl: 'https://hub.example.com',
         firebreakToken: undefined,
+        firebreakUpstreamSecret: undefined,
         dataDir: '.firebreak',
       },
     )

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { probeWaitMs, retryAfterMs, retryWaitMs } from '../../src/delivery/backoff.js'
+import { probeWaitMs, retryWaitMs } from '../../src/delivery/backoff.js'
 
 const middle = () => 0.5
 
@@ -26,20 +26,4 @@ describe('backoff', () => {
     assert.equal(probeWaitMs(1, middle), 200)
     assert.equal(probeWaitMs(50, middle), 4_000)
   })
-
-  const now = Date.parse('2026-01-01T00:00:00Z')
-  const headers: [string | undefined, number | undefined][] = [
-    [undefined, undefined],
-    ['', undefined],
-    ['soon', undefined],
-    ['3', 3_000],
-    ['99999999', 60_000],
-    ['Thu, 01 Jan 2026 00:00:05 GMT', 5_000],
-    ['Wed, 31 Dec 2025 00:00:00 GMT', 0],
-  ]
-  for (const [header, expected] of headers) {
-    it(`reads Retry-After ${JSON.stringify(header)} as ${expected} ms`, () => {
-      assert.equal(retryAfterMs(header, now), expected)
-    })
-  }
 })

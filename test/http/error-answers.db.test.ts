@@ -125,6 +125,8 @@ describe('error answers of /v1 that depend on what is there', () => {
       await made(`create${kind}`, { ...body, name: 'two' })
       await refused('409 ERR_CONFLICT', `create${kind}`, [], { ...body, name: 'one' })
       await refused('409 ERR_CONFLICT', `update${kind}`, [id], { name: 'two' })
+      // It pushes by itself: the hub holds no stream there.
+      if (kind === 'Transmitter') await refused('409 ERR_CONFLICT', 'verifyTransmitter', [id])
     }
   })
 

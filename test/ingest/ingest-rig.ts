@@ -21,10 +21,18 @@ import { createOutgoing } from '../../src/outgoing/outgoing.js'
 import type { Lane } from '../../src/secevent/event.js'
 import { BUILT_IN_EVENT_TYPES } from '../../src/secevent/event-types.js'
 import type { Database } from '../../src/storage/database.js'
+import { createUpstreamService } from '../../src/upstream/upstream-service.js'
 import { listLog } from './ingest-fixture.js'
 
 export type Body = Record<string, unknown>
 export type IngestRig = Awaited<ReturnType<typeof startIngestRig>>
+
+/** Marks what was sealed; the key ring has tests of its own. */
+const plainSeals = {
+  seal: (plain: string, context: string) =>
+    Buffer.from(`sealed ${context} ${Buffer.from(plain).toString('hex')}`),
+  open: (sealed: Buffer) => Buffer.from(sealed.toString().split(' ').at(-1) ?? '', 'hex'),
+}
 
 /** The whole room over real HTTP and Postgres, wired as the hub does; the log is a list, the caller whoever the test says. */
 export async function startIngestRig(db: Database) {
@@ -50,7 +58,19 @@ export async function startIngestRig(db: Database) {
   const nextEventId = createEventIds(clock)
   const keys = createIssuerKeys({ outgoing, clock, logger: silentLogger, metrics })
   const ingest = createSetIngest({ clock, keys, budgets: createSourceBudgets(clock), log, nextEventId })
-  const transmitters = createTransmitterService({ db, outgoing, audit, changed: () => registry.refresh() })
+  const transmitters = createTransmitterService({
+    db,
+    outgoing,
+    audit,
+    streams: createUpstreamService({
+      db,
+      keys: plainSeals,
+      outgoing,
+      eventTypes: BUILT_IN_EVENT_TYPES,
+      wake() {},
+    }),
+    changed: () => registry.refresh(),
+  })
   const woken: { lanes: readonly Lane[]; auditRows: Promise<unknown[]> }[] = []
   const transactional: TransactionalLog = {
     appendIn: (_trx, added) => log.append(added),

@@ -124,6 +124,9 @@ describe('ingest: transmitters over HTTP and Postgres', () => {
     assert.match([...texts][0] ?? '', /ERR_ADDRESS_REFUSED/)
   })
 
+  const stream = (credentials: Body, more: Body = {}): Body => ({
+    delivery: { method: 'poll', credentials, ...more },
+  })
   const BAD: [title: string, change: Body, says: RegExp][] = [
     ['an unknown member', { colour: 'red' }, /colour is not known here/],
     ['no name', { name: undefined }, /name is required/],
@@ -144,7 +147,34 @@ describe('ingest: transmitters over HTTP and Postgres', () => {
     ['an unknown tolerance', { tolerances: { allow_everything: true } }, /allow_everything/],
     ['a tolerance that is no yes or no', { tolerances: { session_id_all: 'ALL' } }, /session_id_all/],
     ['a skew of a day', { tolerances: { future_skew_s: 86_400 } }, /future_skew_s/],
-    ['delivery by poll', { delivery: { method: 'poll' } }, /delivery.method/],
+    ['delivery by fax', { delivery: { method: 'fax' } }, /delivery.method/],
+    ['delivery without a method', { delivery: {} }, /delivery.method is required/],
+    ['an unknown member of delivery', { delivery: { method: 'push', url: 'x' } }, /delivery.url/],
+    [
+      'event types without credentials',
+      { delivery: { method: 'push', events_requested: ['a'] } },
+      /credentials/,
+    ],
+    ['a stream at a transmitter that is not discovered', stream({ token: 't' }), /give discover/],
+    ['credentials of nothing', stream({}), /needs a token, or client_id/],
+    ['a client without secret', stream({ client_id: 'c' }), /needs a token, or client_id/],
+    ['a token and a client', stream({ token: 't', client_id: 'c', client_secret: 's' }), /not both/],
+    ['a token and a token endpoint', stream({ token: 't', token_endpoint: 'https://a.example' }), /not both/],
+    [
+      'two places of tokens',
+      stream({ client_id: 'c', client_secret: 's', token_endpoint: 'x', authorization_server: 'y' }),
+      /not both/,
+    ],
+    ['a token with a space', stream({ token: 'a b' }), /credentials.token/],
+    ['a secret with a line end', stream({ client_id: 'c', client_secret: 'a\r\nb' }), /client_secret/],
+    ['another way to authenticate', stream({ token_endpoint_auth_method: 'none' }), /auth_method/],
+    ['no event type at all', stream({ token: 't' }, { events_requested: [] }), /events_requested/],
+    ['an event type twice', stream({ token: 't' }, { events_requested: ['a', 'a'] }), /events_requested/],
+    [
+      'delivery by poll without credentials',
+      { delivery: { method: 'poll' } },
+      /delivery.credentials is required/,
+    ],
     ['U+0000 in the name', { name: 'a\u0000b' }, /U\+0000/],
   ]
   for (const [title, change, says] of BAD) {
@@ -221,6 +251,68 @@ describe('ingest: transmitters over HTTP and Postgres', () => {
     assert.equal(changed.body.jwks, undefined)
     assert.equal(changed.body.jwks_uri, `${idpUrl}/other-keys`)
     assert.equal((await push(id, setOf())).status, 400)
+  })
+
+  it('refuses to make a stream where the metadata, the types or the addresses do not allow it', async () => {
+    const issuer = `${idpUrl}/poor`
+    const found = { issuer, jwks_uri: `${idpUrl}/keys`, configuration_endpoint: `${idpUrl}/streams` }
+    const ssf = 'https://schemas.openid.net/secevent/ssf/event-type/verification'
+    const push = ['urn:ietf:rfc:8935']
+    const inside = { client_id: 'c', client_secret: 's', token_endpoint: 'https://10.0.0.1/t' }
+    const refused: [document: Body, delivery: Body, says: RegExp][] = [
+      [{ ...found, configuration_endpoint: undefined }, {}, /configuration_endpoint/],
+      [{ ...found, delivery_methods_supported: push }, {}, /does not deliver by poll/],
+      [found, { events_requested: [ssf] }, /events that the hub knows/],
+      [{ ...found, configuration_endpoint: 'https://10.0.0.1/streams' }, {}, /ERR_ADDRESS_REFUSED/],
+      [{ ...found, verification_endpoint: 'http://8.8.8.8/verify' }, {}, /ERR_ADDRESS_REFUSED/],
+      [found, { credentials: inside }, /ERR_ADDRESS_REFUSED/],
+    ]
+    for (const [document, change, says] of refused) {
+      documents.set('/.well-known/ssf-configuration/poor', document)
+      const delivery = { method: 'poll', credentials: { token: 't' }, ...change }
+      const answer = await call('POST', '/v1/transmitters', { name: 'poor', discover: issuer, delivery })
+      assert.equal(answer.status, 400, String(says))
+      assert.match(JSON.stringify(answer.body), says)
+    }
+    assert.deepEqual(await test.db('upstream_streams').select(), [])
+  })
+
+  it('shows the stream that it is to hold, and never its credentials', async () => {
+    const issuer = `${idpUrl}/rich`
+    const document = { issuer, jwks_uri: `${idpUrl}/keys`, configuration_endpoint: `${idpUrl}/streams` }
+    documents.set('/.well-known/ssf-configuration/rich', document)
+    const credentials = { client_id: 'c', client_secret: 'canary', scope: 'ssf.read' }
+    const delivery = { method: 'urn:ietf:rfc:8935', credentials }
+    const { status, body } = await call('POST', '/v1/transmitters', {
+      name: 'rich',
+      discover: issuer,
+      delivery,
+    })
+    assert.equal(status, 201, JSON.stringify(body))
+    assert.equal(body.has_authorization_header, true)
+    const shown = body.delivery as Body
+    assert.equal(shown.method, 'push')
+    assert.deepEqual(shown.credentials, { type: 'client', client_id: 'c', scope: 'ssf.read' })
+    assert.equal((body.stream as Body).state, 'setup')
+    assert.equal((await push(body.id, setOf({ iss: issuer }))).status, 401, 'a push without its header')
+    assert.ok(!JSON.stringify(await call('GET', '/v1/transmitters?limit=100')).includes('canary'))
+    rig.permit(['read'])
+    assert.equal((await call('POST', `/v1/transmitters/${body.id}/verify`)).status, 403)
+    rig.permit(undefined)
+    assert.equal((await call('POST', `/v1/transmitters/${body.id}/verify`)).status, 202)
+    const actions = (await rig.auditOf(body.id)).map(({ action }) => action)
+    assert.deepEqual(actions, ['transmitter.created', 'transmitter.verification_requested'])
+    assert.equal((await call('POST', `/v1/transmitters/${(await create()).body.id}/verify`)).status, 409)
+    assert.equal((await call('POST', `/v1/transmitters/${crypto.randomUUID()}/verify`)).status, 404)
+  })
+
+  it('asks a transmitter to come back while the audience of its stream is not known (R-40)', async () => {
+    const { id } = (await create()).body
+    await test.db('transmitters').where({ id }).update({ audience: [] })
+    await rig.registry.refresh()
+    const answer = await push(id, setOf())
+    assert.equal(answer.status, 503)
+    assert.equal(answer.headers.get('retry-after'), '1')
   })
 
   it('refuses SETs of one that is disabled or deleted, from the next on', async () => {

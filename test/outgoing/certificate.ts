@@ -13,11 +13,14 @@ const ECDSA_SHA256 = hex('300a06082a8648ce3d040302')
 const COMMON_NAME = hex('0603550403')
 const SUBJECT_ALT_NAME = hex('0603551d11')
 
-/** A certificate for one DNS name that nobody but itself vouches for, and its key, both in PEM. */
-export function selfSigned(dnsName: string): { cert: string; key: string } {
+/**
+ * A certificate for one DNS name that nobody but itself vouches for, and its key, both in PEM.
+ * @param endsAt the end of its validity, as UTCTime
+ */
+export function selfSigned(dnsName: string, endsAt = '491231235959Z'): { cert: string; key: string } {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const name = der(0x30, der(0x31, der(0x30, COMMON_NAME, der(0x0c, Buffer.from(dnsName)))))
-  const validity = der(0x30, der(0x17, Buffer.from('200101000000Z')), der(0x17, Buffer.from('491231235959Z')))
+  const validity = der(0x30, der(0x17, Buffer.from('200101000000Z')), der(0x17, Buffer.from(endsAt)))
   const altName = der(0x30, SUBJECT_ALT_NAME, der(0x04, der(0x30, der(0x82, Buffer.from(dnsName)))))
   const content = der(
     0x30,

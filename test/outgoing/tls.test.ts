@@ -76,4 +76,13 @@ describe('outgoing: TLS', () => {
     await refusedByTls('other.example')
     await refusedByTls('127.0.0.1')
   })
+
+  it('sends nothing to a trusted certificate whose time is over', async () => {
+    const expired = selfSigned('gw.example', '200102000000Z')
+    server.setSecureContext(expired)
+    outgoing = open(({ lookup, timeoutMs }) =>
+      buildConnector({ lookup, timeout: timeoutMs, ca: expired.cert } as buildConnector.BuildOptions),
+    )
+    await refusedByTls('gw.example')
+  })
 })

@@ -5,20 +5,28 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadConfig } from '../../src/config/config.js'
 import { startHub } from '../../src/hub.js'
-import { silentLogger } from '../../src/kernel/logger.js'
+import { type Logger, silentLogger } from '../../src/kernel/logger.js'
 
 /** A whole hub, wired as in production, known by its HTTP surface. */
 export interface RealHub {
   readonly url: string
+  readonly managementUrl: string
   /** As an operator, or with a receiver's token. Throws on an answer that is not 2xx. */
   call<T>(method: string, path: string, body?: object, token?: string): Promise<T>
   stop(): Promise<void>
 }
 
-const ADMIN_TOKEN = 'fbk_op_in-process-tests-only'
+export const ADMIN_TOKEN = 'fbk_op_in-process-tests-only'
 
-/** @param issuer of a hub on the same database, when there is one */
-export async function startRealHub(databaseUrl: string, issuer?: string): Promise<RealHub> {
+/**
+ * @param issuer of a hub on the same database, when there is one
+ * @param logger default: silent
+ */
+export async function startRealHub(
+  databaseUrl: string,
+  issuer?: string,
+  logger: Logger = silentLogger,
+): Promise<RealHub> {
   const dataDir = await mkdtemp(join(tmpdir(), 'firebreak-order-'))
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
@@ -32,7 +40,7 @@ export async function startRealHub(databaseUrl: string, issuer?: string): Promis
       FIREBREAK_ALLOWED_NETWORKS: '127.0.0.0/8',
       ...(issuer ? { ISSUER: issuer } : {}),
     }),
-    logger: silentLogger,
+    logger,
     onAdminToken() {},
     onProgress() {},
     onFatal(error) {
@@ -41,6 +49,7 @@ export async function startRealHub(databaseUrl: string, issuer?: string): Promis
   })
   return {
     url,
+    managementUrl: hub.managementUrl,
     async call<T>(method: string, path: string, body?: object, token = ADMIN_TOKEN) {
       const answer = await fetch(url + path, {
         method,

@@ -1,0 +1,58 @@
+import type { StreamMethod } from '../ingest/stream-plan.js'
+import { METHOD_URI } from './ssf-endpoints.js'
+import { UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
+
+/** A stream's configuration as the transmitter tells it (SSF 1.0 §8.1.1). */
+export interface UpstreamConfiguration {
+  readonly streamId: string
+  readonly audience: readonly string[]
+  readonly eventsDelivered?: readonly string[]
+  readonly method?: StreamMethod
+  readonly endpointUrl?: string
+  readonly description?: string
+  readonly minVerificationIntervalS?: number
+  readonly inactivityTimeoutS?: number
+}
+
+const MAX_ID_CHARS = 512
+
+/**
+ * Unknown members are ignored.
+ * @throws UpstreamMistrusted for another issuer's (SSF 1.0 §8.1.1.1), UpstreamFailed for what is no configuration
+ */
+export function parseConfiguration(value: unknown, issuer: string): UpstreamConfiguration {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new UpstreamFailed('The transmitter answered no stream configuration.')
+  }
+  const body = value as Record<string, unknown>
+  if (body.iss !== issuer) {
+    throw new UpstreamMistrusted(
+      'The stream configuration names another "iss" than the metadata; nothing more is asked of this transmitter.',
+    )
+  }
+  const streamId = body.stream_id
+  if (typeof streamId !== 'string' || streamId === '' || streamId.length > MAX_ID_CHARS) {
+    throw new UpstreamFailed('The stream configuration has no usable "stream_id".')
+  }
+  const delivery = (body.delivery ?? {}) as Record<string, unknown>
+  const method = (['push', 'poll'] as const).find((name) => METHOD_URI[name] === delivery.method)
+  const delivered = body.events_delivered
+  return {
+    streamId,
+    audience: texts([body.aud].flat()),
+    ...(Array.isArray(delivered) && { eventsDelivered: texts(delivered) }),
+    ...(method && { method }),
+    ...(typeof delivery.endpoint_url === 'string' && { endpointUrl: delivery.endpoint_url }),
+    ...(typeof body.description === 'string' && { description: body.description }),
+    ...seconds('minVerificationIntervalS', body.min_verification_interval),
+    ...seconds('inactivityTimeoutS', body.inactivity_timeout),
+  }
+}
+
+function texts(values: readonly unknown[]): string[] {
+  return values.filter((value): value is string => typeof value === 'string' && value !== '').slice(0, 1_000)
+}
+
+function seconds(name: string, value: unknown): object {
+  return typeof value === 'number' && value > 0 && value < 2 ** 31 ? { [name]: Math.ceil(value) } : {}
+}
