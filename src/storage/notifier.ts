@@ -30,6 +30,7 @@ export function createNotifier(options: { url: string; logger: Logger }): Notifi
   let flushing: Promise<void> | undefined
   let probe: NodeJS.Timeout | undefined
   let connecting: Promise<void> | undefined
+  let listening: Promise<unknown> = Promise.resolve()
   let stopped = false
 
   async function connect(): Promise<void> {
@@ -111,7 +112,10 @@ export function createNotifier(options: { url: string; logger: Logger }): Notifi
       const all = listeners.get(channel) ?? new Set()
       if (!listeners.has(channel)) {
         listeners.set(channel, all)
-        client?.query(`listen ${client.escapeIdentifier(channel)}`).catch(() => {})
+        // One after the other: pg gives up its own queue.
+        listening = listening
+          .then(() => client?.query(`listen ${client.escapeIdentifier(channel)}`))
+          .catch(() => {})
       }
       all.add(listener)
       return () => void all.delete(listener)
