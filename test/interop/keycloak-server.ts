@@ -17,12 +17,6 @@ const CLIENT = { id: 'firebreak', secret: 'of-the-hub-at-Keycloak' }
 const USER = { name: 'alice', password: 'of alice' }
 const SCOPES = ['ssf.read', 'ssf.manage']
 
-export interface KeycloakStream {
-  readonly stream_id: string
-  readonly iss: string
-  readonly aud: string | string[]
-}
-
 export interface KeycloakEvent {
   readonly status: string
   readonly decodedSet: { readonly txn?: string }
@@ -31,9 +25,10 @@ export interface KeycloakEvent {
 /** A Keycloak with one realm whose SSF transmitter is on and knows one user and the hub as its receiver. */
 export interface KeycloakServer {
   readonly issuer: string
-  /** Creates the stream as receivers do: by its management API, with a token of the hub's client. */
-  createStream(body: object): Promise<KeycloakStream>
-  verify(streamId: string, state: string): Promise<void>
+  /** The hub's own client there, for `delivery.credentials`. */
+  readonly credentials: object
+  /** What the hub has there: one stream at most. */
+  streams(): Promise<readonly object[]>
   /** What it says of a SET that it made for the hub. */
   outgoing(jti: string): Promise<KeycloakEvent>
   /** Alice signs in and out again. Answers the id of her session. */
@@ -135,9 +130,13 @@ export async function startKeycloak(audience: string, hubUrl: string): Promise<K
 
   return {
     issuer,
-    createStream: async (body) => await (await asReceiver()).call('POST', '/streams', body),
-    verify: async (streamId, state) =>
-      await (await asReceiver()).call('POST', '/verify', { stream_id: streamId, state }),
+    credentials: {
+      client_id: CLIENT.id,
+      client_secret: CLIENT.secret,
+      authorization_server: issuer,
+      scope: SCOPES.join(' '),
+    },
+    streams: async () => await (await asReceiver()).call('GET', '/streams'),
     outgoing: async (jti) =>
       await (await asAdmin()).call('GET', `/${REALM}/ssf/clients/${CLIENT.id}/pending-events/${jti}`),
     async signInAndOut() {
@@ -196,6 +195,8 @@ function realmWith(audience: string, hubUrl: string): object {
           'ssf.enabled': 'true',
           'ssf.defaultSubjects': 'ALL',
           'ssf.streamAudience': audience,
+          // By default the second stream of the same client would wait a minute for its verification.
+          'ssf.minVerificationInterval': '0',
           'ssf.supportedEvents': 'CaepSessionRevoked,CaepCredentialChange',
           'ssf.validPushUrls': `${hubUrl}/*`,
         },
