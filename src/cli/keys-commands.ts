@@ -69,7 +69,7 @@ export function addKeysCommands(cli: Cli, program: Command): void {
 
   const retire = group
     .command('retire')
-    .description('take a replaced key out of the published ones before its time')
+    .description('take a key that signs no more, or not yet, out of the published ones before its time')
     .argument('<kid>')
   withApi(cli, retire, async ({ api, print }, _options, [kid = '']) => {
     const key = await api.post<Key>(apiPath('keys', kid, 'retire'))

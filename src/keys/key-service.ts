@@ -6,11 +6,11 @@ import { createJtiCodec, type JtiCodec } from '../secevent/delivery-jti.js'
 import type { SetAlgorithm, SetSigner } from '../secevent/sign.js'
 import type { Database } from '../storage/database.js'
 import { deriveKey } from './aead.js'
+import type { AuditTrail } from './audit-trail.js'
 import { type ContentCipher, createContentCiphers, ensureDataKey, NO_DAY } from './data-keys.js'
 import type { KeyMaterial } from './key-material.js'
 import { type KeyRing, type MasterKeys, openKeyRing } from './key-ring.js'
 import { takeSnapshot } from './key-snapshot.js'
-import type { AuditTrail } from './rotation-service.js'
 import { ensureSigningKeys, readSigningKeys } from './signing-key-repository.js'
 
 /** What an HMAC is for; each has a key of its own. */

@@ -81,7 +81,8 @@ describe('keys: routes', () => {
     const [key] = made.body.items
     assert.equal(key.state, 'next')
     assert.equal((await rotate({ use: 'log' })).status, 409)
-    assert.equal((await retire(key.kid)).status, 409)
+    const signing = (await list()).body.items.find((item: { state: string }) => item.state === 'active')
+    assert.equal((await retire(signing.kid)).status, 409)
     assert.equal((await retire(key.kid, operator)).status, 403)
     await test.db.raw("update signing_keys set active_from = active_from - interval '2 hours'")
     const old = (await list()).body.items.find((item: { state: string }) => item.state === 'retiring')
@@ -104,6 +105,9 @@ describe('keys: routes', () => {
       .filter((key: { use: string }) => key.use === 'ring')
       .map((key: { state: string }) => key.state)
     assert.deepEqual(states, ['next', 'active'])
+    const refused = await retire(made.body.items[0].kid)
+    assert.equal(refused.status, 409)
+    assert.match(refused.body.message, /key of the ring/)
   })
 
   for (const [why, body] of [
