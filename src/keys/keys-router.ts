@@ -6,6 +6,8 @@ import type { ListedRingKey } from './ring-rotation.js'
 import type { ListedKey, RotationService } from './rotation-service.js'
 import type { KeyUse } from './signing-key.js'
 
+const isNotFor = (use: string) => ({ properties: { use: { not: { const: use } } } })
+
 export const KEY_ROTATION = {
   type: 'object',
   properties: {
@@ -15,12 +17,10 @@ export const KEY_ROTATION = {
   },
   required: ['use'],
   // The event log knows one algorithm, and the ring its own.
-  not: {
-    anyOf: [
-      { properties: { use: { const: 'log' }, alg: { const: 'RS256' } }, required: ['use', 'alg'] },
-      ...['alg', 'now'].map((name) => ({ properties: { use: { const: 'ring' } }, required: ['use', name] })),
-    ],
-  },
+  allOf: [
+    { if: isNotFor('log'), else: { properties: { alg: { const: 'ES256' } } } },
+    { if: isNotFor('ring'), else: { properties: { alg: false, now: false } } },
+  ],
   additionalProperties: false,
 }
 

@@ -110,21 +110,22 @@ describe('keys: routes', () => {
     assert.match(refused.body.message, /key of the ring/)
   })
 
-  for (const [why, body] of [
-    ['no use', {}],
-    ['an unknown use', { use: 'oauth' }],
-    ['an unknown algorithm', { use: 'set', alg: 'none' }],
-    ['an algorithm that the log does not know', { use: 'log', alg: 'RS256' }],
-    ['an algorithm for the ring', { use: 'ring', alg: 'ES256' }],
-    ['a ring key at once', { use: 'ring', now: true }],
-    ['a text for now', { use: 'set', now: 'yes' }],
-    ['an unknown member', { use: 'set', kid: 'k' }],
-    ['a list', []],
+  for (const [why, body, message] of [
+    ['no use', {}, 'use is required.'],
+    ['an unknown use', { use: 'oauth' }, 'use must be one of set, log, ring.'],
+    ['an unknown algorithm', { use: 'set', alg: 'none' }, 'alg must be one of RS256, ES256.'],
+    ['an algorithm that the log does not know', { use: 'log', alg: 'RS256' }, 'alg must be "ES256".'],
+    ['an algorithm for the ring', { use: 'ring', alg: 'ES256' }, 'alg does not go with the other members.'],
+    ['a ring key at once', { use: 'ring', now: true }, 'now does not go with the other members.'],
+    ['a text for now', { use: 'set', now: 'yes' }, 'now must be true or false.'],
+    ['an unknown member', { use: 'set', kid: 'k' }, 'kid is not known here.'],
+    ['a list', [], 'the body must be a JSON object.'],
   ] as const) {
     it(`answer 400 to ${why}`, async () => {
       const answer = await rotate(body)
       assert.equal(answer.status, 400)
       assert.equal(answer.body.code, 'ERR_INVALID_REQUEST')
+      assert.equal(answer.body.message, message)
     })
   }
 
