@@ -146,9 +146,21 @@ const CASES: Case[] = [
     words: ['receiver', 'add', '--name', 'gw', '--client-id', 'gateway'],
     sends: [['POST /v1/receivers', { name: 'gw', client_id: 'gateway' }]],
     answers: {
-      'POST /v1/receivers': { status: 201, body: { id: 'r1', client_id: 'gateway', audience: 'aud-1' } },
+      'POST /v1/receivers': {
+        status: 201,
+        body: { id: 'r1', client_id: 'gateway', audience: 'aud-1', token_issuer: 'https://login.example' },
+      },
     },
     shows: [/client_id +gateway\naudience +aud-1\n$/],
+  },
+  {
+    title: 'says how a receiver without a secret and without another issuer gets a token',
+    words: ['receiver', 'add', '--name', 'gw'],
+    sends: [['POST /v1/receivers', { name: 'gw' }]],
+    answers: {
+      'POST /v1/receivers': { status: 201, body: { id: 'r1', client_id: 'r1', audience: 'aud-1' } },
+    },
+    shows: [/No client secret/, /--client-id/, /receiver token r1/],
   },
   {
     title: 'registers a receiver with grants and reports',
