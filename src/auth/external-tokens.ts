@@ -1,3 +1,5 @@
+import { Unavailable } from '../kernel/errors.js'
+import type { Health } from '../kernel/worker.js'
 import type { Scope } from './callers.js'
 
 export interface ExternalTokens {
@@ -7,6 +9,8 @@ export interface ExternalTokens {
    * @throws Unavailable when that cannot be told now
    */
   verify(token: string): Promise<{ clientId: string; scopes: Scope[] } | undefined>
+  /** Always ok, for the rest of the hub works without it; the reason is there while tokens cannot be told. */
+  health(): Health
 }
 
 export interface ExternalTokensOptions {
@@ -47,14 +51,32 @@ export function createExternalTokens(options: ExternalTokensOptions): ExternalTo
     return answer && isSame(answer, claims, options.clientClaim) ? claims : undefined
   }
 
+  let awaySinceMs: number | undefined
+  async function watchedClaimsOf(token: string): Promise<Claims | undefined> {
+    try {
+      const claims = await claimsOf(token)
+      // A token that is not believed may not have needed the issuer.
+      if (claims) awaySinceMs = undefined
+      return claims
+    } catch (error) {
+      if (error instanceof Unavailable) awaySinceMs ??= options.nowMs()
+      throw error
+    }
+  }
+
   return {
     issuer,
     async verify(token) {
-      const claims = await claimsOf(token)
+      const claims = await watchedClaimsOf(token)
       if (!claims || isBound(claims)) return undefined
       const clientId = claims[options.clientClaim]
       if (typeof clientId !== 'string' || clientId === '' || clientId.includes('\0')) return undefined
       return { clientId, scopes: scopesOf(claims) }
+    },
+    health() {
+      if (awaySinceMs === undefined) return { ok: true }
+      const since = new Date(awaySinceMs).toISOString()
+      return { ok: true, reason: `${issuer} did not answer since ${since}; calls with its tokens get 503` }
     },
   }
 }

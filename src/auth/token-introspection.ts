@@ -2,7 +2,8 @@ import { LRUCache } from 'lru-cache'
 import type { Clock } from '../kernel/clock.js'
 import { describeError, Unavailable } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
-import type { FetchJson } from './issuer-metadata.js'
+import { basicCredentials } from './basic-credentials.js'
+import type { FetchJson } from './fetch-json.js'
 import { hashSecret } from './secrets.js'
 
 export interface IntrospectionOptions {
@@ -15,7 +16,7 @@ export interface IntrospectionOptions {
 }
 
 /** How long an answer counts: a revocation there holds here after this at the latest. */
-export const INTROSPECTION_CACHE_MS = 5_000
+const INTROSPECTION_CACHE_MS = 5_000
 const REMEMBERED = 10_000
 /** Anybody may send tokens that nobody issued. */
 const MAX_WAITING = 64
@@ -35,10 +36,7 @@ export function createIntrospection(
   >({
     max: REMEMBERED,
   })
-  const authorization = `Basic ${Buffer.from(
-    // RFC 6749 §2.3.1
-    [options.clientId, options.clientSecret].map(formEncode).join(':'),
-  ).toString('base64')}`
+  const authorization = basicCredentials(options.clientId, options.clientSecret)
   let waiting = 0
 
   async function ask(token: string): Promise<Record<string, unknown> | undefined> {
@@ -71,8 +69,6 @@ export function createIntrospection(
     return entry.answer
   }
 }
-
-const formEncode = (text: string): string => new URLSearchParams([['', text]]).toString().slice(1)
 
 const away = (): Unavailable =>
   new Unavailable('The authorization server cannot be asked about the token now; try again.')

@@ -45,6 +45,13 @@ describe('auth: access tokens of another issuer', function () {
       retry: answer.headers.get('retry-after'),
     }
   }
+  /** Of a hub that is ready: what it says of the issuer. */
+  const readiness = async () => {
+    const answer = await fetch(`${hub.managementUrl}/health/ready`)
+    assert.equal(answer.status, 200)
+    const { reasons } = (await answer.json()) as { reasons: string[] }
+    return reasons.find((reason) => reason.startsWith('oauth-issuer: '))
+  }
   const createStream = (token: string) =>
     hubApi(() => hub.url, token).ask('POST', '/ssf/streams', { events_requested: [] })
 
@@ -135,8 +142,14 @@ describe('auth: access tokens of another issuer', function () {
       assert.equal((await admin.ask('POST', `/v1/receivers/${receiver.id}/rotate`)).status, 409)
     })
 
-    it('name no receiver that has a secret of the hub', async () => {
-      const { client_id } = await admin.call<{ client_id: string }>('POST', '/v1/receivers', { name: 'own' })
+    it('name no receiver that was not registered by its client, and which gets no secret that nothing takes', async () => {
+      const { id, client_id, client_secret } = await admin.call<{
+        id: string
+        client_id: string
+        client_secret?: string
+      }>('POST', '/v1/receivers', { name: 'own' })
+      assert.equal(client_secret, undefined)
+      assert.equal((await admin.ask('POST', `/v1/receivers/${id}/rotate`)).status, 409)
       assert.equal((await listStreams(await issuer.sign(claims({ client_id })))).status, 401)
     })
 
@@ -182,9 +195,12 @@ describe('auth: access tokens of another issuer', function () {
         const { status, retry } = await listStreams(await issuer.sign(claims(), { kid: 'newer' }))
         assert.equal(status, 503)
         assert.ok(Number(retry) > 0)
+        assert.match((await readiness()) ?? '', /did not answer since .* calls with its tokens get 503/)
       } finally {
         issuer.isUp = true
       }
+      assert.equal((await listStreams(token)).status, 200)
+      assert.equal(await readiness(), undefined)
     })
   })
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { createJwksDiscovery, type FetchJson, metadataUrlsOf } from '../../src/auth/issuer-metadata.js'
+import type { FetchJson } from '../../src/auth/fetch-json.js'
+import { createJwksDiscovery, metadataUrlsOf } from '../../src/auth/issuer-metadata.js'
 import { createIntrospection } from '../../src/auth/token-introspection.js'
 import { Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
