@@ -1,3 +1,4 @@
+import type { TimeCursor } from '../http/page.js'
 import { eventIdTimeMs, newId } from '../kernel/ids.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
 import { ALL_LANES } from './queue-repository.js'
@@ -29,6 +30,12 @@ export interface Erasure extends ErasureCounts {
   readonly finishedAt: Date | undefined
   /** Events of the person that are still owed to a receiver. */
   readonly held: number
+}
+
+export interface ErasurePage {
+  readonly limit: number
+  /** Those asked for before this one. */
+  readonly after?: TimeCursor | undefined
 }
 
 export interface EventRef {
@@ -106,17 +113,23 @@ export const erasureRepository = {
   },
 
   /** Newest first, older than `after`. */
-  async list(db: Database, page: { limit: number; after?: string }): Promise<Erasure[]> {
+  async list(db: Database, { limit, after }: ErasurePage): Promise<Erasure[]> {
+    // Dates of JavaScript end at the millisecond, so the cursor does too.
+    const at = "date_trunc('milliseconds', e.requested_at)"
     const rows = await sqlRows<ErasureRow>(
       db,
-      `${SELECT} where ?::uuid is null or e.id < ?::uuid order by e.id desc limit ?`,
-      [page.after ?? null, page.after ?? null, page.limit],
+      `${SELECT} where ?::uuid is null or (${at}, e.id) < (?::timestamptz, ?::uuid) order by ${at} desc, e.id desc limit ?`,
+      [after?.id ?? null, after?.at ?? null, after?.id ?? null, limit],
     )
     return rows.map(toErasure)
   },
 
+  /** What is not done, oldest first. */
   async open(db: Database): Promise<string[]> {
-    const rows = await sqlRows<{ id: string }>(db, "select id from erasures where step <> 'done' order by id")
+    const rows = await sqlRows<{ id: string }>(
+      db,
+      "select id from erasures where step <> 'done' order by requested_at, id",
+    )
     return rows.map((row) => row.id)
   },
 
