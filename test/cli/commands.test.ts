@@ -531,10 +531,22 @@ describe('the commands that call the hub', () => {
     const empty = await startScriptedHub({ 'GET /v1/event-types': { body: { items: [], next: null } } })
     try {
       const outcome = await runWords(['event-type', 'remove', 'urn:x:y'], { hooks: hooksFor(empty.url) })
-      assert.equal(outcome.code, 2)
+      assert.equal(outcome.code, 1)
       assert.match(outcome.err, /urn:x:y is not a registered event type/)
     } finally {
       await empty.close()
+    }
+    const builtIn = await startScriptedHub({
+      'GET /v1/event-types': { body: { items: [{ id: null, type: EVENT_TYPES[1] }], next: null } },
+    })
+    try {
+      const outcome = await runWords(['event-type', 'remove', EVENT_TYPES[1] as string], {
+        hooks: hooksFor(builtIn.url),
+      })
+      assert.equal(outcome.code, 1)
+      assert.match(outcome.err, /built in: cannot be removed/)
+    } finally {
+      await builtIn.close()
     }
   })
 
