@@ -24,7 +24,7 @@ const NOT_REACHED = [
   'Receivers keep what was delivered to them.',
   'Kafka keeps its records for the retention of the topics.',
   'Backups, replicas and the write-ahead log of PostgreSQL keep what they held; dead rows stay until the next vacuum.',
-  'The names that a source gave to its SETs (jti, txn) and hashes of identifiers stay.',
+  'The names that a source gave to its SETs (jti, txn), those that enforcement points report for their replicas, and hashes of identifiers stay.',
 ]
 
 /** `/v1/subjects`: `POST erase`, `GET erasures`, `GET erasures/{id}`. */
