@@ -23,8 +23,6 @@ import { createUpkeep } from './storage/partitions.js'
 import { createSubjectEraser } from './streams/subject-erasure.js'
 import { forgetRemovedSubjects } from './streams/subject-upkeep.js'
 
-/** Default of HISTOGRAM_RETENTION_DAYS: the longest window that can be asked for. */
-const FIGURE_DAYS = 400
 const ERASURES_CHANNEL = 'erasures_requested'
 
 export interface UpkeepParts {
@@ -58,11 +56,10 @@ export function upkeepWorkers(base: HubBase, parts: UpkeepParts): Worker[] {
       logger,
       dedupeWindowDays: config.dedupeWindowDays,
       retentionDays: config.retentionDays,
-      contentRetentionDays: config.contentRetentionDays ?? config.retentionDays,
+      contentRetentionDays: config.contentRetentionDays,
       expire: expirer(base),
       trim: async () => {
-        const figureDays = config.histogramRetentionDays ?? Math.max(FIGURE_DAYS, config.retentionDays)
-        await forgetFigures(pools.api, figureDays)
+        await forgetFigures(pools.api, config.histogramRetentionDays)
         await forgetRemovedSubjects(pools.api, config.subjectRemovalGraceS)
         if (config.auditRetentionDays)
           await trimAudit(pools.api, { audit: base.audit, days: config.auditRetentionDays })

@@ -230,6 +230,7 @@ describe('retention', () => {
       },
       dedupeWindowDays: 14,
       retentionDays: 30,
+      contentRetentionDays: 30,
       expire: async () => {
         order.push('expire')
         await resultRepository.expireOpen(test.db, 34)
