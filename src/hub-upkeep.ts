@@ -3,9 +3,9 @@ import { trimAudit } from './audit/audit-trim.js'
 import type { Delivery } from './delivery/delivery-service.js'
 import { erasureRepository } from './delivery/erasure-repository.js'
 import { createErasureWorker } from './delivery/erasure-worker.js'
+import { createExpiry } from './delivery/expiry.js'
 import { fanOutRepository } from './delivery/fan-out-repository.js'
 import { parkedRepository } from './delivery/parked-repository.js'
-import { resultRepository } from './delivery/result-repository.js'
 import { eraseReports } from './enforcement/acknowledgement-erasure.js'
 import { createLatencyFolder } from './enforcement/latency-folder.js'
 import {
@@ -57,7 +57,13 @@ export function upkeepWorkers(base: HubBase, parts: UpkeepParts): Worker[] {
       dedupeWindowDays: config.dedupeWindowDays,
       retentionDays: config.retentionDays,
       contentRetentionDays: config.contentRetentionDays,
-      expire: expirer(base),
+      expire: createExpiry({
+        db: pools.api,
+        logger,
+        metrics: base.metrics,
+        undeliveredRetentionDays: config.undeliveredRetentionDays,
+        parkedRetentionDays: config.parkedRetentionDays,
+      }),
       trim: async () => {
         await forgetFigures(pools.api, config.histogramRetentionDays)
         await forgetRemovedSubjects(pools.api, config.subjectRemovalGraceS)
@@ -74,21 +80,6 @@ export function upkeepWorkers(base: HubBase, parts: UpkeepParts): Worker[] {
     }),
     erasureWorker(base, parts, () => keeping.get(0) !== undefined),
   ]
-}
-
-/** A SET or a parked item that is given up: somebody was not told, so a person must know. */
-function expirer({ config, pools, logger, metrics }: HubBase): () => Promise<void> {
-  const expired = metrics.counter(
-    'firebreak_deliveries_expired_total',
-    'SETs given up after their retention.',
-  )
-  return async () => {
-    const unsent = await resultRepository.expireOpen(pools.api, config.undeliveredRetentionDays)
-    const parked = await parkedRepository.expireOpen(pools.api, config.parkedRetentionDays)
-    if (unsent + parked === 0) return
-    expired.add({}, unsent + parked)
-    logger.error('delivery.expired', { unsent, parked })
-  }
 }
 
 /** Tells whoever keeps the `upkeep` lease that an erasure was asked for. */
