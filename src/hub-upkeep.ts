@@ -6,7 +6,7 @@ import { createErasureWorker } from './delivery/erasure-worker.js'
 import { createExpiry } from './delivery/expiry.js'
 import { fanOutRepository } from './delivery/fan-out-repository.js'
 import { parkedRepository } from './delivery/parked-repository.js'
-import { eraseReports } from './enforcement/acknowledgement-erasure.js'
+import { createAcknowledgementRepository } from './enforcement/acknowledgement-repository.js'
 import { createLatencyFolder } from './enforcement/latency-folder.js'
 import {
   createLatencyHistogramRepository,
@@ -96,7 +96,7 @@ function erasureWorker(base: HubBase, { log, delivery }: UpkeepParts, isLeader: 
     isDrained: (sinceS) => isDrained(log, sinceS),
     eraseRecords: (person) => eraseRelayed(pools.api, person),
     eraseSubjects: createSubjectEraser((sealed, context) => keys.open(sealed, context)),
-    eraseReports,
+    eraseReports: (trx, events) => createAcknowledgementRepository(trx).eraseReasons(events),
     streamChanged: (streamId) => delivery.streamChanged(streamId),
   })
   base.notifier.on(ERASURES_CHANNEL, worker.ring)

@@ -10,10 +10,12 @@ import {
   type Erasure,
   type ErasureCounts,
   type ErasureStep,
-  type EventRef,
   erasureRepository,
 } from './erasure-repository.js'
 import { type ErasureKeys, erasureContext } from './erasure-service.js'
+import { type EventRef, fanOutRepository } from './fan-out-repository.js'
+import { parkedRepository } from './parked-repository.js'
+import { resultRepository } from './result-repository.js'
 
 export interface ErasureWorkerOptions {
   readonly db: Database
@@ -98,7 +100,7 @@ export function createErasureWorker(options: ErasureWorkerOptions): ErasureWorke
     },
 
     async parked(erasure, person) {
-      const page = await erasureRepository.nextRecords(db, erasure.cursor as string | undefined, PAGE)
+      const page = await parkedRepository.nextRecords(db, erasure.cursor as string | undefined, PAGE)
       const last = page.at(-1)
       if (!last) return await advance(erasure, { step: 'held' })
       const theirs: string[] = []
@@ -111,7 +113,7 @@ export function createErasureWorker(options: ErasureWorkerOptions): ErasureWorke
         erasure,
         { cursor: last.id, counts: { recordsErased: theirs.length } },
         async (trx) => {
-          await erasureRepository.eraseRecords(trx, theirs)
+          await parkedRepository.eraseRecords(trx, theirs)
           return {}
         },
       )
@@ -169,11 +171,13 @@ export function createErasureWorker(options: ErasureWorkerOptions): ErasureWorke
   /** Erases what is owed to nobody; the rest is held, or with force ended before. */
   async function eraseEvents(trx: Transaction, { id, force }: Erasure, events: readonly EventRef[]) {
     const ids = events.map((event) => event.eventId)
-    const streams = force ? await erasureRepository.discardOwed(trx, ids) : []
-    const owed = await erasureRepository.findOwed(trx, ids)
+    const streams = force ? await resultRepository.discardOwed(trx, ids) : []
+    const owed = await resultRepository.findOwed(trx, ids)
     const free = events.filter((event) => !owed.has(event.eventId))
     if (free.length > 0) {
-      await erasureRepository.eraseContent(trx, free)
+      await fanOutRepository.eraseContent(trx, free)
+      await resultRepository.eraseFailures(trx, free)
+      await parkedRepository.eraseWords(trx, free)
       await options.eraseReports(trx, free)
       await erasureRepository.release(trx, id, free)
     }
