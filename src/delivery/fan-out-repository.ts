@@ -1,6 +1,11 @@
 import { LANE_NUMBER, type Lane, type SecurityEvent } from '../secevent/event.js'
 import { type Database, sqlInOrder, sqlRows, type Transaction } from '../storage/database.js'
 
+export interface EventRef {
+  readonly eventId: string
+  readonly day: string
+}
+
 /** An event prepared for storage: hashes made, content sealed. */
 export interface PreparedEvent {
   readonly event: SecurityEvent
@@ -182,6 +187,15 @@ export const fanOutRepository = {
       )
       if (rows.length < CONTENT_PAGE) return
     }
+  },
+
+  /** Takes the content of these events for good; the frame of each stays. */
+  async eraseContent(trx: Transaction, events: readonly EventRef[]): Promise<void> {
+    await sqlRows(
+      trx,
+      'update events set content = null where day = any(?::date[]) and event_id = any(?::uuid[])',
+      [[...new Set(events.map((event) => event.day))], events.map((event) => event.eventId)],
+    )
   },
 
   /** Drops the order of subjects last tightened before this day: no event that old is believed any more. */

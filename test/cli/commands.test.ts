@@ -378,7 +378,27 @@ const CASES: Case[] = [
         body: { id: 'x1', state: 'done', events_erased: 3, not_reached: ['Backups.'] },
       },
     },
-    shows: [/id\s+x1/, /events_erased\s+3/, /not reached:\n {2}Backups\./],
+    shows: [/id\s+x1/, /events_erased\s+3\nnot reached/, /not reached:\n {2}Backups\./],
+  },
+  {
+    title: 'says that nothing was found of a person, whatever was looked at',
+    words: ['subject', 'erase', '--email', 'a@b.exmaple', '--reason', 'request 7'],
+    sends: [
+      [
+        'POST /v1/subjects/erase',
+        { subject: { format: 'email', email: 'a@b.exmaple' }, reason: 'request 7' },
+      ],
+    ],
+    answers: {
+      'POST /v1/subjects/erase': {
+        status: 202,
+        body: {
+          ...{ id: 'x1', state: 'done', events_seen: 9, events_erased: 0, events_owed: 0 },
+          ...{ deliveries_discarded: 0, subjects_erased: 0, records_erased: 0, not_reached: [] },
+        },
+      },
+    },
+    shows: [/nothing about this subject was found/],
   },
   {
     title: 'lists erasures',
@@ -552,7 +572,7 @@ describe('the commands that call the hub', () => {
       const words = ['subject', 'erase', '--email', 'a@b.example', '--reason', 'r', '--timeout', '1ms']
       const outcome = await runWords(words, { hooks: hooksFor(hub.url) })
       assert.equal(outcome.code, 1)
-      assert.match(outcome.err, /2 events are owed to receivers.*firebreak subject erasure x1/)
+      assert.match(outcome.err, /2 events are still owed to receivers.*--force.*firebreak subject erasure x1/)
     } finally {
       await hub.close()
     }
@@ -576,10 +596,22 @@ describe('the commands that call the hub', () => {
     const empty = await startScriptedHub({ 'GET /v1/event-types': { body: { items: [], next: null } } })
     try {
       const outcome = await runWords(['event-type', 'remove', 'urn:x:y'], { hooks: hooksFor(empty.url) })
-      assert.equal(outcome.code, 2)
+      assert.equal(outcome.code, 1)
       assert.match(outcome.err, /urn:x:y is not a registered event type/)
     } finally {
       await empty.close()
+    }
+    const builtIn = await startScriptedHub({
+      'GET /v1/event-types': { body: { items: [{ id: null, type: EVENT_TYPES[1] }], next: null } },
+    })
+    try {
+      const outcome = await runWords(['event-type', 'remove', EVENT_TYPES[1] as string], {
+        hooks: hooksFor(builtIn.url),
+      })
+      assert.equal(outcome.code, 1)
+      assert.match(outcome.err, /built in: cannot be removed/)
+    } finally {
+      await builtIn.close()
     }
   })
 

@@ -26,6 +26,11 @@ const WRONG: [string[], RegExp][] = [
   ],
   [['event-type', 'add', 'urn:x:y', '--effect', 'tightens', '--schema', '/nowhere'], /--schema: cannot read/],
   [['event-type', 'remove'], /missing required argument/],
+  [['event-type', 'add', 'urn:x:y', '--effect', 'tighten'], /Allowed choices are tightens, loosens, neutral/],
+  [
+    ['event-type', 'add', 'urn:x:y', '--member', 'a', '--value', 'b=neutral', '--otherwise', 'tight'],
+    /Allowed choices are/,
+  ],
   [['frobnicate'], /unknown command 'frobnicate'/],
   [['servee'], /Did you mean serve/],
   [['serve', '--port', '1'], /unknown option '--port'/],

@@ -39,6 +39,25 @@ describe('fan-out', () => {
     assert.ok(!all?.text.includes('canary'))
   })
 
+  it('keeps no hash of content that can be guessed from without the hub’s key', async () => {
+    const event = hub.event()
+    await hub.fanOut([event])
+    const [row] = await hub.rows<{ content_hash: Buffer }>('select content_hash from event_keys')
+    assert.equal(row?.content_hash.length, 32)
+    assert.notEqual(row.content_hash.toString('base64url'), event.contentHash)
+  })
+
+  it('tells a repeat from another content under the same name', async () => {
+    const event = hub.event()
+    const conflicts = () => hub.metric('firebreak_conflicting_repeats_total')
+    await hub.fanOut([event])
+    await hub.fanOut([event])
+    assert.equal(await conflicts(), 0)
+    const { sourceIssuer, sourceJti } = event
+    await hub.fanOut([hub.event({ sourceIssuer, sourceJti, claims: { initiating_entity: 'admin' } })])
+    assert.equal(await conflicts(), 1)
+  })
+
   it('stores a quarantined event, parks it with its reason and sends it nowhere', async () => {
     await hub.addStream({ receiverId: await hub.addReceiver() })
     await hub.fanOut([hub.event({ quarantine: 'invalid_payload' })])
