@@ -12,7 +12,7 @@ export interface Operator {
   role: Role
 }
 
-/** The only scopes there are; names starting with `ssf.` belong to the SSF specifications (T-42). */
+/** The only scopes there are; names starting with `ssf.` belong to the SSF specifications (docs/conformance.md T-42). */
 export type Scope = 'ssf.read' | 'ssf.manage'
 
 /** A receiver as its token proves it, with what its requests are answered by. */

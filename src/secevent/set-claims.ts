@@ -29,7 +29,7 @@ export interface CheckedClaims {
   readonly event: Readonly<Record<string, unknown>>
 }
 
-/** Claims of a SET whose signature holds, in the order iss, aud, confusion with other JWTs, envelope. */
+/** Claims of a SET whose signature holds, in the order iss, aud, confusion with other JWTs, envelope (SSF 1.0 §4.1, RFC 8417 §2.2). */
 export function checkClaims(claims: Claims, expect: ClaimExpectations): CheckedClaims {
   if (claims.iss !== expect.issuer) {
     throw new SetRejected(

@@ -110,6 +110,35 @@ const CASES: Case[] = [
     shows: [/t1/],
   },
   {
+    title: 'registers a transmitter with what it is forgiven',
+    words: [...ADD, '--discover', '--tolerance', 'session_id_all', '--tolerance', 'allow_sub'],
+    sends: [
+      [
+        'POST /v1/transmitters',
+        { ...ADD_BODY, discover: true, tolerances: { session_id_all: true, allow_sub: true } },
+      ],
+    ],
+    answers: { 'POST /v1/transmitters': ADD_ANSWER },
+    shows: [/t1/],
+  },
+  {
+    title: 'lists what each transmitter is forgiven',
+    words: ['transmitter', 'list'],
+    sends: [['GET /v1/transmitters']],
+    answers: {
+      'GET /v1/transmitters': {
+        body: {
+          items: [
+            { id: 't1', name: 'idp', tolerances: { session_id_all: true, allow_sub: false } },
+            { id: 't2', name: 'itdr', tolerances: {} },
+          ],
+          next: null,
+        },
+      },
+    },
+    shows: [/ TOLERANCES +STREAM\n/, /t1 .* enabled +session_id_all +-\n/, /t2 .* enabled +- +-\n/],
+  },
+  {
     title: 'lists transmitters with the cursor of the next page',
     words: ['transmitter', 'list', '--limit', '1', '--cursor', 'a/b'],
     sends: [['GET /v1/transmitters?limit=1&cursor=a%2Fb']],
@@ -124,8 +153,12 @@ const CASES: Case[] = [
     title: 'shows one transmitter',
     words: ['transmitter', 'show', 't/1'],
     sends: [['GET /v1/transmitters/t%2F1']],
-    answers: { 'GET /v1/transmitters/t%2F1': { body: { id: 't/1', audience: ['a', 'b'] } } },
-    shows: [/audience\s+a, b/],
+    answers: {
+      'GET /v1/transmitters/t%2F1': {
+        body: { id: 't/1', audience: ['a', 'b'], tolerances: { allow_sub: true, future_skew_s: 300 } },
+      },
+    },
+    shows: [/audience\s+a, b/, /tolerances\s+allow_sub, future_skew_s=300\n/],
   },
   {
     title: 'removes a transmitter',

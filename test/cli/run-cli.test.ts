@@ -46,6 +46,11 @@ const WRONG: [string[], RegExp][] = [
   [[...SUBSCRIBE, '--delivery', 'fax'], /Allowed choices are push, poll/],
   [[...SUBSCRIBE, '--client-secret', 's'], /unknown option '--client-secret'/],
   [['transmitter', 'add', '--discover', 'https://i', '--client-id', 'c'], /--client-id: say --delivery/],
+  [
+    [...ADD, '--discover', '--tolerance', 'all'],
+    /--tolerance all is not known\. Give one of: allow_sub, session_id_all/,
+  ],
+  [[...ADD, '--discover', '--tolerance', 'allow_sub,'], /An empty value is not allowed/],
   [['transmitter', 'verify'], /missing required argument 'id'/],
   [[...ADD, '--authorization', 'secret'], /unknown option '--authorization'/],
   [['transmitter', 'list', '--limit', '0'], /whole number from 1/],
