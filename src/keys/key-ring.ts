@@ -38,7 +38,7 @@ export interface KeyRing {
   seal(plain: string | Buffer, context: string): Buffer
   /** @throws SealBroken */
   open(sealed: Buffer, context: string): Buffer
-  /** Whether it was sealed by the key that seals now. */
+  /** Whether it was sealed by the key that seals now, or by one that cannot be opened here: not for us to seal again. */
   isCurrent(sealed: Buffer): boolean
   /**
    * Another key, which every process has read before it seals; in the caller's transaction.
@@ -235,7 +235,7 @@ function createRing(
         throw new SealBroken('A stored secret was sealed by a key that is not in the ring.')
       return decrypt(ringKey.key, sealed.subarray(1 + KEY_ID_BYTES), context)
     },
-    isCurrent: (sealed) => idOf(sealed) === current().id,
+    isCurrent: (sealed) => [current().id, ...unreadable].includes(idOf(sealed)),
     async addKey(trx, leadMs) {
       await checkSealing(trx, masters)
       return await createRingKey(trx, masters.current, leadMs)

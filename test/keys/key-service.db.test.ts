@@ -8,7 +8,7 @@ import { SealBroken } from '../../src/keys/aead.js'
 import { eraseContentKeys } from '../../src/keys/data-keys.js'
 import { makeKeyMaterial } from '../../src/keys/key-material.js'
 import { createKeyService } from '../../src/keys/key-service.js'
-import { insertSigningKey } from '../../src/keys/signing-key-repository.js'
+import { insertSigningKey, resealSigningKeys } from '../../src/keys/signing-key-repository.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
 const EVENT = '01970000-0000-7000-8000-000000000000'
@@ -111,6 +111,8 @@ describe('keys: key service', () => {
   it('goes on reading signing keys, and says why, when the ring has a key under another master key', async () => {
     const [old, next] = [randomBytes(32), randomBytes(32)]
     const running = await create(old)
+    await running.ring.addKey(test.db, 0)
+    await running.refresh()
     const restarted = await createKeyService({ ...options(), masterKey: next, previousMasterKey: old })
     const ringKey = await restarted.ring.addKey(test.db, 0)
     await restarted.refresh()
@@ -122,6 +124,7 @@ describe('keys: key service', () => {
     assert.deepEqual(running.ring.unreadable(), [ringKey.id])
     assert.match(running.warning ?? '', new RegExp(`${ringKey.id}.*another master key`))
     assert.equal(restarted.warning, undefined)
+    await resealSigningKeys(test.db, running.ring)
     assert.equal((await create(next)).logSigningKey().kid, kid)
   })
 
