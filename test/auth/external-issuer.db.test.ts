@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { type HubApi, hubApi } from '../support/hub-api.js'
 import { type HubProcess, startHub } from '../support/hub-process.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
@@ -283,6 +284,19 @@ describe('auth: access tokens of another issuer', function () {
         issuer.isUp = true
       }
       assert.equal((await listStreams(token)).status, 200)
+    })
+
+    it('are not asked about once an address sent too many bad ones, which keeps nobody else out', async () => {
+      const known = 'opaque-before-the-block'
+      issuer.active.set(known, { aud: 'hub', azp: 'gateway', scope: 'ssf.read' })
+      assert.equal((await listStreams(known)).status, 200)
+      await waitUntil('the block', async () => (await listStreams(`guess-${randomUUID()}`)).status === 429)
+      const before = issuer.seen.length
+      for (let n = 0; n < 5; n += 1) assert.equal((await listStreams(`late-guess-${n}`)).status, 429)
+      assert.equal(issuer.seen.length, before)
+      const signed = await issuer.sign(mine({ jti: 'of a neighbour' }))
+      issuer.active.set(signed, {})
+      for (const token of [known, signed]) assert.equal((await listStreams(token)).status, 200)
     })
   })
 })
