@@ -31,6 +31,8 @@ export async function up(knex) {
       erasure_id uuid not null references erasures on delete cascade,
       event_id uuid not null,
       day date not null,
+      -- The person is its subject; else it only names them, and is nothing that force may end.
+      about boolean not null,
       primary key (erasure_id, event_id)
     );
   `)

@@ -4,6 +4,7 @@ import {
   type ErasureCounts,
   type ErasureStep,
   erasureRepository,
+  type PersonalEvent,
 } from './erasure-repository.js'
 import { type EventRef, fanOutRepository } from './fan-out-repository.js'
 import { parkedRepository } from './parked-repository.js'
@@ -50,10 +51,11 @@ export function createErasureMoves(options: ErasureMoveOptions) {
     return false
   }
 
-  /** Erases what is owed to nobody; the rest is held, or with force ended before. */
-  async function eraseEvents(trx: Transaction, { id, force }: Erasure, events: readonly EventRef[]) {
+  /** Erases what is owed to nobody; the rest is held, or with force ended before: never what is about somebody else. */
+  async function eraseEvents(trx: Transaction, { id, force }: Erasure, events: readonly PersonalEvent[]) {
     const ids = events.map((event) => event.eventId)
-    const streams = force ? await resultRepository.discardOwed(trx, ids) : []
+    const forced = force ? events.filter((event) => event.about).map((event) => event.eventId) : []
+    const streams = await resultRepository.discardOwed(trx, forced)
     const owed = await resultRepository.findOwed(trx, ids)
     const free = events.filter((event) => !owed.has(event.eventId))
     if (free.length > 0) {

@@ -38,6 +38,12 @@ export interface ErasurePage {
   readonly after?: TimeCursor | undefined
 }
 
+/** An event that holds one of a person's identifiers. */
+export interface PersonalEvent extends EventRef {
+  /** The person is its subject, or a member of it; else it only names them. */
+  readonly about: boolean
+}
+
 export interface SealedEvent extends EventRef {
   readonly content: Buffer
 }
@@ -174,23 +180,29 @@ export const erasureRepository = {
     return rows.map((row) => ({ eventId: row.event_id, day: row.day, content: row.content }))
   },
 
-  async hold(trx: Transaction, id: string, events: readonly EventRef[]): Promise<void> {
+  async hold(trx: Transaction, id: string, events: readonly PersonalEvent[]): Promise<void> {
     await sqlRows(
       trx,
-      `insert into erasure_holds (erasure_id, event_id, day)
-       select ?::uuid, event_id, day from unnest(?::uuid[], ?::date[]) as e (event_id, day) on conflict do nothing`,
-      [id, events.map((event) => event.eventId), events.map((event) => event.day)],
+      `insert into erasure_holds (erasure_id, event_id, day, about)
+       select ?::uuid, event_id, day, about from unnest(?::uuid[], ?::date[], ?::boolean[]) as e (event_id, day, about)
+       on conflict do nothing`,
+      [
+        id,
+        events.map((event) => event.eventId),
+        events.map((event) => event.day),
+        events.map((event) => event.about),
+      ],
     )
   },
 
-  async held(db: Database, id: string, after: string | undefined, limit: number): Promise<EventRef[]> {
-    const rows = await sqlRows<{ event_id: string; day: string }>(
+  async held(db: Database, id: string, after: string | undefined, limit: number): Promise<PersonalEvent[]> {
+    const rows = await sqlRows<{ event_id: string; day: string; about: boolean }>(
       db,
-      `select event_id, day from erasure_holds where erasure_id = ? and (?::uuid is null or event_id > ?::uuid)
+      `select event_id, day, about from erasure_holds where erasure_id = ? and (?::uuid is null or event_id > ?::uuid)
        order by event_id limit ?`,
       [id, after ?? null, after ?? null, limit],
     )
-    return rows.map((row) => ({ eventId: row.event_id, day: row.day }))
+    return rows.map((row) => ({ eventId: row.event_id, day: row.day, about: row.about }))
   },
 
   async release(trx: Transaction, id: string, events: readonly EventRef[]): Promise<void> {

@@ -12,9 +12,10 @@ export interface ContentKeys {
 /** Says of what is under seal whether it names a person. What no key opens any more is unreadable already. */
 export function createContentSearch(keys: ContentKeys) {
   return {
-    async isInEvent(person: Person, { content, day }: SealedEvent): Promise<boolean> {
+    /** `about`: as its subject; `named`: elsewhere in it. */
+    async findInEvent(person: Person, { content, day }: SealedEvent): Promise<'about' | 'named' | undefined> {
       const text = await openText(content, [day])
-      return text !== undefined && isAbout(person, JSON.parse(text))
+      return text === undefined ? undefined : findIn(person, JSON.parse(text))
     },
 
     async isInRecord(person: Person, { record, parkedDay }: SealedRecord): Promise<boolean> {
@@ -36,9 +37,10 @@ export function createContentSearch(keys: ContentKeys) {
   }
 }
 
-function isAbout(person: Person, content: unknown): boolean {
+function findIn(person: Person, content: unknown): 'about' | 'named' | undefined {
   const { sub_id: subject } = (content ?? {}) as { sub_id?: Subject }
-  return (subject !== undefined && person.isIn(subject)) || person.isNamedBy(content)
+  if (subject !== undefined && person.isIn(subject)) return 'about'
+  return person.isNamedBy(content) ? 'named' : undefined
 }
 
 /** A parked record is an event as JSON, a SET in compact form, or anything. */
@@ -47,7 +49,7 @@ function namesInRecord(person: Person, text: string): boolean {
   const json = payload === undefined ? text : Buffer.from(payload, 'base64url').toString()
   try {
     const value = JSON.parse(json) as { sub_id?: Subject; subject?: Subject } | null
-    return isAbout(person, { ...value, sub_id: value?.sub_id ?? value?.subject })
+    return findIn(person, { ...value, sub_id: value?.sub_id ?? value?.subject }) !== undefined
   } catch {
     return person.isNamedBy(json) || person.isNamedBy(text)
   }

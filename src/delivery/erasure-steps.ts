@@ -4,7 +4,12 @@ import type { Logger } from '../kernel/logger.js'
 import type { Person } from '../secevent/person.js'
 import type { Transaction } from '../storage/database.js'
 import { createErasureMoves, type ErasureMoveOptions } from './erasure-moves.js'
-import { type Erasure, type ErasureStep, erasureRepository } from './erasure-repository.js'
+import {
+  type Erasure,
+  type ErasureStep,
+  erasureRepository,
+  type PersonalEvent,
+} from './erasure-repository.js'
 import { type ContentKeys, createContentSearch } from './erasure-search.js'
 import type { EventRef } from './fan-out-repository.js'
 import { parkedRepository } from './parked-repository.js'
@@ -51,8 +56,11 @@ export function createErasureSteps(
       )
       const last = page.at(-1)
       if (!last) return await advance(erasure, { step: 'subjects' })
-      const theirs: EventRef[] = []
-      for (const event of page) if (await search.isInEvent(person, event)) theirs.push(event)
+      const theirs: PersonalEvent[] = []
+      for (const event of page) {
+        const found = await search.findInEvent(person, event)
+        if (found) theirs.push({ eventId: event.eventId, day: event.day, about: found === 'about' })
+      }
       const cursor = { eventId: last.eventId, day: last.day }
       return await advance(erasure, { cursor, counts: { eventsSeen: page.length } }, async (trx) =>
         theirs.length > 0 ? await eraseEvents(trx, erasure, theirs) : {},

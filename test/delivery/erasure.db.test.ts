@@ -260,6 +260,21 @@ describe('erasing a person', () => {
     assert.deepEqual((await rig.dump()).match(CANARY) ?? [], [])
   })
 
+  it('does not end with force what is about somebody else and only names the person', async () => {
+    await hub.addStream({ receiverId, endpointUrl: sink.url, status: 'paused' })
+    const theirs = about(MAIL)
+    const anothers = about(OTHER, {
+      claims: { reason_admin: { en: 'reported by canary.mail@example.com.' } },
+    })
+    await hub.fanOut([theirs, anothers])
+    const { id } = await erase({ force: true })
+    await rig.work()
+    const waiting = await rig.service.get(id)
+    assert.deepEqual([waiting.step, waiting.held, waiting.deliveriesDiscarded], ['held', 1, 1])
+    const left = await hub.rows<{ event_id: string }>('select event_id from delivery_queue')
+    assert.deepEqual(left, [{ event_id: anothers.eventId }])
+  })
+
   it('waits until the log of before the request is fanned out, and goes on only where it leads', async () => {
     rig.state.drained = false
     const { id } = await erase()
