@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { HubError } from '../kernel/errors.js'
 import { OutgoingFailed } from '../outgoing/outgoing-errors.js'
 import { backoffMs, rest } from './backoff.js'
@@ -22,6 +23,8 @@ const SHORT_ANSWER_MS = 900
 const IDLE_WAIT_MS = 1_000
 const FAREWELL_MS = 2_000
 const REMEMBERED = 1_000
+/** A SET that is refused at once gives nobody else a turn. */
+const SETS_PER_TURN = 8
 
 /**
  * Polls until the signal is aborted (RFC 8936 §2.4). SETs are taken one after the other, in the order of the answer,
@@ -44,7 +47,8 @@ export async function runPollLoop(
   /** @returns how long to wait before the next poll, ms */
   async function takeAll({ sets }: PollAnswer): Promise<number> {
     let waitMs = 0
-    for (const [jti, set] of sets) {
+    for (const [number, [jti, set]] of sets.entries()) {
+      if (number % SETS_PER_TURN === SETS_PER_TURN - 1) await turn()
       if (signal.aborted) break
       const verdict = await options.take(jti, set)
       if (verdict.is === 'taken') ack.add(jti)
