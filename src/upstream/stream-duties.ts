@@ -22,7 +22,7 @@ export const newDuty = (of: ErrorOf): Duty => ({
   isOffered: true,
 })
 
-const MAX_WAIT_MS = 300_000
+export const MAX_WAIT_MS = 300_000
 
 /** When it is done next after a failure: as the transmitter asks, and not before its time. */
 export function postpone(duty: Duty, error: unknown, nowMs: number): void {

@@ -3,10 +3,11 @@ import { describeError } from '../kernel/errors.js'
 import { createWake } from '../kernel/wake.js'
 import { AddressRefused } from '../outgoing/outgoing-errors.js'
 import type { Database } from '../storage/database.js'
-import { rest } from './backoff.js'
+import { backoffMs, rest } from './backoff.js'
 import { reasonOf } from './poll-loop.js'
 import {
   type Duty,
+  MAX_WAIT_MS,
   newDuty,
   postpone,
   requestVerification,
@@ -46,6 +47,8 @@ export interface StreamKeeper {
 const LOOK_EVERY_MS = 5_000
 const MIN_WAIT_MS = 20
 const LEAVE_TRIES = 8
+/** A stream that was lost sooner than this after it was made counts with the one lost before. */
+const LASTING_MS = 60_000
 
 export function startStreamKeeper(transmitterId: string, options: KeeperOptions): StreamKeeper {
   const { db, clock, logger } = options
@@ -53,6 +56,9 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
   const ended = new AbortController()
   let session: UpstreamSession | undefined
   let duties = newDuties()
+  /** Streams lost in a row, none of which lasted. */
+  let losses = 0
+  let madeAtMs = Number.NEGATIVE_INFINITY
   const polls = createStreamPolls({ ...options, gone, ring: wake.ring })
 
   function sessionOf(stream: UpstreamStream): UpstreamSession {
@@ -123,13 +129,21 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
     const fields = { transmitter_id: transmitterId, stream_id: established.streamId, method: stream.method }
     logger.info('upstream.established', fields)
     if (missing.length > 0) logger.warn('upstream.events_missing', { ...fields, events: missing })
-    duties = newDuties()
+    madeAtMs = clock.monotonicMs()
+    // Where streams do not last, one after the other keeps the pace that each asks for.
+    duties = { ...newDuties(), ...(losses > 1 && { askedAtMs: duties.askedAtMs }) }
   }
 
-  /** The transmitter knows the stream no more: make it again. */
+  /** The transmitter knows the stream no more: make it again, ever more seldom while none lasts. */
   async function gone(stream: UpstreamStream): Promise<void> {
-    logger.warn('upstream.stream_gone', { transmitter_id: transmitterId, stream_id: stream.streamId })
-    await repository.markGone(db, stream)
+    if (!(await repository.markGone(db, stream))) return
+    const nowMs = clock.monotonicMs()
+    losses = nowMs - madeAtMs > LASTING_MS ? 1 : losses + 1
+    const fields = { transmitter_id: transmitterId, stream_id: stream.streamId, losses }
+    logger.warn('upstream.stream_gone', fields)
+    duties.setup.dueAtMs = nowMs + backoffMs(losses, MAX_WAIT_MS)
+    const text = 'The transmitter does not know the stream any more; the hub makes it again.'
+    await repository.noteError(db, transmitterId, 'setup', text)
     wake.ring()
   }
 

@@ -60,6 +60,8 @@ const COLUMNS = `transmitter_id, issuer, metadata_url, method, events_requested,
 
 /** States older than this are no answer to a request any more. */
 const STATES_KEPT = '7 days'
+/** And of one transmitter's the newest, so many. */
+const MAX_STATES_KEPT = 100
 
 /** Sole writer of `upstream_streams` and `upstream_verifications`. A missing row is `undefined`. */
 export const upstreamStreamRepository = {
@@ -171,13 +173,18 @@ export const upstreamStreamRepository = {
     return rows.length > 0
   },
 
-  /** The transmitter does not know the stream any more: it is to be made again. */
-  async markGone(db: Database, { transmitterId, version }: Ref): Promise<void> {
-    await db.raw(
+  /**
+   * The transmitter does not know the stream any more: it is to be made again.
+   * @returns false when that was known, or the wish has changed
+   */
+  async markGone(db: Database, { transmitterId, version, streamId }: UpstreamStream): Promise<boolean> {
+    const rows = await sqlRows(
+      db,
       `update upstream_streams set phase = 'setup', stream_id = null, poll_url = null, updated_at = now()
-       where transmitter_id = ? and version = ? and phase = 'active'`,
-      [transmitterId, version],
+       where transmitter_id = ? and version = ? and phase = 'active' and stream_id = ? returning 1`,
+      [transmitterId, version, streamId ?? null],
     )
+    return rows.length > 0
   },
 
   async stop(db: Database, { transmitterId, version }: Ref, error: string): Promise<void> {
@@ -238,8 +245,10 @@ export const upstreamStreamRepository = {
         [transmitterId],
       )
       await trx.raw(
-        `delete from upstream_verifications where transmitter_id = ? and requested_at < now() - ?::interval`,
-        [transmitterId, STATES_KEPT],
+        `delete from upstream_verifications v where transmitter_id = ? and (requested_at < now() - ?::interval
+           or state_hash in (select state_hash from upstream_verifications where transmitter_id = v.transmitter_id
+             order by requested_at desc offset ?))`,
+        [transmitterId, STATES_KEPT, MAX_STATES_KEPT - 1],
       )
       await trx.raw('insert into upstream_verifications (transmitter_id, state_hash) values (?, ?)', [
         transmitterId,

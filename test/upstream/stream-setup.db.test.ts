@@ -250,6 +250,25 @@ describe('upstream: the stream at a transmitter', function () {
     }
   })
 
+  it('is made again ever more seldom where no stream lasts, and the loss is shown', async () => {
+    transmitter.react.poll = () => ({ status: 404 })
+    transmitter.react.status = () => ({ status: 404 })
+    transmitter.react.list = () => ({ status: 405 })
+    const id = await below.subscribe(transmitter, 'poll')
+    const lost = () =>
+      below.log.filter(
+        ({ event, fields }) => event === 'upstream.stream_gone' && fields.transmitter_id === id,
+      )
+    await waitUntil('it was lost twice', () => lost().length >= 2)
+    await below.until(id, 'the loss is shown', ({ last_error }) => /does not know/.test(last_error ?? ''))
+    assert.deepEqual(
+      lost().map(({ fields }) => fields.losses),
+      lost().map((_one, number) => number + 1),
+    )
+    await below.verified(await below.newTransmitter(), 'poll')
+    assert.ok(transmitter.called('create').length < 10, `${transmitter.called('create').length} streams`)
+  })
+
   it('goes on where status and verification are not offered (405, R-17)', async () => {
     transmitter.react.status = () => ({ status: 405 })
     transmitter.react.verify = () => ({ status: 405 })
