@@ -12,6 +12,8 @@ export interface PollLoopOptions {
   take(jti: string, set: unknown): Promise<Verdict>
   /** After each answer. */
   answered(sets: number): Promise<void>
+  /** The transmitter does not take a report of what was refused. */
+  errorsDropped(count: number): void
   /** After each failure. */
   failed(error: unknown): Promise<void>
 }
@@ -61,9 +63,9 @@ export async function runPollLoop(
     return waitMs
   }
 
-  /** Counts answers that bring nothing new. */
+  /** Whether an answer brings anything new. What is refused is nothing: a transmitter full of it must not keep us busy. */
   function isNews(sets: PollAnswer['sets']): boolean {
-    const news = sets.some(([jti]) => !settled.has(jti))
+    const news = sets.some(([jti]) => !settled.has(jti) && !setErrs.has(jti))
     for (const [jti] of sets) if (ack.has(jti) || setErrs.has(jti)) settled.add(jti)
     for (const jti of settled) {
       if (settled.size <= REMEMBERED) break
@@ -117,6 +119,12 @@ export async function runPollLoop(
         maxEvents = Math.ceil(maxEvents / 2)
         continue
       }
+      if (isRefusal(error) && setErrs.size > 0) {
+        // What was taken must be heard all the same.
+        options.errorsDropped(setErrs.size)
+        setErrs.clear()
+        continue
+      }
       failures += 1
       await options.failed(error)
       const askedMs = error instanceof UpstreamFailed ? (error.retryAfterS ?? 0) * 1000 : 0
@@ -130,6 +138,11 @@ export async function runPollLoop(
 function isTooLarge(error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined
   return cause instanceof OutgoingFailed && cause.reason === 'too_large'
+}
+
+/** The request itself was wrong, says the transmitter. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof UpstreamFailed && [400, 413, 422].includes(error.answered ?? 0)
 }
 
 /** What a person is shown; the log has more. */

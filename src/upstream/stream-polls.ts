@@ -68,6 +68,10 @@ export function createStreamPolls(options: StreamPollsOptions): StreamPolls {
         if (hasFailed) await quietly(transmitterId, repository.clearError(db, transmitterId, 'poll'))
         hasFailed = false
       },
+      errorsDropped(count: number) {
+        options.polls.add({ result: 'errors_dropped' })
+        logger.warn('upstream.errors_dropped', { transmitter_id: transmitterId, count })
+      },
       async failed(error: unknown) {
         hasFailed = true
         options.polls.add({ result: 'failed' })

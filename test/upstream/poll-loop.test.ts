@@ -62,6 +62,7 @@ describe('upstream: the poll loop', () => {
         },
         take: async () => REFUSED,
         answered: async () => {},
+        errorsDropped: () => {},
         failed: async () => {},
         ...options,
       },
@@ -85,5 +86,57 @@ describe('upstream: the poll loop', () => {
       },
     })
     assert.ok(turns > 3, `${turns} turns`)
+  })
+
+  it('rests after answers of which it refuses all', async () => {
+    const ended = new AbortController()
+    let polls = 0
+    const loop = runPollLoop(
+      {
+        url: 'https://t.example/poll',
+        poll: async () => {
+          polls += 1
+          return junk(numbered(3, `poll-${polls}`))
+        },
+        take: async () => REFUSED,
+        answered: async () => {
+          if (polls === 50) ended.abort()
+        },
+        errorsDropped: () => {},
+        failed: async () => {},
+      },
+      ended.signal,
+    )
+    const resting = new Promise((resolve) => setTimeout(resolve, 300, 'resting'))
+    assert.equal(await Promise.race([loop, resting]), 'resting')
+    ended.abort()
+    await loop
+    assert.ok(polls < 50)
+  })
+
+  it('sends acknowledgements alone where the report of errors is refused', async () => {
+    const dropped: number[] = []
+    let failures = 0
+    const requests = await run(
+      ({ setErrs }, number) => {
+        if (setErrs.size > 0) throw new UpstreamFailed('Polling: status 400.', { answered: 400 })
+        return number === 1 ? junk(['good', 'bad']) : undefined
+      },
+      {
+        take: async (jti) => (jti === 'good' ? { is: 'taken' } : REFUSED),
+        errorsDropped: (count) => void dropped.push(count),
+        failed: async () => {
+          failures += 1
+        },
+      },
+    )
+    const said = requests.map(({ ack, setErrs }) => [ack, [...setErrs.keys()]])
+    assert.deepEqual(said.slice(0, 3), [
+      [[], []],
+      [['good'], ['bad']],
+      [['good'], []],
+    ])
+    assert.deepEqual(dropped, [1])
+    assert.equal(failures, 0)
   })
 })
