@@ -136,7 +136,14 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
 
   /** The transmitter knows the stream no more: make it again, ever more seldom while none lasts. */
   async function gone(stream: UpstreamStream): Promise<void> {
-    if (!(await repository.markGone(db, stream))) return
+    const isMarked = await db.transaction(async (trx) => {
+      if (!(await repository.markGone(trx, stream))) return false
+      // The next one may be for another audience, and push before the answer that names it: until then SETs wait.
+      if (stream.method === 'push') await options.transmitters.pinAudience(trx, transmitterId, [])
+      return true
+    })
+    if (!isMarked) return
+    if (stream.method === 'push') await options.transmitters.changed()
     const nowMs = clock.monotonicMs()
     losses = nowMs - madeAtMs > LASTING_MS ? 1 : losses + 1
     const fields = { transmitter_id: transmitterId, stream_id: stream.streamId, losses }

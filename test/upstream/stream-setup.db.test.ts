@@ -250,6 +250,33 @@ describe('upstream: the stream at a transmitter', function () {
     }
   })
 
+  it('asks for a SET again that is pushed before the audience of the new stream is known', async () => {
+    const audience = 'https://hub-below.example/second'
+    const id = await below.verified(transmitter, 'push')
+    let answer: Response | undefined
+    transmitter.react.create = async (call, usual) => {
+      const delivery = call.body.delivery as Record<string, string>
+      const set = await transmitter.sign({ aud: audience, jti: 'early', events: { a: {} } })
+      answer = await fetch(delivery.endpoint_url ?? '', {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/secevent+jwt',
+          authorization: delivery.authorization_header ?? '',
+        },
+        body: set,
+      })
+      const made = await usual()
+      const stream = transmitter.stream()
+      stream.config = { ...stream.config, aud: audience }
+      return { ...made, body: stream.config }
+    }
+    transmitter.streams.clear()
+    await below.hub.call('POST', `/v1/transmitters/${id}/verify`, {})
+    await waitUntil('it was made again', async () => (await below.read(id)).audience[0] === audience)
+    assert.equal(answer?.status, 503)
+    assert.ok(Number(answer?.headers.get('retry-after')) > 0)
+  })
+
   it('is made again ever more seldom where no stream lasts, and the loss is shown', async () => {
     transmitter.react.poll = () => ({ status: 404 })
     transmitter.react.status = () => ({ status: 404 })
