@@ -46,6 +46,13 @@ const WRONG: [string[], RegExp][] = [
   [[...SUBSCRIBE, '--delivery', 'fax'], /Allowed choices are push, poll/],
   [[...SUBSCRIBE, '--client-secret', 's'], /unknown option '--client-secret'/],
   [['transmitter', 'add', '--discover', 'https://i', '--client-id', 'c'], /--client-id: say --delivery/],
+  [['transmitter', 'add', '--discover', 'https://i', '--scope', 's'], /--scope: say --delivery/],
+  [[...SUBSCRIBE, '--secret-file', '-', '--scope', 's'], /--scope: say --client-id too/],
+  [[...SUBSCRIBE, '--token-endpoint', 'https://t'], /--token-endpoint: say --client-id too/],
+  [
+    [...SUBSCRIBE, '--authorization-server', 'https://t', '--token-auth-method', 'client_secret_post'],
+    /--authorization-server and --token-auth-method: say --client-id too/,
+  ],
   [['transmitter', 'verify'], /missing required argument 'id'/],
   [[...ADD, '--authorization', 'secret'], /unknown option '--authorization'/],
   [['transmitter', 'list', '--limit', '0'], /whole number from 1/],
