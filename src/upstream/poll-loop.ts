@@ -1,10 +1,9 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { HubError } from '../kernel/errors.js'
-import { OutgoingFailed } from '../outgoing/outgoing-errors.js'
 import { backoffMs, rest } from './backoff.js'
 import type { PollAnswer, PollClient, SetError } from './poll-client.js'
 import type { Verdict } from './polled-set.js'
-import { UpstreamFailed } from './upstream-errors.js'
+import { isTooLarge, UpstreamFailed } from './upstream-errors.js'
 
 export interface PollLoopOptions {
   readonly url: string
@@ -133,11 +132,6 @@ export async function runPollLoop(
   }
   await sayFarewell()
   return 'stopped'
-}
-
-function isTooLarge(error: unknown): boolean {
-  const cause = error instanceof Error ? error.cause : undefined
-  return cause instanceof OutgoingFailed && cause.reason === 'too_large'
 }
 
 /** The request itself was wrong, says the transmitter. */

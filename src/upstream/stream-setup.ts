@@ -1,7 +1,7 @@
 import type { ConfigurationRequest, ManagementClient, Outcome } from './management-client.js'
 import { METHOD_URI } from './ssf-endpoints.js'
 import type { UpstreamConfiguration } from './stream-configuration.js'
-import { UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
+import { isTooLarge, UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
 import type { EstablishedStream, UpstreamStream } from './upstream-stream.js'
 
 export interface StreamSetupOptions {
@@ -69,7 +69,7 @@ function requestOf(
 /** One whose making was answered to nobody: the process ended, or the connection. */
 async function findOwn({ client, ingestUrl, description }: StreamSetupOptions): Promise<string | undefined> {
   const listed = await client.list().catch((error: unknown) => {
-    if (error instanceof UpstreamFailed && error.answered !== undefined) return undefined
+    if (error instanceof UpstreamFailed && (error.answered !== undefined || isTooLarge(error))) return undefined
     throw error
   })
   if (listed?.outcome !== 'done') return undefined

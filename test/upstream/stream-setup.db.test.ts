@@ -204,6 +204,16 @@ describe('upstream: the stream at a transmitter', function () {
     assert.notEqual((await below.read(id)).stream?.stream_id, 'old')
   })
 
+  it('passes over what is listed beside it and is no stream, or another issuer’s', async () => {
+    transmitter.react.list = async (_call, usual) => ({
+      body: [17, { iss: 'https://else.example', stream_id: 'e' }, ...((await usual()).body as object[])],
+    })
+    await below.verified(transmitter, 'poll')
+    const other = await below.newTransmitter()
+    other.react.list = () => ({ body: `["${'x'.repeat(300_000)}"]` })
+    await below.verified(other, 'poll')
+  })
+
   it('does not take the stream of another transmitter of the hub', async () => {
     const first = await below.verified(transmitter, 'poll')
     transmitter.react.create = () => ({ status: 409 })
