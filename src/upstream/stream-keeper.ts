@@ -15,7 +15,7 @@ import {
   verificationDueMs,
 } from './stream-duties.js'
 import { createStreamPolls, type StreamPollsOptions } from './stream-polls.js'
-import { setUpStream } from './stream-setup.js'
+import { DESCRIPTION_START, setUpStream } from './stream-setup.js'
 import { UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
 import { eventsMissing } from './upstream-service.js'
 import { openSession, type SessionOptions, type UpstreamSession } from './upstream-session.js'
@@ -104,7 +104,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
       client: await management(),
       ingestUrl: `${options.hubIssuer.replace(/\/$/, '')}/ingest/${transmitterId}`,
       authorization,
-      description: `Firebreak ${options.hubIssuer} ${transmitterId}`,
+      description: `${DESCRIPTION_START}${options.hubIssuer} ${transmitterId}`,
       isTaken: (streamId) => repository.isHeldByAnother(db, stream, streamId),
       async checkUrl(url) {
         try {

@@ -185,6 +185,24 @@ describe('upstream: the stream at a transmitter', function () {
     assert.deepEqual(Object.keys(body).sort(), ['delivery', 'description', 'events_requested', 'stream_id'])
   })
 
+  for (const [whose, members] of [
+    ['another hub', { description: 'Firebreak https://other-hub.example 1' }],
+    [
+      'a system that is pushed to',
+      { delivery: { method: 'urn:ietf:rfc:8935', endpoint_url: 'https://elsewhere.example/in' } },
+    ],
+  ] as const) {
+    it(`does not take over the stream of ${whose} (409)`, async () => {
+      const config = { stream_id: 'theirs', iss: transmitter.url, aud: AUDIENCE, delivery: {}, ...members }
+      transmitter.streams.set('theirs', { config, status: 'enabled', sets: new Map() })
+      transmitter.react.create = () => ({ status: 409 })
+      const id = await below.subscribe(transmitter, 'poll')
+      const stream = await below.until(id, 'it failed', ({ last_error }) => last_error !== null)
+      assert.match(stream.last_error ?? '', /another system holds it/)
+      assert.equal(transmitter.called('update').length + transmitter.called('delete').length, 0)
+    })
+  }
+
   it('deletes it and makes another when it cannot be changed (405) (R-17)', async () => {
     transmitter.react.update = () => ({ status: 405 })
     let conflicts = 0
