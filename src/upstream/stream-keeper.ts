@@ -75,7 +75,9 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
     if (clock.monotonicMs() >= duty.dueAtMs) {
       try {
         if ((await work()) !== 'not yet') {
-          if (duty.failures > 0) await repository.clearError(db, transmitterId, duty.of)
+          // Another process may have noted it. Of verifications the event takes it away, not the request.
+          const isNoted = stream.lastErrorOf === duty.of && duty.of !== 'verification'
+          if (duty.failures > 0 || isNoted) await repository.clearError(db, transmitterId, duty.of)
           duty.failures = 0
         }
       } catch (error) {

@@ -31,6 +31,7 @@ interface UpstreamStreamRow {
   verified_at: Date | null
   last_poll_at: Date | null
   last_error: string | null
+  last_error_of: ErrorOf | null
   last_error_at: Date | null
   leaving_since: Date | null
   version: number
@@ -56,7 +57,7 @@ type Ref = Pick<UpstreamStream, 'transmitterId' | 'version'>
 const COLUMNS = `transmitter_id, issuer, metadata_url, method, events_requested, audience_expected, credentials,
   secret_wrapped, authorization_wrapped, phase, stream_id, audience, events_delivered, poll_url,
   min_verification_interval_s, inactivity_timeout_s, status, status_reason, status_at, verification_requested_at,
-  verified_at, last_poll_at, last_error, last_error_at, leaving_since, version`
+  verified_at, last_poll_at, last_error, last_error_of, last_error_at, leaving_since, version`
 
 /** States older than this are no answer to a request any more. */
 const STATES_KEPT = '7 days'
@@ -180,7 +181,8 @@ export const upstreamStreamRepository = {
   async markGone(db: Database, { transmitterId, version, streamId }: UpstreamStream): Promise<boolean> {
     const rows = await sqlRows(
       db,
-      `update upstream_streams set phase = 'setup', stream_id = null, poll_url = null, updated_at = now()
+      `update upstream_streams set phase = 'setup', stream_id = null, poll_url = null, status = null, status_reason = null,
+         status_at = null, verified_at = null, verification_requested_at = null, updated_at = now()
        where transmitter_id = ? and version = ? and phase = 'active' and stream_id = ? returning 1`,
       [transmitterId, version, streamId ?? null],
     )
@@ -207,8 +209,16 @@ export const upstreamStreamRepository = {
     )
   },
 
+  /** Takes an error of polls away too, whichever process noted it. */
   async notePoll(db: Database, transmitterId: string): Promise<void> {
-    await db.raw('update upstream_streams set last_poll_at = now() where transmitter_id = ?', [transmitterId])
+    await db.raw(
+      `update upstream_streams set last_poll_at = now(),
+         last_error = case when last_error_of = 'poll' then null else last_error end,
+         last_error_at = case when last_error_of = 'poll' then null else last_error_at end,
+         last_error_of = nullif(last_error_of, 'poll')
+       where transmitter_id = ?`,
+      [transmitterId],
+    )
   },
 
   async noteError(db: Database, transmitterId: string, of: ErrorOf, error: string): Promise<void> {
@@ -303,6 +313,7 @@ function toStream(row: UpstreamStreamRow): UpstreamStream {
     ...(row.verified_at && { verifiedAt: row.verified_at }),
     ...(row.last_poll_at && { lastPollAt: row.last_poll_at }),
     ...(row.last_error !== null && { lastError: row.last_error }),
+    ...(row.last_error_of !== null && { lastErrorOf: row.last_error_of }),
     ...(row.last_error_at && { lastErrorAt: row.last_error_at }),
     ...(row.leaving_since && { leavingSince: row.leaving_since }),
     version: row.version,
