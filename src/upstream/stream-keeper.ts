@@ -102,8 +102,9 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
 
   async function setUp(stream: UpstreamStream): Promise<void> {
     const { authorization, management } = sessionOf(stream)
+    const client = await management()
     const established = await setUpStream(stream, {
-      client: await management(),
+      client,
       ingestUrl: `${options.hubIssuer.replace(/\/$/, '')}/ingest/${transmitterId}`,
       authorization,
       description: `${DESCRIPTION_START}${options.hubIssuer} ${transmitterId}`,
@@ -125,7 +126,11 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
       await options.transmitters.pinAudience(trx, transmitterId, established.audience)
       return true
     })
-    if (!isWritten) return
+    if (!isWritten) {
+      // Nobody wishes for it any more, and no row says that it is there.
+      if (established.streamId !== stream.streamId) await client.delete(established.streamId)
+      return
+    }
     await options.transmitters.changed()
     const missing = eventsMissing({ ...stream, ...established })
     const fields = { transmitter_id: transmitterId, stream_id: established.streamId, method: stream.method }

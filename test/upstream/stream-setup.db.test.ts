@@ -565,6 +565,20 @@ describe('upstream: the stream at a transmitter', function () {
     )
   })
 
+  it('is deleted there too when the transmitter is removed while it is made', async () => {
+    let id = ''
+    transmitter.react.create = async (_call, usual) => {
+      await waitUntil('the answer to the person', () => id !== '')
+      await below.hub.call('DELETE', `/v1/transmitters/${id}`)
+      return await usual()
+    }
+    id = await below.subscribe(transmitter, 'poll')
+    await waitUntil('it was deleted', () => transmitter.called('delete').length > 0)
+    const rows = () => below.database.db('upstream_streams').where({ transmitter_id: id }).select()
+    await waitUntil('it is forgotten', async () => (await rows()).length === 0)
+    assert.equal(transmitter.streams.size, 0)
+  })
+
   it('ends when the transmitter is told to push by hand', async () => {
     const id = await below.verified(transmitter, 'poll')
     await below.hub.call('PATCH', `/v1/transmitters/${id}`, { delivery: { method: 'push' } })
