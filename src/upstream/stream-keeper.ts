@@ -56,6 +56,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
   const ended = new AbortController()
   let session: UpstreamSession | undefined
   let duties = newDuties()
+  let dutiesOf: number | undefined
   /** Streams lost in a row, none of which lasted. */
   let losses = 0
   let madeAtMs = Number.NEGATIVE_INFINITY
@@ -64,9 +65,16 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
   function sessionOf(stream: UpstreamStream): UpstreamSession {
     if (session?.version !== stream.version) {
       session = openSession(stream, { ...options, signal: ended.signal })
-      duties = newDuties()
+      // A session that was forgotten is opened again with the duties as they stand.
+      if (dutiesOf !== stream.version) duties = newDuties()
+      dutiesOf = stream.version
     }
     return session
+  }
+
+  /** The transmitter may have moved: its metadata and its token endpoint are read anew. */
+  function forgetEndpoints(): void {
+    session = undefined
   }
 
   /** Does one duty if it is due; its failures are noted and put it off. @returns the time until it is due again, ms */
@@ -96,6 +104,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
       return
     }
     postpone(duty, error, clock.monotonicMs())
+    if (duty.of === 'setup') forgetEndpoints()
     logger.warn('upstream.failed', { ...fields, failures: duty.failures })
     await repository.noteError(db, transmitterId, duty.of, reason)
   }
@@ -155,6 +164,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
     losses = nowMs - madeAtMs > LASTING_MS ? 1 : losses + 1
     const fields = { transmitter_id: transmitterId, stream_id: stream.streamId, losses }
     logger.warn('upstream.stream_gone', fields)
+    forgetEndpoints()
     duties.setup.dueAtMs = nowMs + backoffMs(losses, MAX_WAIT_MS)
     const text = 'The transmitter does not know the stream any more; the hub makes it again.'
     await repository.noteError(db, transmitterId, 'setup', text)

@@ -324,6 +324,16 @@ describe('upstream: the stream at a transmitter', function () {
     assert.ok(transmitter.called('create').length < 10, `${transmitter.called('create').length} streams`)
   })
 
+  it('is made where the metadata point now, after the endpoint was moved', async () => {
+    transmitter.react.metadata = async (_call, usual) => ({
+      body: { ...((await usual()).body as object), configuration_endpoint: `${transmitter.url}/moved` },
+    })
+    const id = await below.subscribe(transmitter, 'poll')
+    await below.until(id, 'it failed', ({ last_error }) => last_error !== null)
+    delete transmitter.react.metadata
+    await below.until(id, 'it is verified', ({ verified_at }) => verified_at !== null)
+  })
+
   it('goes on where status and verification are not offered (405, R-17)', async () => {
     transmitter.react.status = () => ({ status: 405 })
     transmitter.react.verify = () => ({ status: 405 })
