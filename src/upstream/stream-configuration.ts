@@ -35,7 +35,12 @@ export function parseConfiguration(value: unknown, issuer: string): UpstreamConf
     )
   }
   const streamId = body.stream_id
-  if (typeof streamId !== 'string' || streamId === '' || streamId.length > MAX_ID_CHARS || CONTROL.test(streamId)) {
+  if (
+    typeof streamId !== 'string' ||
+    streamId === '' ||
+    streamId.length > MAX_ID_CHARS ||
+    CONTROL.test(streamId)
+  ) {
     throw new UpstreamFailed('The stream configuration has no usable "stream_id".')
   }
   const audience = texts([body.aud].flat())

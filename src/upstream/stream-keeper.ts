@@ -8,7 +8,7 @@ import { reasonOf } from './poll-loop.js'
 import {
   type Duty,
   MAX_WAIT_MS,
-  newDuty,
+  newDuties,
   postpone,
   requestVerification,
   statusEveryMs,
@@ -288,16 +288,5 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
       wake.ring()
       await loop
     },
-  }
-}
-
-function newDuties() {
-  return {
-    setup: newDuty('setup'),
-    status: newDuty('status'),
-    verification: newDuty('verification'),
-    /** Verifications asked for in a row without an answer, and when last, on the monotonic clock. */
-    asked: 0,
-    askedAtMs: Number.NEGATIVE_INFINITY,
   }
 }

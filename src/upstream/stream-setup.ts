@@ -71,7 +71,8 @@ function requestOf(
 /** One whose making was answered to nobody: the process ended, or the connection. */
 async function findOwn({ client, ingestUrl, description }: StreamSetupOptions): Promise<string | undefined> {
   const listed = await client.list().catch((error: unknown) => {
-    if (error instanceof UpstreamFailed && (error.answered !== undefined || isTooLarge(error))) return undefined
+    if (error instanceof UpstreamFailed && (error.answered !== undefined || isTooLarge(error)))
+      return undefined
     throw error
   })
   if (listed?.outcome !== 'done') return undefined
