@@ -4,6 +4,7 @@ import { authorizationApi } from './auth/authorization-api.js'
 import { OAUTH_PATHS } from './auth/authorization-metadata.js'
 import { OPERATOR_API } from './auth/operator-api.js'
 import { RECEIVER_API } from './auth/receiver-api.js'
+import { HELD_BY_ALL } from './auth/roles.js'
 import { PARKED_API, pollRoute } from './delivery/delivery-api.js'
 import { ERASURE_API } from './delivery/erasure-api.js'
 import { ENFORCEMENT_API } from './enforcement/enforcement-api.js'
@@ -42,6 +43,7 @@ export function describeHub(hub: DescribedHub): OpenApiDocument {
     version: hubVersion(),
     description: DESCRIPTION,
     sections: sections(hub),
+    heldByAll: HELD_BY_ALL,
     ...(!hub.oauthIssuer && { tokenPath: issuerPath(hub.issuer) + OAUTH_PATHS.token }),
     schemas: Object.fromEntries(SCHEMAS.map((name) => [name, readSchema(name)])),
   })

@@ -1,4 +1,4 @@
-import { isOutstanding } from './delivery/outstanding-read-model.js'
+import { createOutstandingReader } from './delivery/outstanding-read-model.js'
 import type { HubBase } from './hub-base.js'
 import type { Worker } from './kernel/worker.js'
 import { createKeyWatch } from './keys/key-watch.js'
@@ -29,7 +29,7 @@ export function openKeyRotation(base: HubBase): HubKeys {
     },
     rotateAfterMs: config.signingKeyRotateDays && config.signingKeyRotateDays * DAY_MS,
     fromFiles: base.keyFiles.map(({ alg }) => alg),
-    isOutstanding: (beforeMs) => isOutstanding(pools.api, beforeMs),
+    isOutstanding: createOutstandingReader(pools.api, base.clock),
     async changed() {
       await keys.refresh()
       notifier.notify(KEYS_CHANNEL)

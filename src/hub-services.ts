@@ -13,7 +13,7 @@ import { createClientAddress } from './http/client-address.js'
 import type { HubBase } from './hub-base.js'
 import type { HubEventLog } from './hub-event-log.js'
 import { openKeyRotation } from './hub-keys.js'
-import { openExternalTokens } from './hub-oauth.js'
+import { openExternalTokens, toIssuerWatch } from './hub-oauth.js'
 import { openUpstream } from './hub-upstream.js'
 import { createEventService } from './ingest/event-service.js'
 import { createIngestHandler } from './ingest/ingest-handler.js'
@@ -80,7 +80,13 @@ export function createServices(base: HubBase, parts: ServiceParts) {
     ...typeServices,
     ...ingest,
     /** Not started yet. */
-    workers: [watch, eventTypes, registry, inactivityWatch(base, streams.statuses)] as readonly Worker[],
+    workers: [
+      watch,
+      eventTypes,
+      registry,
+      inactivityWatch(base, streams.statuses),
+      ...(external ? [toIssuerWatch(external)] : []),
+    ] as readonly Worker[],
     keyRotation: rotation,
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,

@@ -3,10 +3,10 @@ import { trimAudit } from './audit/audit-trim.js'
 import type { Delivery } from './delivery/delivery-service.js'
 import { erasureRepository } from './delivery/erasure-repository.js'
 import { createErasureWorker } from './delivery/erasure-worker.js'
+import { createExpiry } from './delivery/expiry.js'
 import { fanOutRepository } from './delivery/fan-out-repository.js'
 import { parkedRepository } from './delivery/parked-repository.js'
-import { resultRepository } from './delivery/result-repository.js'
-import { eraseReports } from './enforcement/acknowledgement-erasure.js'
+import { createAcknowledgementRepository } from './enforcement/acknowledgement-repository.js'
 import { createLatencyFolder } from './enforcement/latency-folder.js'
 import {
   createLatencyHistogramRepository,
@@ -23,8 +23,6 @@ import { createUpkeep } from './storage/partitions.js'
 import { createSubjectEraser } from './streams/subject-erasure.js'
 import { forgetRemovedSubjects } from './streams/subject-upkeep.js'
 
-/** Default of HISTOGRAM_RETENTION_DAYS: the longest window that can be asked for. */
-const FIGURE_DAYS = 400
 const ERASURES_CHANNEL = 'erasures_requested'
 
 export interface UpkeepParts {
@@ -58,11 +56,16 @@ export function upkeepWorkers(base: HubBase, parts: UpkeepParts): Worker[] {
       logger,
       dedupeWindowDays: config.dedupeWindowDays,
       retentionDays: config.retentionDays,
-      contentRetentionDays: config.contentRetentionDays ?? config.retentionDays,
-      expire: expirer(base),
+      contentRetentionDays: config.contentRetentionDays,
+      expire: createExpiry({
+        db: pools.api,
+        logger,
+        metrics: base.metrics,
+        undeliveredRetentionDays: config.undeliveredRetentionDays,
+        parkedRetentionDays: config.parkedRetentionDays,
+      }),
       trim: async () => {
-        const figureDays = config.histogramRetentionDays ?? Math.max(FIGURE_DAYS, config.retentionDays)
-        await forgetFigures(pools.api, figureDays)
+        await forgetFigures(pools.api, config.histogramRetentionDays)
         await forgetRemovedSubjects(pools.api, config.subjectRemovalGraceS)
         if (config.auditRetentionDays)
           await trimAudit(pools.api, { audit: base.audit, days: config.auditRetentionDays })
@@ -79,21 +82,6 @@ export function upkeepWorkers(base: HubBase, parts: UpkeepParts): Worker[] {
   ]
 }
 
-/** A SET or a parked item that is given up: somebody was not told, so a person must know. */
-function expirer({ config, pools, logger, metrics }: HubBase): () => Promise<void> {
-  const expired = metrics.counter(
-    'firebreak_deliveries_expired_total',
-    'SETs given up after their retention.',
-  )
-  return async () => {
-    const unsent = await resultRepository.expireOpen(pools.api, config.undeliveredRetentionDays)
-    const parked = await parkedRepository.expireOpen(pools.api, config.parkedRetentionDays)
-    if (unsent + parked === 0) return
-    expired.add({}, unsent + parked)
-    logger.error('delivery.expired', { unsent, parked })
-  }
-}
-
 /** Tells whoever keeps the `upkeep` lease that an erasure was asked for. */
 export function erasuresRequested({ notifier }: Pick<HubBase, 'notifier'>): void {
   notifier.notify(ERASURES_CHANNEL)
@@ -108,7 +96,7 @@ function erasureWorker(base: HubBase, { log, delivery }: UpkeepParts, isLeader: 
     isDrained: (sinceS) => isDrained(log, sinceS),
     eraseRecords: (person) => eraseRelayed(pools.api, person),
     eraseSubjects: createSubjectEraser((sealed, context) => keys.open(sealed, context)),
-    eraseReports,
+    eraseReports: (trx, events) => createAcknowledgementRepository(trx).eraseReasons(events),
     streamChanged: (streamId) => delivery.streamChanged(streamId),
   })
   base.notifier.on(ERASURES_CHANNEL, worker.ring)

@@ -21,6 +21,7 @@ import { keepAdminToken } from './hub-traces.js'
 import { describeError } from './kernel/errors.js'
 import { createLogger, type Logger, silentLogger } from './kernel/logger.js'
 import { EVENTS_SUPPORTED } from './secevent/event-types.js'
+import { TOLERANCE_SWITCHES } from './secevent/tolerances.js'
 import { migrate } from './storage/migrator.js'
 
 /** Contract: SIGTERM ends the process within this time. */
@@ -136,6 +137,7 @@ function createHooks(): CliHooks {
     },
     clientConfig,
     eventTypes: EVENTS_SUPPORTED,
+    tolerances: Object.keys(TOLERANCE_SWITCHES),
     environment: process.env,
     version: hubVersion(),
   }

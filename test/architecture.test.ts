@@ -65,6 +65,18 @@ const DOORS: Readonly<Record<string, RegExp>> = {
   'lru-cache': /^src\/(auth|delivery|secevent)\//,
 }
 
+/** Tables that more than one file writes: a row moves between these in one statement, or a chain is kept by turns. */
+const SHARED_TABLES: Readonly<Record<string, readonly string[]>> = {
+  delivery_queue: ['queue', 'result', 'parked'].map((name) => `src/delivery/${name}-repository.ts`),
+  deliveries: ['result', 'parked'].map((name) => `src/delivery/${name}-repository.ts`),
+  parked: ['result', 'parked'].map((name) => `src/delivery/${name}-repository.ts`),
+  audit_log: ['log', 'sealer', 'trim'].map((name) => `src/audit/audit-${name}.ts`),
+  latency_dirty_hours: ['acknowledgement', 'latency-histogram'].map(
+    (name) => `src/enforcement/${name}-repository.ts`,
+  ),
+  hub_processes: ['src/storage/lease-repository.ts', 'src/storage/partitions.ts'],
+}
+
 const MAX_LINES = 400
 const modules = readSourceModules()
 const imports = modules.flatMap((module) => module.imports)
@@ -171,16 +183,18 @@ describe('the architecture', () => {
     )
   })
 
-  it('lets one room write a table, and a read model write none', () => {
+  it('lets one file write a table, and a read model write none', () => {
     const writers = new Map<string, Set<string>>()
     const tables = tableNames()
-    for (const { file, room, text } of modules) {
+    for (const { file, text } of modules) {
       for (const table of tables.filter((name) => writes(text, name))) {
         assert.ok(!file.endsWith('-read-model.ts'), `${file} writes ${table}`)
-        writers.set(table, (writers.get(table) ?? new Set()).add(room ?? file))
+        writers.set(table, (writers.get(table) ?? new Set()).add(file))
       }
     }
-    const shared = [...writers].filter(([, by]) => by.size > 1)
+    const allowed = (table: string, by: Set<string>) =>
+      [...by].every((file) => SHARED_TABLES[table]?.includes(file))
+    const shared = [...writers].filter(([table, by]) => by.size > 1 && !allowed(table, by))
     assert.deepEqual(
       shared.map(([table, by]) => `${table} is written by ${[...by].join(' and ')}`),
       [],

@@ -13,6 +13,8 @@ const MAX_NETWORKS = 10_000
 export interface AttemptLimiter {
   /** Counts one failure of the address, in IPv6 of its network of 64 bits; the error to answer with when it has failed too often. */
   failed(address: string): TooManyRequests | undefined
+  /** Whether its next failure is one too many: nobody else should be troubled for what it sends. */
+  isBlocked(address: string): boolean
 }
 
 export interface AttemptLimits {
@@ -43,6 +45,10 @@ export function createAttemptLimiter(limits: AttemptLimits): AttemptLimiter {
           retryAfterS: (window.endsAt - now) / 1000,
         },
       )
+    },
+    isBlocked(address) {
+      const window = windows.get(networkOf(address))
+      return window !== undefined && window.endsAt > clock.monotonicMs() && window.count >= failures
     },
   }
 }

@@ -77,8 +77,11 @@ export function createAdapterFactory(options: AdapterOptions): (model: string) =
       // Ids of ours are found by text; anything unstorable would be an error of the database.
       const receiver = id.includes('\0') ? undefined : await receivers.find(db, { client_id: id })
       // A client of another issuer has no secret here.
-      const isOurs = receiver?.enabled && receiver.tokenIssuer === null
-      return isOurs ? toClient(receiver, await receivers.secretHash(db, id)) : undefined
+      if (!receiver?.enabled || receiver.tokenIssuer !== null) return undefined
+      const secretHash = await receivers.secretHash(db, id)
+      // Registered while another server issued the tokens: it has no secret before its first rotation.
+      if (!secretHash && receiver.authMethod !== 'private_key_jwt') return undefined
+      return toClient(receiver, secretHash)
     },
     upsert: (id, payload, expiresInS) =>
       store(model, id, payload as ArtifactPayload, expiresInS ?? LONGEST_S),

@@ -13,6 +13,9 @@ export function wellKnownPath(issuer: string, name = 'oauth-authorization-server
   return `/.well-known/${name}${new URL(issuer).pathname.replace(/\/$/, '')}`
 }
 
+/** Where the metadata of an authorization server are. */
+export const wellKnownUrl = (issuer: string): string => new URL(issuer).origin + wellKnownPath(issuer)
+
 /** RFC 9728 §2: who issues the tokens that are good here. */
 export function resourceMetadata(issuer: string, authorizationServer: string): Record<string, unknown> {
   return {

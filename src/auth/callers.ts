@@ -12,7 +12,7 @@ export interface Operator {
   role: Role
 }
 
-/** The only scopes there are; names starting with `ssf.` belong to the SSF specifications (T-42). */
+/** The only scopes there are; names starting with `ssf.` belong to the SSF specifications (docs/conformance.md T-42). */
 export type Scope = 'ssf.read' | 'ssf.manage'
 
 /** A receiver as its token proves it, with what its requests are answered by. */
@@ -29,9 +29,15 @@ export interface AuthenticatedReceiver {
   compatibility: Compatibility
 }
 
+/** What is known of the address that a token came from. */
+export interface Sender {
+  /** It sent too many bad ones lately. */
+  readonly isBlocked: boolean
+}
+
 interface Authenticator<T> {
   /** Undefined when the token is unknown, expired, revoked, or its owner disabled. Asked at every call. */
-  authenticate(token: string): Promise<T | undefined>
+  authenticate(token: string, sender?: Sender): Promise<T | undefined>
   /** Shared by all authenticators of a hub. */
   readonly attempts?: AttemptLimiter
   /** Bounds the calls of one caller. */
@@ -76,10 +82,10 @@ export function requireCaller(rule: CallerRule): RequestHandler {
     const caller = await authenticated(
       req,
       rule.operators.attempts,
-      async (token): Promise<Caller | undefined> => {
+      async (token, sender): Promise<Caller | undefined> => {
         const operator = await rule.operators.authenticate(token)
         if (operator) return { operator }
-        const receiver = await rule.receivers.authenticate(token)
+        const receiver = await rule.receivers.authenticate(token, sender)
         return receiver && { receiver }
       },
     )
@@ -127,11 +133,12 @@ export function actorOf(res: Response): string {
 async function authenticated<T>(
   req: Request,
   attempts: AttemptLimiter | undefined,
-  authenticate: (token: string) => Promise<T | undefined>,
+  authenticate: (token: string, sender: Sender) => Promise<T | undefined>,
 ): Promise<T> {
   const token = bearerToken(req)
-  const found = await authenticate(token)
-  if (found === undefined) throw attempts?.failed(req.ip ?? 'unknown') ?? new InvalidToken()
+  const address = req.ip ?? 'unknown'
+  const found = await authenticate(token, { isBlocked: attempts?.isBlocked(address) ?? false })
+  if (found === undefined) throw attempts?.failed(address) ?? new InvalidToken()
   return found
 }
 

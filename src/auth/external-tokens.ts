@@ -1,12 +1,18 @@
-import type { Scope } from './callers.js'
+import { Unavailable } from '../kernel/errors.js'
+import type { Health } from '../kernel/worker.js'
+import type { Scope, Sender } from './callers.js'
+import type { Introspect } from './token-introspection.js'
 
 export interface ExternalTokens {
   readonly issuer: string
   /**
    * Which client a token of the configured issuer was issued to, and for what; undefined when it is not believed.
+   * @param sender of whom too much came lately: a token that proves nothing by itself is then not asked about
    * @throws Unavailable when that cannot be told now
    */
-  verify(token: string): Promise<{ clientId: string; scopes: Scope[] } | undefined>
+  verify(token: string, sender?: Sender): Promise<{ clientId: string; scopes: Scope[] } | undefined>
+  /** Always ok, for the rest of the hub works without it; the reason is there while tokens cannot be told. */
+  health(): Health
 }
 
 export interface ExternalTokensOptions {
@@ -17,7 +23,7 @@ export interface ExternalTokensOptions {
   /** The claims of a JWT that holds against the issuer's keys, audience and time. */
   verifyJwt(token: string): Promise<Record<string, unknown> | undefined>
   /** What the issuer says of an active token. Without it a token cannot be revoked, so it must not live long. */
-  introspect?: (token: string) => Promise<Record<string, unknown> | undefined>
+  introspect?: Introspect
   readonly nowMs: () => number
 }
 
@@ -35,26 +41,44 @@ type Claims = Record<string, unknown>
 export function createExternalTokens(options: ExternalTokensOptions): ExternalTokens {
   const { issuer, introspect } = options
 
-  async function claimsOf(token: string): Promise<Claims | undefined> {
+  async function claimsOf(token: string, isBlocked: boolean): Promise<Claims | undefined> {
     if (!isJwt(token)) {
-      const answer = await introspect?.(token)
+      const answer = await introspect?.(token, { isSigned: false, isBlocked })
       return answer && isForUs(answer, options) ? answer : undefined
     }
     const claims = await options.verifyJwt(token)
     if (!claims) return undefined
     if (!introspect) return livesShortly(claims, options.nowMs()) ? claims : undefined
-    const answer = await introspect(token)
+    const answer = await introspect(token, { isSigned: true, isBlocked })
     return answer && isSame(answer, claims, options.clientClaim) ? claims : undefined
+  }
+
+  let awaySinceMs: number | undefined
+  async function watchedClaimsOf(token: string, isBlocked: boolean): Promise<Claims | undefined> {
+    try {
+      const claims = await claimsOf(token, isBlocked)
+      // A token that is not believed may not have needed the issuer.
+      if (claims) awaySinceMs = undefined
+      return claims
+    } catch (error) {
+      if (error instanceof Unavailable) awaySinceMs ??= options.nowMs()
+      throw error
+    }
   }
 
   return {
     issuer,
-    async verify(token) {
-      const claims = await claimsOf(token)
+    async verify(token, sender) {
+      const claims = await watchedClaimsOf(token, sender?.isBlocked ?? false)
       if (!claims || isBound(claims)) return undefined
       const clientId = claims[options.clientClaim]
       if (typeof clientId !== 'string' || clientId === '' || clientId.includes('\0')) return undefined
       return { clientId, scopes: scopesOf(claims) }
+    },
+    health() {
+      if (awaySinceMs === undefined) return { ok: true }
+      const since = new Date(awaySinceMs).toISOString()
+      return { ok: true, reason: `${issuer} did not answer since ${since}; calls with its tokens get 503` }
     },
   }
 }

@@ -1,14 +1,8 @@
 import type { Clock } from '../kernel/clock.js'
 import { describeError, Unavailable } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
-
-/** Asks for a document elsewhere. Rejects when there is no answer. */
-export type FetchJson = (request: {
-  url: string
-  /** Sent as application/x-www-form-urlencoded by POST; absent: GET. */
-  form?: Record<string, string>
-  authorization?: string
-}) => Promise<{ status: number; body: unknown }>
+import { wellKnownUrl } from './authorization-metadata.js'
+import type { FetchJson } from './fetch-json.js'
 
 const FRESH_MS = 3_600_000
 const COOLDOWN_MS = 5_000
@@ -17,10 +11,7 @@ const COOLDOWN_MS = 5_000
 export function metadataUrlsOf(issuer: string): string[] {
   const url = new URL(issuer)
   const path = url.pathname.replace(/\/$/, '')
-  return [
-    `${url.origin}/.well-known/oauth-authorization-server${path}`,
-    `${url.origin}${path}/.well-known/openid-configuration`,
-  ]
+  return [wellKnownUrl(issuer), `${url.origin}${path}/.well-known/openid-configuration`]
 }
 
 /**

@@ -71,7 +71,8 @@ export const RECEIVER_API: ApiSection = {
       body: NEW_RECEIVER,
       answers: {
         201: {
-          description: 'The receiver. client_secret is shown once; a client of private_key_jwt has none.',
+          description:
+            'The receiver. client_secret is shown once. None with private_key_jwt, and where OAUTH_ISSUER issues the tokens.',
           schema: RECEIVER_WITH_SECRET,
         },
       },

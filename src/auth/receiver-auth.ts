@@ -21,9 +21,9 @@ export function createReceiverAuth(options: {
   return {
     ...(options.attempts && { attempts: options.attempts }),
     ...(options.calls && { calls: options.calls }),
-    async authenticate(token) {
+    async authenticate(token, sender) {
       const own = await receivers.authenticate(db, hashSecret(token))
-      const proof = own ?? (await external?.verify(token))
+      const proof = own ?? (await external?.verify(token, sender))
       if (own || !external || !proof) return own
       const receiver = await receivers.findExternal(db, { clientId: proof.clientId, issuer: external.issuer })
       return receiver && { ...receiver, scopes: proof.scopes }

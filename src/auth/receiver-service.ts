@@ -89,7 +89,10 @@ export function createReceiverService(options: ReceiverServiceOptions) {
       return receiver
     },
 
-    /** The secret is in the answer and nowhere else; absent with `private_key_jwt`. @throws Conflict on a taken name */
+    /**
+     * The secret is in the answer and nowhere else; absent with `private_key_jwt`, and where another server issues the
+     * tokens. @throws Conflict on a taken name
+     */
     async create(
       { clientId, ...settings }: NewReceiver,
       actor: string,
@@ -98,7 +101,7 @@ export function createReceiverService(options: ReceiverServiceOptions) {
       checkProfile(settings)
       const tokenIssuer = clientId === undefined ? null : externalIssuerFor(settings)
       const id = newId()
-      const needsSecret = tokenIssuer === null && settings.authMethod !== 'private_key_jwt'
+      const needsSecret = options.externalIssuer === undefined && settings.authMethod !== 'private_key_jwt'
       const secret = needsSecret ? newSecret('fbk_cs') : undefined
       return await db.transaction(async (trx) => {
         const draft: Receiver = {
@@ -170,6 +173,11 @@ export function createReceiverService(options: ReceiverServiceOptions) {
         const receiver = await locked(trx, id)
         if (receiver.tokenIssuer !== null) {
           throw new Conflict('This receiver has no secret here: it is a client of the configured issuer.')
+        }
+        if (options.externalIssuer !== undefined) {
+          throw new Conflict(
+            'Nothing takes a secret here: the tokens are issued by the server of OAUTH_ISSUER.',
+          )
         }
         if (receiver.authMethod === 'private_key_jwt') {
           throw new Conflict(

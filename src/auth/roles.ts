@@ -56,6 +56,11 @@ export function isAllowed(role: Role, permission: Permission): boolean {
   return PERMISSIONS[role].has(permission)
 }
 
+/** Held by every role: no operator is refused where one of these is asked for. */
+export const HELD_BY_ALL: readonly Permission[] = VIEWER.filter((permission) =>
+  ROLES.every((role) => isAllowed(role, permission)),
+)
+
 /** The roles that hold a permission, weakest first: for the text of a refusal. */
 export function rolesAllowed(permission: Permission): Role[] {
   return ROLES.filter((role) => isAllowed(role, permission))

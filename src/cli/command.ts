@@ -19,6 +19,8 @@ export interface CliHooks {
   clientConfig(): CliConfig
   /** Event type URIs that `emit` may name by their last part. */
   readonly eventTypes: readonly string[]
+  /** What a transmitter may be forgiven, as the API spells it. */
+  readonly tolerances: readonly string[]
   /** The process environment: the demo's hub gets the few names it needs from here. */
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly version: string

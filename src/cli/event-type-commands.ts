@@ -1,6 +1,6 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { type ApiList, apiPath } from './api-client.js'
-import { WrongUse } from './cli-errors.js'
+import { CommandFailed, WrongUse } from './cli-errors.js'
 import { type Cli, examples, moreHint, type PageOptions, withApi } from './command.js'
 import { parseObject, readInput } from './input.js'
 import { type Column, renderFields, renderTable } from './table.js'
@@ -24,6 +24,8 @@ interface AddOptions {
   schema?: string
   description?: string
 }
+
+const EFFECTS = ['tightens', 'loosens', 'neutral']
 
 const COLUMNS: Column<EventType>[] = [
   { title: 'TYPE', value: (row) => row.type },
@@ -62,9 +64,11 @@ export function addEventTypeCommands(cli: Cli, program: Command): void {
 
       async function findId(uri: string): Promise<string> {
         const { items } = await api.get<ApiList<EventType>>(apiPath('event-types'), { type: uri })
-        const id = items[0]?.id
-        if (!id) throw new WrongUse(`${uri} is not a registered event type; see: firebreak event-type list`)
-        return id
+        const [found] = items
+        if (!found)
+          throw new CommandFailed(`${uri} is not a registered event type; see: firebreak event-type list`)
+        if (found.id === null) throw new CommandFailed(`${uri} is built in: cannot be removed`)
+        return found.id
       }
     },
   )
@@ -76,10 +80,10 @@ function addAdd(cli: Cli, group: Command): void {
     .command('add')
     .description('register an event type of your own, with what it does to access')
     .argument('<type>', 'an absolute URI under a name of yours')
-    .option('--effect <effect>', 'tightens, loosens or neutral')
+    .addOption(new Option('--effect <effect>', 'what each event does').choices(EFFECTS))
     .option('--member <name>', 'or the member of the payload that decides')
     .option('--value <value=effect>', 'what one value of it does; repeat for more', collect)
-    .option('--otherwise <effect>', 'what every other value does')
+    .addOption(new Option('--otherwise <effect>', 'what every other value does').choices(EFFECTS))
     .option('--schema <file>', 'JSON Schema 2020-12 of the payload, - for standard input')
     .option('--description <text>', 'what it says')
   examples(command, [

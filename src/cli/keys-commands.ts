@@ -29,6 +29,12 @@ export function addKeysCommands(cli: Cli, program: Command): void {
   const group = program
     .command('keys')
     .description('the keys that sign SETs and the event log, and that seal secrets')
+  addList(cli, group)
+  addRotate(cli, group)
+  addRetire(cli, group)
+}
+
+function addList(cli: Cli, group: Command): void {
   withApi<{ all?: boolean }>(
     cli,
     group.command('list').description('keys, their states and times').option('--all', 'the retired ones too'),
@@ -37,7 +43,9 @@ export function addKeysCommands(cli: Cli, program: Command): void {
       print(list, () => renderTable(COLUMNS, all ? list.items : list.items.filter(isNotRetired)))
     },
   )
+}
 
+function addRotate(cli: Cli, group: Command): void {
   const rotate = group
     .command('rotate')
     .description('publish a new key, which signs once receivers had the time to fetch it')
@@ -66,10 +74,12 @@ export function addKeysCommands(cli: Cli, program: Command): void {
       print(made, () => renderTable(COLUMNS, made.items))
     },
   )
+}
 
+function addRetire(cli: Cli, group: Command): void {
   const retire = group
     .command('retire')
-    .description('take a replaced key out of the published ones before its time')
+    .description('take a key that signs no more, or not yet, out of the published ones before its time')
     .argument('<kid>')
   withApi(cli, retire, async ({ api, print }, _options, [kid = '']) => {
     const key = await api.post<Key>(apiPath('keys', kid, 'retire'))

@@ -11,6 +11,8 @@ interface Receiver {
   name: string
   client_id: string
   client_secret?: string
+  token_issuer?: string
+  token_endpoint_auth_method?: string
   audience: string
   default_subjects?: string
   reports?: string[]
@@ -143,9 +145,12 @@ function addBody(options: AddOptions): object {
   }
 }
 
-function secretText({ id, client_id, client_secret, audience }: Receiver): string {
+function secretText(receiver: Receiver): string {
+  const { id, client_id, client_secret, audience } = receiver
   const fields = renderFields({ id, client_id, client_secret, audience })
-  return client_secret === undefined
+  if (client_secret !== undefined) return `${fields}Keep the client secret now: it is not shown again.\n`
+  const hasOtherWay = receiver.token_issuer || receiver.token_endpoint_auth_method === 'private_key_jwt'
+  return hasOtherWay
     ? fields
-    : `${fields}Keep the client secret now: it is not shown again.\n`
+    : `${fields}No client secret: OAUTH_ISSUER issues the tokens. Register it with --client-id, its name there, or issue it a token: firebreak receiver token ${id}\n`
 }

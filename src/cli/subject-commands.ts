@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { type ApiList, apiPath } from './api-client.js'
 import { CommandFailed } from './cli-errors.js'
+import { withProgress } from './cli-io.js'
 import { type Cli, examples, moreHint, type PageOptions, pause, withApi } from './command.js'
 import { readSubject, type SubjectOptions, subjectOptions } from './subject-options.js'
 import { type Column, renderFields, renderTable } from './table.js'
@@ -29,6 +30,15 @@ interface EraseOptions extends SubjectOptions {
 }
 
 const ASK_EVERY_MS = 500
+
+/** Counts of what was about the person; `events_seen` counts all that was looked at. */
+const FOUND = [
+  'events_erased',
+  'events_owed',
+  'deliveries_discarded',
+  'subjects_erased',
+  'records_erased',
+] as const
 
 const COLUMNS: Column<Erasure>[] = [
   { title: 'ID', value: (row) => row.id },
@@ -88,21 +98,37 @@ function addErase(cli: Cli, group: Command): void {
       reason: options.reason,
       ...(options.force && { force: true }),
     }
-    let erasure = await api.post<Erasure>(apiPath('subjects', 'erase'), body)
-    const endsAt = performance.now() + options.timeout
-    while (erasure.state !== 'done' && performance.now() < endsAt) {
-      await pause(Math.min(ASK_EVERY_MS, options.timeout), signal)
-      erasure = await api.get<Erasure>(apiPath('subjects', 'erasures', erasure.id))
-    }
+    const asked = await api.post<Erasure>(apiPath('subjects', 'erase'), body)
+    const erasure = await withProgress(io, 'erasing', untilDone(asked))
     print(erasure, () => describe(erasure))
-    if (erasure.state !== 'done') {
-      throw new CommandFailed(
-        `not done yet (${erasure.step}, ${erasure.events_owed} events are owed to receivers); it goes on: firebreak subject erasure ${erasure.id}`,
-      )
+    if (erasure.state !== 'done') throw new CommandFailed(notDone(erasure))
+
+    async function untilDone(begun: Erasure): Promise<Erasure> {
+      const endsAt = performance.now() + options.timeout
+      let now = begun
+      while (now.state !== 'done' && performance.now() < endsAt) {
+        await pause(Math.min(ASK_EVERY_MS, options.timeout), signal)
+        now = await api.get<Erasure>(apiPath('subjects', 'erasures', begun.id))
+      }
+      return now
     }
   })
 }
 
+function notDone({ id, events_owed: owed }: Erasure): string {
+  const why =
+    owed > 0
+      ? `${owed} events are still owed to receivers and are erased once these took them; with --force they are given up instead`
+      : 'the hub is still looking'
+  return `not done yet: ${why}. It goes on; see: firebreak subject erasure ${id}`
+}
+
 function describe({ not_reached: notReached, ...erasure }: Erasure): string {
-  return `${renderFields({ ...erasure })}not reached:\n${notReached.map((line) => `  ${line}\n`).join('')}`
+  const nothing = erasure.state === 'done' && FOUND.every((count) => erasure[count] === 0)
+  return [
+    renderFields({ ...erasure }),
+    ...(nothing ? ['nothing about this subject was found: is the identifier right?\n'] : []),
+    'not reached:\n',
+    ...notReached.map((line) => `  ${line}\n`),
+  ].join('')
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { type ApiList, apiPath } from './api-client.js'
 import { WrongUse } from './cli-errors.js'
 import type { CliIo } from './cli-io.js'
-import { type Cli, examples, moreHint, type PageOptions, withApi } from './command.js'
+import { type ApiCall, type Cli, examples, moreHint, type PageOptions, withApi } from './command.js'
 import { parseObject, readInput, readSecret } from './input.js'
 import { renderFields, renderTable } from './table.js'
 import { collect, parseCount } from './time-option.js'
@@ -20,6 +20,7 @@ interface Transmitter extends SubscribedTransmitter {
   issuer: string
   ingest_url?: string
   enabled?: boolean
+  tolerances?: Readonly<Record<string, boolean | number>>
 }
 
 interface AddOptions extends StreamOptions {
@@ -30,6 +31,7 @@ interface AddOptions extends StreamOptions {
   jwksFile?: string
   discover?: string | true
   algorithm?: string[]
+  tolerance?: string[]
   authorizationFile?: string
   wait: boolean
   timeout: number
@@ -60,9 +62,11 @@ export function addTransmitterCommands(cli: Cli, program: Command): void {
     group.command('show').description('one transmitter').argument('<id>'),
     async ({ api, print }, _options, [id = '']) => {
       const transmitter = await api.get<Transmitter>(apiPath('transmitters', id))
-      const { stream, ...rest } = transmitter
+      const { stream, tolerances, ...rest } = transmitter
       const shown = Object.entries(stream ?? {}).map(([name, value]) => [`stream.${name}`, value])
-      print(transmitter, () => renderFields({ ...rest, ...Object.fromEntries(shown) }))
+      print(transmitter, () =>
+        renderFields({ ...rest, tolerances: forgiven(tolerances), ...Object.fromEntries(shown) }),
+      )
     },
   )
 
@@ -81,6 +85,7 @@ const COLUMNS = [
   { title: 'NAME', value: (row: Transmitter) => row.name },
   { title: 'ISSUER', value: (row: Transmitter) => row.issuer },
   { title: 'STATE', value: (row: Transmitter) => (row.enabled === false ? 'disabled' : 'enabled') },
+  { title: 'TOLERANCES', value: ({ tolerances }: Transmitter) => forgiven(tolerances) },
   { title: 'STREAM', value: ({ stream }: Transmitter) => stream && streamState(stream) },
 ]
 
@@ -102,6 +107,11 @@ function addAdd(cli: Cli, group: Command): void {
       'read its SSF metadata: the URL of the issuer or of the document (default: --issuer)',
     )
     .option('--algorithm <alg>', 'signature algorithm to accept; repeat for more', collect)
+    .option(
+      '--tolerance <name>',
+      'what to forgive it, a switch of docs/transmitters.md; repeat for more',
+      collect,
+    )
     .option('--authorization-file <file>', 'Authorization value it must send, - for standard input')
   addStreamOptions(command)
     .option('--no-wait', 'do not wait until the stream is verified')
@@ -109,22 +119,49 @@ function addAdd(cli: Cli, group: Command): void {
   examples(command, [
     'transmitter add --discover https://idp.example.com --delivery poll --client-id hub --secret-file secret',
     'transmitter add --name idp --issuer https://idp.example.com --audience https://hub.example.com --discover',
+    'transmitter add --name keycloak --issuer https://sso.example.com/realms/a --audience hub --discover --tolerance session_id_all',
     'transmitter add --name itdr --issuer https://itdr.example.com --audience hub --jwks-file keys.json --authorization-file push-secret',
   ])
-  withApi<AddOptions>(cli, command, async (call, options) => {
-    const { api, io, print } = call
-    const delivery = await deliveryBody(cli, io, options)
-    const body = { ...(await addBody(io, options)), ...(delivery && { delivery }) }
-    const transmitter = await api.post<Transmitter>(apiPath('transmitters'), body)
-    if (delivery && options.wait) return await awaitVerified(call, transmitter.id, options.timeout)
-    print(transmitter, () =>
-      renderFields({
-        id: transmitter.id,
-        name: transmitter.name,
-        ...(delivery ? { stream: transmitter.stream?.state } : { 'push to': transmitter.ingest_url }),
-      }),
-    )
-  })
+  withApi<AddOptions>(cli, command, (call, options) => register(cli, call, options))
+}
+
+async function register(cli: Cli, call: ApiCall, options: AddOptions): Promise<void> {
+  const { api, io, print } = call
+  const tolerances = tolerancesOf(options.tolerance, cli.hooks.tolerances)
+  const delivery = await deliveryBody(cli, io, options)
+  const body = {
+    ...(await addBody(io, options)),
+    ...(tolerances && { tolerances }),
+    ...(delivery && { delivery }),
+  }
+  const transmitter = await api.post<Transmitter>(apiPath('transmitters'), body)
+  if (delivery && options.wait) return await awaitVerified(call, transmitter.id, options.timeout)
+  print(transmitter, () =>
+    renderFields({
+      id: transmitter.id,
+      name: transmitter.name,
+      ...(delivery ? { stream: transmitter.stream?.state } : { 'push to': transmitter.ingest_url }),
+    }),
+  )
+}
+
+/** The switches that are on, and limits with their value. */
+function forgiven(tolerances: Transmitter['tolerances'] = {}): string[] {
+  return Object.entries(tolerances)
+    .filter(([, value]) => value !== false)
+    .map(([name, value]) => (value === true ? name : `${name}=${value}`))
+}
+
+/** @throws WrongUse for a name that is no switch */
+function tolerancesOf(
+  names: readonly string[] | undefined,
+  known: readonly string[],
+): Record<string, true> | undefined {
+  const unknown = names?.find((name) => !known.includes(name))
+  if (unknown !== undefined) {
+    throw new WrongUse(`--tolerance ${unknown} is not known. Give one of: ${known.join(', ')}`)
+  }
+  return names && Object.fromEntries(names.map((name) => [name, true as const]))
 }
 
 function streamState({ state, status, verified_at: verifiedAt }: NonNullable<Transmitter['stream']>): string {

@@ -7,7 +7,10 @@ type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
   ? `${Lowercase<Head>}${Capitalize<CamelCase<Tail>>}`
   : Lowercase<Name>
 
-type Settings = { [Name in SettingName]: z.output<(typeof SETTINGS)[Name]> }
+type Given = { [Name in SettingName]: z.output<(typeof SETTINGS)[Name]> }
+
+/** With the defaults that follow other settings. */
+type Settings = Given & { CONTENT_RETENTION_DAYS: number; HISTOGRAM_RETENTION_DAYS: number }
 
 /** Every setting under its camelCase name (`KAFKA_BROKERS` → `kafkaBrokers`), validated and frozen. */
 export type Config = Readonly<{ [Name in SettingName as CamelCase<Name>]: Settings[Name] }>
@@ -72,22 +75,21 @@ function unknownNames(env: NodeJS.ProcessEnv): string[] {
 
 /** What is needed longest must go last: Kafka's records, then the keys of repeats, then contents, then frames and figures. */
 function retentionFaults(settings: Settings): string[] {
-  const { RETENTION_DAYS, DEDUPE_WINDOW_DAYS, HISTOGRAM_RETENTION_DAYS } = settings
-  const content = settings.CONTENT_RETENTION_DAYS ?? RETENTION_DAYS
+  const { RETENTION_DAYS, CONTENT_RETENTION_DAYS, DEDUPE_WINDOW_DAYS, HISTOGRAM_RETENTION_DAYS } = settings
   const faults: string[] = []
   if (RETENTION_DAYS <= DEDUPE_WINDOW_DAYS) {
     faults.push('RETENTION_DAYS: write more than DEDUPE_WINDOW_DAYS, or repeats could not be told apart')
-  } else if (content <= DEDUPE_WINDOW_DAYS) {
+  } else if (CONTENT_RETENTION_DAYS <= DEDUPE_WINDOW_DAYS) {
     faults.push(
       'CONTENT_RETENTION_DAYS: write more than DEDUPE_WINDOW_DAYS, or repeats could not be told apart',
     )
   }
-  if (content > RETENTION_DAYS) {
+  if (CONTENT_RETENTION_DAYS > RETENTION_DAYS) {
     faults.push(
       'CONTENT_RETENTION_DAYS: write RETENTION_DAYS or less; without its frame nothing finds a content',
     )
   }
-  if (HISTOGRAM_RETENTION_DAYS !== undefined && HISTOGRAM_RETENTION_DAYS < RETENTION_DAYS) {
+  if (HISTOGRAM_RETENTION_DAYS < RETENTION_DAYS) {
     faults.push('HISTOGRAM_RETENTION_DAYS: write RETENTION_DAYS or more; figures are made of what that keeps')
   }
   if (settings.KAFKA_BROKERS.length > 0 && DEDUPE_WINDOW_DAYS <= KAFKA_RETENTION_DAYS) {
@@ -96,6 +98,18 @@ function retentionFaults(settings: Settings): string[] {
     )
   }
   return faults
+}
+
+/** The longest window of figures that can be asked for. */
+const FIGURE_DAYS = 400
+
+function withFollowing(given: Given): Settings {
+  const { RETENTION_DAYS, CONTENT_RETENTION_DAYS, HISTOGRAM_RETENTION_DAYS } = given
+  return {
+    ...given,
+    CONTENT_RETENTION_DAYS: CONTENT_RETENTION_DAYS ?? RETENTION_DAYS,
+    HISTOGRAM_RETENTION_DAYS: HISTOGRAM_RETENTION_DAYS ?? Math.max(FIGURE_DAYS, RETENTION_DAYS),
+  }
 }
 
 /** Of the topics that the hub creates. */
@@ -151,10 +165,11 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const values = collect(env, SETTING_NAMES, faults)
   faults.push(...unknownNames(env))
   const parsed = z.object(SETTINGS).safeParse(values)
-  if (parsed.success) faults.push(...crossChecks(parsed.data as Settings))
-  else faults.push(...parsed.error.issues.map((issue) => faultText(issue, values)))
-  if (faults.length > 0 || !parsed.success) throw new InvalidConfig(faults)
-  const config = Object.fromEntries(SETTING_NAMES.map((name) => [camelCase(name), parsed.data[name]]))
+  const settings = parsed.success ? withFollowing(parsed.data as Given) : undefined
+  if (settings) faults.push(...crossChecks(settings))
+  if (parsed.error) faults.push(...parsed.error.issues.map((issue) => faultText(issue, values)))
+  if (faults.length > 0 || !settings) throw new InvalidConfig(faults)
+  const config = Object.fromEntries(SETTING_NAMES.map((name) => [camelCase(name), settings[name]]))
   return Object.freeze(config) as Config
 }
 
@@ -200,7 +215,9 @@ export function issuerOf(config: Pick<Config, 'issuer' | 'port'>): string {
 /** Effective values for a person, secrets masked; a database URL keeps everything but its password. */
 export function describeConfig(config: Config): { name: SettingName; value: string; isDefault: boolean }[] {
   const values = config as Readonly<Record<string, unknown>>
-  const defaults = z.object(SETTINGS).parse({}) as Record<string, unknown>
+  const plain = z.object(SETTINGS).parse({}) as Given
+  const following = withFollowing({ ...plain, RETENTION_DAYS: config.retentionDays })
+  const defaults: Record<string, unknown> = { ...following, RETENTION_DAYS: plain.RETENTION_DAYS }
   return SETTING_NAMES.map((name) => {
     const value = values[camelCase(name)]
     return { name, value: describeValue(name, value), isDefault: String(value) === String(defaults[name]) }

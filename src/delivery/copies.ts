@@ -1,67 +1,128 @@
 import { eventIdTimeMs } from '../kernel/ids.js'
+import { HUB_SOURCE_ID } from '../secevent/event.js'
 import type { KnownFact, PreparedEvent } from './fan-out-repository.js'
 
 /** How long an undated fact of another source counts as the same occurrence. */
 const UNDATED_MS = 3_600_000
 
-/** Undated statements of one fact within that time, from which on it does not count who makes them. */
+/** So many statements of one fact by one source within that time go to a stream; then it has heard them. */
 const FLOOD = 10
 
-/**
- * Finds the events of a batch that say what was said before (docs/adr/0017): by event id, the events that said it. What
- * has a date is one fact, whoever states it and how often. Without a date two SETs of one source are two statements, as
- * their `jti`s say; only what another source says soon after it is taken for the same. Pure.
- * @param fresh in the order of the log
- * @param known stored before this batch
- */
-export function findCopies(
-  fresh: readonly PreparedEvent[],
-  known: readonly KnownFact[],
-): Map<string, readonly KnownFact[]> {
-  const said = new Map<string, KnownFact[]>()
-  const saidOf = (factHash: string) => said.get(factHash) ?? []
-  const note = (one: KnownFact) => said.set(one.factHash, [...saidOf(one.factHash), one])
-  for (const one of known) note(one)
-  const copies = new Map<string, readonly KnownFact[]>()
-  for (const { event, day, fact } of fresh) {
-    if (!fact) continue
-    const { eventId, sourceId, acceptedAtMs } = event
-    const factHash = fact.hash.toString('base64')
-    const recent = saidOf(factHash).filter(
-      (one) => fact.dated || eventIdTimeMs(one.eventId) > acceptedAtMs - UNDATED_MS,
-    )
-    // Hubs in a ring that write the event differently on its way are then stopped too.
-    const anySource = fact.dated || recent.length >= FLOOD
-    const before = recent.filter((one) => anySource || one.sourceId !== sourceId)
-    if (before.length > 0) copies.set(eventId, before)
-    note({ factHash, sourceId, eventId, day })
-  }
-  return copies
-}
+/** Pairs of stream and earlier event that one batch asks for. What is beyond goes out again: a duplicate does no harm. */
+const MAX_PAIRS = 50_000
 
 export interface StreamAndEvent {
   readonly streamId: string
   readonly eventId: string
 }
 
-export const pairKey = ({ streamId, eventId }: StreamAndEvent): string => `${streamId} ${eventId}`
+type Matched = { readonly delivery: StreamAndEvent }
+
+/** Events of a batch whose fact was said before, in the database or in the batch (docs/adr/0017). Pure. */
+export function findSaidBefore(
+  fresh: readonly PreparedEvent[],
+  known: readonly KnownFact[],
+): ReadonlySet<string> {
+  const said = new Set(known.map(({ factHash }) => factHash))
+  const again = new Set<string>()
+  for (const { event, fact } of fresh) {
+    if (!fact) continue
+    const factHash = fact.hash.toString('base64')
+    if (said.has(factHash)) again.add(event.eventId)
+    said.add(factHash)
+  }
+  return again
+}
+
+/** Which earlier events which streams may have got, as far as a delivery of this batch depends on it. Pure. */
+export function pairsToLookUp(
+  matched: readonly Matched[],
+  fresh: readonly PreparedEvent[],
+  known: readonly KnownFact[],
+): (StreamAndEvent & { readonly day: string })[] {
+  const earlier = new Map<string, KnownFact[]>()
+  for (const one of known) {
+    const same = earlier.get(one.factHash)
+    if (same) same.push(one)
+    else earlier.set(one.factHash, [one])
+  }
+  const factOf = new Map(fresh.map(({ event, fact }) => [event.eventId, fact?.hash.toString('base64') ?? '']))
+  const asked = new Set<string>()
+  const pairs: (StreamAndEvent & { day: string })[] = []
+  for (const { delivery } of matched) {
+    const { streamId, eventId } = delivery
+    const factHash = factOf.get(eventId) ?? ''
+    const before = earlier.get(factHash)
+    if (!before || asked.has(`${streamId} ${factHash}`)) continue
+    asked.add(`${streamId} ${factHash}`)
+    for (const one of before) pairs.push({ streamId, eventId: one.eventId, day: one.day })
+    if (pairs.length >= MAX_PAIRS) break
+  }
+  return pairs
+}
 
 /**
- * Leaves out deliveries of a fact to streams that got it, before this batch or in it. Pure.
+ * Leaves out deliveries of a fact to streams that have it, from before this batch or from it: when another source said
+ * it (within the hour, unless it has a date), or the same one so often that hubs are passing it round. What the hub's
+ * own operators say is never left out: it does not come back as theirs. Pure.
  * @param matched in hub order
- * @param delivered `pairKey` of earlier deliveries
+ * @param delivered which of `pairsToLookUp` were
  */
-export function withoutCopies<T extends { delivery: StreamAndEvent }>(
+export function withoutCopies<T extends Matched>(
   matched: readonly T[],
-  copies: ReadonlyMap<string, readonly KnownFact[]>,
-  delivered: ReadonlySet<string>,
+  facts: { fresh: readonly PreparedEvent[]; known: readonly KnownFact[] },
+  delivered: readonly StreamAndEvent[],
 ): T[] {
-  const got = new Set(delivered)
-  return matched.filter(({ delivery }) => {
-    const { streamId, eventId } = delivery
-    const before = copies.get(eventId) ?? []
-    if (before.some((one) => got.has(pairKey({ streamId, eventId: one.eventId })))) return false
-    got.add(pairKey(delivery))
+  const heard = createHeard()
+  const knownById = new Map(facts.known.map((one) => [one.eventId, one]))
+  for (const { streamId, eventId } of delivered) {
+    const one = knownById.get(eventId)
+    if (one) heard.add(streamId, one.factHash, { sourceId: one.sourceId, atMs: eventIdTimeMs(eventId) })
+  }
+  const freshById = new Map(facts.fresh.map((one) => [one.event.eventId, one]))
+  return matched.filter(({ delivery: { streamId, eventId } }) => {
+    const { event, fact } = freshById.get(eventId) ?? {}
+    if (!event || !fact) return true
+    const statement = { sourceId: event.sourceId, atMs: event.acceptedAtMs }
+    const factHash = fact.hash.toString('base64')
+    if (heard.isCopy(streamId, factHash, { ...statement, dated: fact.dated })) return false
+    heard.add(streamId, factHash, statement)
     return true
   })
+}
+
+interface Statement {
+  readonly sourceId: string
+  readonly atMs: number
+}
+
+/** By stream and fact, and by source: when it was last heard, the newest `FLOOD` times. */
+function createHeard() {
+  const byStream = new Map<string, Map<string, Map<string, number[]>>>()
+  return {
+    add(streamId: string, factHash: string, { sourceId, atMs }: Statement): void {
+      const facts = byStream.get(streamId) ?? new Map<string, Map<string, number[]>>()
+      const sources = facts.get(factHash) ?? new Map<string, number[]>()
+      const times = [...(sources.get(sourceId) ?? []), atMs].sort((a, b) => a - b).slice(-FLOOD)
+      byStream.set(streamId, facts.set(factHash, sources.set(sourceId, times)))
+    },
+    isCopy(
+      streamId: string,
+      factHash: string,
+      { sourceId, atMs, dated }: Statement & { dated: boolean },
+    ): boolean {
+      const sources = byStream.get(streamId)?.get(factHash)
+      if (!sources) return false
+      const isRecent = (time: number | undefined) => time !== undefined && time > atMs - UNDATED_MS
+      if (sourceId !== HUB_SOURCE_ID) {
+        const own = sources.get(sourceId)
+        // The oldest of the newest: if that is recent, all are.
+        if (own && own.length >= FLOOD && isRecent(own[0])) return true
+      }
+      for (const [other, times] of sources) {
+        if (other !== sourceId && (dated || isRecent(times.at(-1)))) return true
+      }
+      return false
+    },
+  }
 }

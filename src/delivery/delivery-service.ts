@@ -9,7 +9,8 @@ import type { Metrics } from '../kernel/metrics.js'
 import type { KeyService } from '../keys/key-service.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import { SSF } from '../secevent/event-types.js'
-import { type Database, sqlRows, type Transaction } from '../storage/database.js'
+import type { Database, Transaction } from '../storage/database.js'
+import { hasOwner } from '../storage/lease-repository.js'
 import type { LeaseSet } from '../storage/leases.js'
 import { SHARD_COUNT, shardOf } from '../streams/stream.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
@@ -196,7 +197,8 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     })
     try {
       hints.notify(CHANGED_CHANNEL, `${processMark}:${requestId}:${streamId}`)
-      if (!(await hasOwner(options.pools.api, shardOf(streamId)))) return true
+      // Without a living owner nothing is being sent: whoever takes the shard reads the stream afresh.
+      if (!(await hasOwner(options.pools.api, 'delivery', shardOf(streamId)))) return true
       return await Promise.race([confirmed, delay(CONFIRM_TIMEOUT_MS, false)])
     } finally {
       confirmations.delete(requestId)
@@ -227,16 +229,6 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       hints.notify(SHARDS_CHANNEL, `${processMark}:${shard}`)
     },
   }
-}
-
-/** Without a living owner nothing is being sent: whoever takes the shard reads the stream afresh. */
-async function hasOwner(db: Database, shard: number): Promise<boolean> {
-  const rows = await sqlRows(
-    db,
-    `select 1 from leases where kind = 'delivery' and unit = ? and expires_at > clock_timestamp()`,
-    [shard],
-  )
-  return rows.length > 0
 }
 
 function groupByStream(queued: readonly QueuedDelivery[]): Map<string, QueuedDelivery[]> {

@@ -25,7 +25,7 @@ const ERASURE = closed(
     requested_by: TEXT,
     requested_at: TIME,
     finished_at: TIME_OR_NULL,
-    events_seen: COUNT,
+    events_seen: { ...COUNT, description: 'Events looked at, whoever they are about.' },
     events_erased: COUNT,
     events_owed: COUNT,
     deliveries_discarded: COUNT,

@@ -1,6 +1,7 @@
-import { eventIdTimeMs, newId } from '../kernel/ids.js'
+import type { TimeCursor } from '../http/page.js'
+import { newId } from '../kernel/ids.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
-import { ALL_LANES } from './queue-repository.js'
+import type { EventRef } from './fan-out-repository.js'
 
 export type ErasureStep = 'log' | 'events' | 'subjects' | 'parked' | 'held' | 'done'
 
@@ -31,19 +32,14 @@ export interface Erasure extends ErasureCounts {
   readonly held: number
 }
 
-export interface EventRef {
-  readonly eventId: string
-  readonly day: string
+export interface ErasurePage {
+  readonly limit: number
+  /** Those asked for before this one. */
+  readonly after?: TimeCursor | undefined
 }
 
 export interface SealedEvent extends EventRef {
   readonly content: Buffer
-}
-
-export interface SealedRecord {
-  readonly id: string
-  readonly parkedDay: string
-  readonly record: Buffer
 }
 
 interface ErasureRow {
@@ -68,10 +64,7 @@ interface ErasureRow {
 
 const SELECT = `select e.*, (select count(*)::int from erasure_holds h where h.erasure_id = e.id) as held from erasures e`
 
-/** What stands instead of a receiver's words about the person. */
-const ERASED = 'erased'
-
-/** Sole writer of `erasures` and `erasure_holds`; takes content and words out of the tables of this room. */
+/** Sole writer of `erasures` and `erasure_holds`; the other repositories take a person out of their tables. */
 export const erasureRepository = {
   /** The one that is under way for this subject, else a new one. Force, once given, stays. */
   async request(
@@ -106,17 +99,23 @@ export const erasureRepository = {
   },
 
   /** Newest first, older than `after`. */
-  async list(db: Database, page: { limit: number; after?: string }): Promise<Erasure[]> {
+  async list(db: Database, { limit, after }: ErasurePage): Promise<Erasure[]> {
+    // Dates of JavaScript end at the millisecond, so the cursor does too.
+    const at = "date_trunc('milliseconds', e.requested_at)"
     const rows = await sqlRows<ErasureRow>(
       db,
-      `${SELECT} where ?::uuid is null or e.id < ?::uuid order by e.id desc limit ?`,
-      [page.after ?? null, page.after ?? null, page.limit],
+      `${SELECT} where ?::uuid is null or (${at}, e.id) < (?::timestamptz, ?::uuid) order by ${at} desc, e.id desc limit ?`,
+      [after?.id ?? null, after?.at ?? null, after?.id ?? null, limit],
     )
     return rows.map(toErasure)
   },
 
+  /** What is not done, oldest first. */
   async open(db: Database): Promise<string[]> {
-    const rows = await sqlRows<{ id: string }>(db, "select id from erasures where step <> 'done' order by id")
+    const rows = await sqlRows<{ id: string }>(
+      db,
+      "select id from erasures where step <> 'done' order by requested_at, id",
+    )
     return rows.map((row) => row.id)
   },
 
@@ -175,85 +174,6 @@ export const erasureRepository = {
     return rows.map((row) => ({ eventId: row.event_id, day: row.day, content: row.content }))
   },
 
-  async nextRecords(db: Database, after: string | undefined, limit: number): Promise<SealedRecord[]> {
-    const rows = await sqlRows<{ id: string; parked_day: string; record: Buffer }>(
-      db,
-      `select id, (parked_at at time zone 'utc')::date as parked_day, record from parked
-       where record is not null and (?::uuid is null or id > ?::uuid) order by id limit ?`,
-      [after ?? null, after ?? null, limit],
-    )
-    return rows.map((row) => ({ id: row.id, parkedDay: row.parked_day, record: row.record }))
-  },
-
-  async eraseRecords(trx: Transaction, ids: readonly string[]): Promise<void> {
-    await sqlRows(trx, 'update parked set record = null where id = any(?::uuid[])', [ids])
-  },
-
-  /** Of these events, those that are still owed to a receiver: queued, or parked and not settled. */
-  async findOwed(trx: Transaction, eventIds: readonly string[]): Promise<Set<string>> {
-    const rows = await sqlRows<{ event_id: string }>(
-      trx,
-      `select q.event_id from streams s
-         join delivery_queue q on q.stream_id = s.stream_id and q.${ALL_LANES} and q.event_id = any(?::uuid[])
-       union
-       select event_id from parked where kind = 'delivery' and resolved_at is null and event_id = any(?::uuid[])`,
-      [eventIds, eventIds],
-    )
-    return new Set(rows.map((row) => row.event_id))
-  },
-
-  /** Ends what is owed of these events, as discarded. Answers the streams that it was owed to, one entry per SET. */
-  async discardOwed(trx: Transaction, eventIds: readonly string[]): Promise<string[]> {
-    const columns = `stream_id, event_id, day, receiver_id, lane, type, effect, txn, source_id, accepted_at,
-      event_timestamp, expects, queued_at, delivered_at, attempts`
-    const rows = await sqlRows<{ stream_id: string }>(
-      trx,
-      `with gone as (
-         delete from delivery_queue q using streams s
-         where q.stream_id = s.stream_id and q.${ALL_LANES} and q.event_id = any(?::uuid[]) returning q.*
-       ), settled as (
-         update parked set resolved_at = clock_timestamp(), resolution = 'discarded: ${ERASED}'
-         where kind = 'delivery' and resolved_at is null and event_id = any(?::uuid[]) returning delivery
-       ), owed as (
-         select ${columns} from gone
-         union all
-         select ${columns} from settled, jsonb_populate_record(null::delivery_queue, settled.delivery)
-       ), done as (
-         insert into deliveries (${columns}, outcome, failure)
-         select ${columns}, 'discarded', '${ERASED}' from owed on conflict do nothing
-       )
-       select stream_id from owed`,
-      [eventIds, eventIds],
-    )
-    return rows.map((row) => row.stream_id)
-  },
-
-  /** Takes the content of these events, and what receivers said of them, for good. The frame of each stays. */
-  async eraseContent(trx: Transaction, events: readonly EventRef[]): Promise<void> {
-    const ids = events.map((event) => event.eventId)
-    const days = [...new Set(events.map((event) => event.day))]
-    await sqlRows(
-      trx,
-      'update events set content = null where day = any(?::date[]) and event_id = any(?::uuid[])',
-      [days, ids],
-    )
-    // An event's id holds its accept time to the millisecond, which the index finds.
-    await sqlRows(
-      trx,
-      `update deliveries set failure = '${ERASED}'
-       where day = any(?::date[]) and event_id = any(?::uuid[]) and failure is not null
-         and accepted_at between to_timestamp(?::float8 / 1000) and to_timestamp(?::float8 / 1000)`,
-      [days, ids, ...timesOf(ids)],
-    )
-    await sqlRows(
-      trx,
-      `update parked set reason = '${ERASED}', delivery = delivery || '{"last_failure": null}',
-         resolution = case when resolution like 'discarded: %' then 'discarded: ${ERASED}' else resolution end
-       where kind = 'delivery' and event_id = any(?::uuid[])`,
-      [ids],
-    )
-  },
-
   async hold(trx: Transaction, id: string, events: readonly EventRef[]): Promise<void> {
     await sqlRows(
       trx,
@@ -284,12 +204,6 @@ export const erasureRepository = {
   async forgetDone(trx: Transaction, beforeDay: string): Promise<void> {
     await sqlRows(trx, 'delete from erasures where finished_at < ?::date', [beforeDay])
   },
-}
-
-/** First and last accept time of these events, ms since the epoch. */
-function timesOf(eventIds: readonly string[]): [number, number] {
-  const times = eventIds.map(eventIdTimeMs)
-  return [Math.min(...times), Math.max(...times) + 1]
 }
 
 function toErasure(row: ErasureRow): Erasure {

@@ -2,10 +2,9 @@ import { type RequestHandler, Router } from 'express'
 import { actorOf } from '../auth/callers.js'
 import type { Permission } from '../auth/roles.js'
 import { jsonBody } from '../http/body.js'
-import { parsePage, toPage } from '../http/page.js'
-import { isUuid, uuidParam } from '../http/params.js'
+import { parsePage, toPage, toTimeCursor } from '../http/page.js'
+import { uuidParam } from '../http/params.js'
 import { parseBody } from '../http/validate.js'
-import { InvalidRequest } from '../kernel/errors.js'
 import type { Erasure } from './erasure-repository.js'
 import type { ErasureService } from './erasure-service.js'
 
@@ -25,7 +24,7 @@ const NOT_REACHED = [
   'Receivers keep what was delivered to them.',
   'Kafka keeps its records for the retention of the topics.',
   'Backups, replicas and the write-ahead log of PostgreSQL keep what they held; dead rows stay until the next vacuum.',
-  'The names that a source gave to its SETs (jti, txn) and hashes of identifiers stay.',
+  'The names that a source gave to its SETs (jti, txn), those that enforcement points report for their replicas, and hashes of identifiers stay.',
 ]
 
 /** `/v1/subjects`: `POST erase`, `GET erasures`, `GET erasures/{id}`. */
@@ -41,11 +40,10 @@ export function erasureRouter(options: {
     res.status(202).json(toBody(await erasures.request(wish, actorOf(res))))
   })
   router.get('/erasures', authorize('audit.read'), async (req, res) => {
-    const { limit, after } = parsePage(req.query, 1)
-    const [id] = after ?? []
-    if (id !== undefined && !isUuid(id)) throw new InvalidRequest('The cursor was not given by this list.')
-    const rows = await erasures.list({ limit: limit + 1, ...(id !== undefined && { after: id }) })
-    res.json(toPage(rows, limit, { keysOf: (row) => [row.id], render: toBody }))
+    const { limit, after } = parsePage(req.query, 2)
+    const rows = await erasures.list({ limit: limit + 1, after: toTimeCursor(after) })
+    const keysOf = (row: Erasure) => [row.requestedAt.toISOString(), row.id]
+    res.json(toPage(rows, limit, { keysOf, render: toBody }))
   })
   router.get('/erasures/:id', authorize('audit.read'), async (req, res) => {
     res.json(toBody(await erasures.get(uuidParam(req, 'id', 'erasure'))))

@@ -3,7 +3,7 @@ import { InvalidRequest, NotFound } from '../kernel/errors.js'
 import { createPerson, identifiersOf } from '../secevent/person.js'
 import { canonicalSubject, parseSubject } from '../secevent/subject.js'
 import type { Database } from '../storage/database.js'
-import { type Erasure, erasureRepository } from './erasure-repository.js'
+import { type Erasure, type ErasurePage, erasureRepository } from './erasure-repository.js'
 
 export interface ErasureKeys {
   hmac(purpose: 'subject', data: string): Buffer
@@ -31,7 +31,7 @@ export interface ErasureService {
   request(wish: { subject: unknown; reason: string; force: boolean }, actor: string): Promise<Erasure>
   /** @throws NotFound */
   get(id: string): Promise<Erasure>
-  list(page: { limit: number; after?: string }): Promise<Erasure[]>
+  list(page: ErasurePage): Promise<Erasure[]>
 }
 
 /** Binds the sealed identifiers to their erasure. */

@@ -1,6 +1,11 @@
 import { LANE_NUMBER, type Lane, type SecurityEvent } from '../secevent/event.js'
 import { type Database, sqlInOrder, sqlRows, type Transaction } from '../storage/database.js'
 
+export interface EventRef {
+  readonly eventId: string
+  readonly day: string
+}
+
 /** An event prepared for storage: hashes made, content sealed. */
 export interface PreparedEvent {
   readonly event: SecurityEvent
@@ -33,7 +38,7 @@ export interface KnownFact {
 }
 
 /** Newest events of one fact that are looked at: far more than there are, unless a source floods. */
-const MAX_KNOWN_FACTS = 100
+const MAX_KNOWN_FACTS = 20
 
 interface KnownRow {
   hash: Buffer
@@ -101,12 +106,12 @@ export const fanOutRepository = {
 
   /**
    * Stores events with their keys, names their facts and raises their subjects' newest tightening event: one statement.
-   * @param copies by event id: of these it is not yet known whether they go to a stream, see `nameCopies`
+   * @param saidBefore ids of events of which it is not yet known whether they are held back, see `nameSaidAgain`
    */
   async insertEvents(
     trx: Transaction,
     events: readonly PreparedEvent[],
-    copies: ReadonlyMap<string, unknown>,
+    saidBefore: ReadonlySet<string>,
   ): Promise<void> {
     await sqlRows(
       trx,
@@ -143,14 +148,14 @@ export const fanOutRepository = {
         events.map(({ event }) => event.quarantine ?? null),
         events.map(({ keyHash }) => keyHash),
         events.map(({ contentHash }) => contentHash),
-        events.map(({ event, fact }) => (copies.has(event.eventId) ? null : (fact?.hash ?? null))),
-        events.map(({ event }) => !copies.has(event.eventId)),
+        events.map(({ event, fact }) => (saidBefore.has(event.eventId) ? null : (fact?.hash ?? null))),
+        events.map(({ event }) => !saidBefore.has(event.eventId)),
       ],
     )
   },
 
-  /** Does for copies that go to a stream what storing them left undone: names their facts, raises the orders. */
-  async nameCopies(trx: Transaction, copies: readonly PreparedEvent[]): Promise<void> {
+  /** Does for what was said again and not held back what storing it left undone: names the facts, raises the orders. */
+  async nameSaidAgain(trx: Transaction, copies: readonly PreparedEvent[]): Promise<void> {
     if (copies.length === 0) return
     await sqlRows(
       trx,
@@ -182,6 +187,15 @@ export const fanOutRepository = {
       )
       if (rows.length < CONTENT_PAGE) return
     }
+  },
+
+  /** Takes the content of these events for good; the frame of each stays. */
+  async eraseContent(trx: Transaction, events: readonly EventRef[]): Promise<void> {
+    await sqlRows(
+      trx,
+      'update events set content = null where day = any(?::date[]) and event_id = any(?::uuid[])',
+      [[...new Set(events.map((event) => event.day))], events.map((event) => event.eventId)],
+    )
   },
 
   /** Drops the order of subjects last tightened before this day: no event that old is believed any more. */

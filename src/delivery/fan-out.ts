@@ -5,7 +5,7 @@ import type { Logger } from '../kernel/logger.js'
 import { type Lane, type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
 import type { Database, Transaction } from '../storage/database.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
-import { findCopies, pairKey, withoutCopies } from './copies.js'
+import { findSaidBefore, pairsToLookUp, withoutCopies } from './copies.js'
 import type { FanOutCounters, FanOutTally } from './fan-out-counters.js'
 import { fanOutRepository, type KnownFact, type PreparedEvent } from './fan-out-repository.js'
 import { type EventContent, EXPECTS, renderingFor } from './open-delivery.js'
@@ -116,18 +116,20 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
   async function store(trx: Transaction, batch: LogBatch, { items, prepared }: PreparedItems) {
     // Counted and logged after the commit: a batch that is tried again would say everything twice.
     const notes: (() => void)[] = []
-    const { fresh, copies } = await dropRepeats(trx, batch.lane, { prepared, notes })
+    const { fresh, known } = await dropRepeats(trx, batch.lane, { prepared, notes })
+    const saidBefore = findSaidBefore(fresh, known)
     const healthy = fresh.filter(({ event }) => event.quarantine === undefined)
     const [, matched] = await Promise.all([
-      fresh.length > 0 && fanOutRepository.insertEvents(trx, fresh, copies),
+      fresh.length > 0 && fanOutRepository.insertEvents(trx, fresh, saidBefore),
       findMatches(trx, healthy),
     ])
-    const queued = copies.size > 0 ? await dropCopies(trx, matched, copies) : matched
-    const sentIds = new Set(queued.map(({ delivery }) => delivery.eventId))
+    const queued = saidBefore.size > 0 ? await dropCopies(trx, matched, { fresh, known }) : matched
+    const heldBack = idsOf(matched)
+    for (const eventId of idsOf(queued)) heldBack.delete(eventId)
     await Promise.all([
-      fanOutRepository.nameCopies(
+      fanOutRepository.nameSaidAgain(
         trx,
-        healthy.filter(({ event }) => copies.has(event.eventId) && sentIds.has(event.eventId)),
+        healthy.filter(({ event }) => saidBefore.has(event.eventId) && !heldBack.has(event.eventId)),
       ),
       queueRepository.insert(
         trx,
@@ -151,28 +153,26 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
   async function dropCopies(
     trx: Transaction,
     matched: readonly QueuedDelivery[],
-    copies: ReadonlyMap<string, readonly KnownFact[]>,
+    facts: { fresh: readonly PreparedEvent[]; known: readonly KnownFact[] },
   ): Promise<QueuedDelivery[]> {
-    const earlier = matched.flatMap(({ delivery: { streamId, eventId } }) =>
-      (copies.get(eventId) ?? []).map((one) => ({ streamId, eventId: one.eventId, day: one.day })),
-    )
-    const delivered = await queueRepository.findDelivered(trx, earlier)
+    const pairs = pairsToLookUp(matched, facts.fresh, facts.known)
+    const delivered = await queueRepository.findDelivered(trx, pairs)
     const inHubOrder = [...matched].sort((a, b) => (a.delivery.eventId < b.delivery.eventId ? -1 : 1))
-    return withoutCopies(inHubOrder, copies, new Set(delivered.map(pairKey)))
+    return withoutCopies(inHubOrder, facts, delivered)
   }
 
   async function dropRepeats(
     trx: Transaction,
     lane: Lane,
     { prepared, notes }: { prepared: readonly PreparedEvent[]; notes: (() => void)[] },
-  ): Promise<{ fresh: PreparedEvent[]; copies: ReadonlyMap<string, readonly KnownFact[]> }> {
-    if (prepared.length === 0) return { fresh: [], copies: new Map() }
+  ): Promise<{ fresh: PreparedEvent[]; known: readonly KnownFact[] }> {
+    if (prepared.length === 0) return { fresh: [], known: [] }
     const slots = [...new Set(prepared.map(({ event }) => event.slot % SLOT_COUNT))].sort((a, b) => a - b)
     const newest = Math.max(...prepared.map(({ event }) => event.acceptedAtMs))
     const oldestDay = dayOf(newest - options.dedupeWindowDays * DAY_MS)
     const known = new Map<string, { contentHash: string; eventId: string }>()
     const keyHashes = prepared.map(({ keyHash }) => keyHash)
-    const factHashes = prepared.flatMap(({ fact }) => (fact ? [fact.hash] : []))
+    const factHashes = distinct(prepared.flatMap(({ fact }) => (fact ? [fact.hash] : [])))
     const { keys, facts } = await fanOutRepository.lockAndFindKnown(trx, {
       lane,
       slots,
@@ -203,7 +203,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       }
       return false
     })
-    return { fresh, copies: findCopies(fresh, facts) }
+    return { fresh, known: facts }
   }
 
   async function findMatches(trx: Transaction, events: readonly PreparedEvent[]): Promise<QueuedDelivery[]> {
@@ -284,3 +284,9 @@ function expectedStages(event: SecurityEvent, reports: readonly string[]): numbe
   if (event.targetStreamId) return 0
   return EXPECTS.received | (reports.includes('applied') ? EXPECTS.applied : 0)
 }
+
+const idsOf = (queued: readonly QueuedDelivery[]) => new Set(queued.map(({ delivery }) => delivery.eventId))
+
+const distinct = (hashes: readonly Buffer[]) => [
+  ...new Map(hashes.map((hash) => [hash.toString('base64'), hash])).values(),
+]

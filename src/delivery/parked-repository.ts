@@ -2,6 +2,8 @@ import type { TimeCursor } from '../http/page.js'
 import { newId } from '../kernel/ids.js'
 import { LANE_NUMBER, type Lane, type SecurityEvent } from '../secevent/event.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
+import type { EventRef } from './fan-out-repository.js'
+import { ERASED, RESULT_COLUMNS } from './result-repository.js'
 
 export interface ParkedRecord {
   readonly code: string
@@ -25,6 +27,12 @@ export interface ParkedRow {
   txn: string | null
   resolved_at: Date | null
   resolution: string | null
+}
+
+export interface SealedRecord {
+  readonly id: string
+  readonly parkedDay: string
+  readonly record: Buffer
 }
 
 export interface ParkedFilter {
@@ -57,9 +65,6 @@ const LIST_COLUMNS = [
 /** What a replayed delivery keeps of its first life; the rest starts afresh. */
 const REPLAYED_COLUMNS = `stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn, source_id, order_hash,
   accepted_at, event_timestamp, expects, rendering, delivered_at`
-
-const RESULT_COLUMNS = `stream_id, event_id, day, receiver_id, lane, type, effect, txn, source_id, accepted_at,
-  event_timestamp, expects, queued_at, delivered_at, attempts`
 
 /** Writer of `parked` for records and events, and of what a person decides about a parked item. */
 export const parkedRepository = {
@@ -153,11 +158,9 @@ export const parkedRepository = {
          where id = ? and resolved_at is null returning kind, delivery
        ),
        d as (
-         insert into deliveries (stream_id, event_id, day, receiver_id, lane, type, effect, txn, source_id, accepted_at,
-           event_timestamp, expects, queued_at, delivered_at, outcome, attempts, failure)
-         select q.stream_id, q.event_id, q.day, q.receiver_id, q.lane, q.type, q.effect, q.txn, q.source_id,
-           q.accepted_at, q.event_timestamp, q.expects, q.queued_at, q.delivered_at, 'discarded', q.attempts, ?::text
-         from p, jsonb_populate_record(null::delivery_queue, p.delivery) q where p.kind = 'delivery'
+         insert into deliveries (${RESULT_COLUMNS}, outcome, failure)
+         select ${RESULT_COLUMNS}, 'discarded', ?::text
+         from p, jsonb_populate_record(null::delivery_queue, p.delivery) where p.kind = 'delivery'
          on conflict do nothing
        )
        select kind from p`,
@@ -186,6 +189,31 @@ export const parkedRepository = {
       [days],
     )
     return rows.length
+  },
+
+  async nextRecords(db: Database, after: string | undefined, limit: number): Promise<SealedRecord[]> {
+    const rows = await sqlRows<{ id: string; parked_day: string; record: Buffer }>(
+      db,
+      `select id, (parked_at at time zone 'utc')::date as parked_day, record from parked
+       where record is not null and (?::uuid is null or id > ?::uuid) order by id limit ?`,
+      [after ?? null, after ?? null, limit],
+    )
+    return rows.map((row) => ({ id: row.id, parkedDay: row.parked_day, record: row.record }))
+  },
+
+  async eraseRecords(trx: Transaction, ids: readonly string[]): Promise<void> {
+    await sqlRows(trx, 'update parked set record = null where id = any(?::uuid[])', [ids])
+  },
+
+  /** Takes what receivers and people said of these events. */
+  async eraseWords(trx: Transaction, events: readonly EventRef[]): Promise<void> {
+    await sqlRows(
+      trx,
+      `update parked set reason = '${ERASED}', delivery = delivery || '{"last_failure": null}',
+         resolution = case when resolution like 'discarded: %' then 'discarded: ${ERASED}' else resolution end
+       where kind = 'delivery' and event_id = any(?::uuid[])`,
+      [events.map((event) => event.eventId)],
+    )
   },
 
   /** Drops what was settled (replayed or discarded) before this day; what is open stays. */

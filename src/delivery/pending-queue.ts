@@ -45,7 +45,7 @@ export interface PendingQueue<T extends Pending> {
 
 /**
  * The SETs of one stream that wait in memory: first come, first sent within a lane, one at a time per subject,
- * and never a loosening event after a newer tightening one of its subject (design.md, "Safe order").
+ * and never a loosening event after a newer tightening one of its subject (docs/adr/0004).
  * @param count told of each item that begins (1) or ends (-1) to wait here
  */
 export function createPendingQueue<T extends Pending>(

@@ -26,7 +26,8 @@ export function createEventPreparer(keys: ContentKeys) {
       }),
       // The separator cannot stand in an issuer, so no two pairs share a key.
       keyHash: keys.hmac('event-key', `${event.sourceIssuer}\n${event.sourceJti}`),
-      contentHash: Buffer.from(event.contentHash, 'base64url'),
+      // Keyed: it outlives the content, and a plain hash would let anybody try short identifiers. It has no separator.
+      contentHash: keys.hmac('event-key', event.contentHash),
       orderHash: event.subject ? keys.hmac('subject', event.orderKey) : undefined,
       eventTimestampMs: eventTimestampMs(event.claims) ?? null,
       sealedContent: cipher.seal(

@@ -70,7 +70,7 @@ const QUEUE_COLUMNS = `q.stream_id, q.lane, q.event_id, q.receiver_id, q.shard, 
   extract(epoch from q.queued_at)::float8 * 1000 as queued_ms`
 
 /**
- * The whole safe-order check (design.md): a loosening event is stale once a newer tightening one of its
+ * The whole safe-order check (docs/adr/0004): a loosening event is stale once a newer tightening one of its
  * subject is known, whatever lane or log either came by.
  */
 const SUPERSEDED = `(q.effect = 'loosens' and coalesce(o.newest_tightening > q.event_id, false))`

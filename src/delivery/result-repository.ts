@@ -1,10 +1,17 @@
-import { newId } from '../kernel/ids.js'
+import { eventIdTimeMs, newId } from '../kernel/ids.js'
 import { LANE_NUMBER } from '../secevent/event.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
+import type { EventRef } from './fan-out-repository.js'
 import { ALL_LANES, type DeliveryResult, seconds } from './queue-repository.js'
 
 const DELIVERY_COLUMNS = `stream_id, event_id, day, receiver_id, lane, type, effect, txn, source_id,
   accepted_at, event_timestamp, expects, queued_at`
+
+/** What a result takes over from a row of the queue. */
+export const RESULT_COLUMNS = `${DELIVERY_COLUMNS}, delivered_at, attempts`
+
+/** What stands instead of a receiver's words about a person. */
+export const ERASED = 'erased'
 
 /**
  * Only under a lease that is still valid on the database's clock may a result be written. The limit makes it one look
@@ -18,7 +25,7 @@ const RESULT_INPUT = `unnest(?::uuid[], ?::smallint[], ?::uuid[], ?::int[], ?::b
   ?::text[], ?::text[], ?::float8[], ?::text[], ?::uuid[])
   as r(stream_id, queue_lane, event_id, shard, epoch, attempts, delivered_s, received_s, outcome, failure, next_s, code, parked_id)`
 
-/** Writer of `deliveries` and of parked deliveries, together with what leaves `delivery_queue`. */
+/** Writer of `deliveries` and, beside `parked-repository`, of parked deliveries, together with what leaves `delivery_queue`. */
 export const resultRepository = {
   /**
    * Writes the results of many attempts in one statement: final ones move to `deliveries`, rejected ones to
@@ -181,4 +188,60 @@ export const resultRepository = {
       [streamId, [...rows.eventIds], rows.outcome, rows.failure ?? null],
     )
   },
+
+  /** Of these events, those that are still owed to a receiver: queued, or parked and not settled. */
+  async findOwed(trx: Transaction, eventIds: readonly string[]): Promise<Set<string>> {
+    const rows = await sqlRows<{ event_id: string }>(
+      trx,
+      `select q.event_id from streams s
+         join delivery_queue q on q.stream_id = s.stream_id and q.${ALL_LANES} and q.event_id = any(?::uuid[])
+       union
+       select event_id from parked where kind = 'delivery' and resolved_at is null and event_id = any(?::uuid[])`,
+      [eventIds, eventIds],
+    )
+    return new Set(rows.map((row) => row.event_id))
+  },
+
+  /** Ends what is owed of these events, as discarded. Answers the streams that it was owed to, one entry per SET. */
+  async discardOwed(trx: Transaction, eventIds: readonly string[]): Promise<string[]> {
+    const rows = await sqlRows<{ stream_id: string }>(
+      trx,
+      `with gone as (
+         delete from delivery_queue q using streams s
+         where q.stream_id = s.stream_id and q.${ALL_LANES} and q.event_id = any(?::uuid[]) returning q.*
+       ), settled as (
+         update parked set resolved_at = clock_timestamp(), resolution = 'discarded: ${ERASED}'
+         where kind = 'delivery' and resolved_at is null and event_id = any(?::uuid[]) returning delivery
+       ), owed as (
+         select ${RESULT_COLUMNS} from gone
+         union all
+         select ${RESULT_COLUMNS} from settled, jsonb_populate_record(null::delivery_queue, settled.delivery)
+       ), done as (
+         insert into deliveries (${RESULT_COLUMNS}, outcome, failure)
+         select ${RESULT_COLUMNS}, 'discarded', '${ERASED}' from owed on conflict do nothing
+       )
+       select stream_id from owed`,
+      [eventIds, eventIds],
+    )
+    return rows.map((row) => row.stream_id)
+  },
+
+  /** Takes what receivers said of these events. */
+  async eraseFailures(trx: Transaction, events: readonly EventRef[]): Promise<void> {
+    const ids = events.map((event) => event.eventId)
+    // An event's id holds its accept time to the millisecond, which the index finds.
+    await sqlRows(
+      trx,
+      `update deliveries set failure = '${ERASED}'
+       where day = any(?::date[]) and event_id = any(?::uuid[]) and failure is not null
+         and accepted_at between to_timestamp(?::float8 / 1000) and to_timestamp(?::float8 / 1000)`,
+      [[...new Set(events.map((event) => event.day))], ids, ...timesOf(ids)],
+    )
+  },
+}
+
+/** First and last accept time of these events, ms since the epoch. */
+function timesOf(eventIds: readonly string[]): [number, number] {
+  const times = eventIds.map(eventIdTimeMs)
+  return [Math.min(...times), Math.max(...times) + 1]
 }

@@ -1,7 +1,13 @@
+import { eventIdTimeMs } from '../kernel/ids.js'
 import type { Database } from '../storage/database.js'
 import { runSql, sql } from './sql-fragment.js'
 
 export type AcknowledgementStatus = 'applied' | 'failed' | 'not_applicable'
+
+interface EventRef {
+  readonly eventId: string
+  readonly day: string
+}
 
 /** One entry of a report, as the hub received it. */
 export interface Acknowledgement {
@@ -72,10 +78,29 @@ export function createAcknowledgementRepository(db: Database) {
         inserted: row.inserted,
       }))
     },
+
+    /** Takes away what enforcement points wrote about these events; what they reported, and when, stays. */
+    async eraseReasons(events: readonly EventRef[]): Promise<void> {
+      await runSql(db, eraseStatement(events))
+    },
   }
 }
 
 export type AcknowledgementRepository = ReturnType<typeof createAcknowledgementRepository>
+
+function eraseStatement(events: readonly EventRef[]) {
+  const ids = events.map((event) => event.eventId)
+  const days = [...new Set(events.map((event) => event.day))]
+  const times = ids.map(eventIdTimeMs)
+  // The id of an event holds its accept time, so the index by accept time finds its deliveries.
+  return sql`
+    update acknowledgements a set reason = null from deliveries d
+    where d.day = any(${days}::date[]) and d.event_id = any(${ids}::uuid[])
+      and d.accepted_at between to_timestamp(${Math.min(...times)}::float8 / 1000)
+        and to_timestamp(${Math.max(...times) + 1}::float8 / 1000)
+      and a.stream_id = d.stream_id and a.event_id = d.event_id and a.day = d.day and a.day = any(${days}::date[])
+      and a.reason is not null`
+}
 
 function recordStatement(entries: readonly Acknowledgement[]) {
   const column = (read: (entry: Acknowledgement) => unknown) => entries.map(read)

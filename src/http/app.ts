@@ -12,7 +12,7 @@ export interface AppOptions extends ErrorRenderOptions {
 
 /**
  * The shell around all routers: request id, safe default headers, 404 and error rendering.
- * It parses no body: each route authenticates first and then parses (SSF suite T-45).
+ * It parses no body: each route authenticates first and then parses (docs/conformance.md T-45).
  */
 export function createApp(options: AppOptions): Express {
   const app = express()

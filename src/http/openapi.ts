@@ -5,6 +5,8 @@ export interface OpenApiOptions {
   readonly version: string
   readonly description: string
   readonly sections: readonly ApiSection[]
+  /** Permissions of every role: routes that ask for one refuse no operator. */
+  readonly heldByAll: readonly string[]
   /** Of the hub's own token endpoint; absent when receivers bring tokens of another issuer. */
   readonly tokenPath?: string
   /** JSON Schemas by name, embedded as they are. */
@@ -78,7 +80,7 @@ export function openApiDocument(options: OpenApiOptions): OpenApiDocument {
     for (const route of routes) {
       const item = paths[route.path] ?? (management ? { servers: [MANAGEMENT_SERVER] } : {})
       if (item[route.method]) throw new Error(`${route.method} ${route.path} is described twice`)
-      item[route.method] = operationOf(route, name, components)
+      item[route.method] = operationOf(route, { tag: name, components, heldByAll: options.heldByAll })
       paths[route.path] = item
     }
   }
@@ -101,7 +103,13 @@ export function openApiDocument(options: OpenApiOptions): OpenApiDocument {
   }
 }
 
-function operationOf(route: ApiRoute, tag: string, components: Components): object {
+interface Surroundings {
+  readonly tag: string
+  readonly components: Components
+  readonly heldByAll: readonly string[]
+}
+
+function operationOf(route: ApiRoute, { tag, components, heldByAll }: Surroundings): object {
   const { query, body, bodyType = 'application/json' } = route
   const parameters = [...pathParameters(route.path), ...queryParameters(query, components)]
   return {
@@ -119,7 +127,7 @@ function operationOf(route: ApiRoute, tag: string, components: Components): obje
     }),
     responses: {
       ...Object.fromEntries(
-        Object.entries(errorsOf(route)).map(([status, codes]) => [
+        Object.entries(errorsOf(route, heldByAll)).map(([status, codes]) => [
           status,
           components.errorOf(Number(status), codes),
         ]),
@@ -153,7 +161,7 @@ function callersOf(access: Access): string {
 }
 
 /** The error answers that follow from how a route is guarded and what it reads, and those it names itself. */
-function errorsOf(route: ApiRoute): Record<number, string[]> {
+function errorsOf(route: ApiRoute, heldByAll: readonly string[]): Record<number, string[]> {
   const errors: Record<number, string[]> = {}
   const add = (status: number, ...codes: string[]) => {
     errors[status] = [...new Set([...(errors[status] ?? []), ...codes])].sort()
@@ -163,7 +171,8 @@ function errorsOf(route: ApiRoute): Record<number, string[]> {
   if (typeof route.access === 'object') {
     add(400, 'ERR_MALFORMED_CREDENTIALS')
     add(401, 'ERR_UNAUTHENTICATED', 'ERR_INVALID_TOKEN')
-    add(403, 'ERR_FORBIDDEN')
+    const { permission, scope } = route.access
+    if (scope !== undefined || (permission && !heldByAll.includes(permission))) add(403, 'ERR_FORBIDDEN')
     add(429, 'ERR_TOO_MANY_REQUESTS')
   }
   if (route.query || route.body || route.path.includes('{')) add(400, 'ERR_INVALID_REQUEST')

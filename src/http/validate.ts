@@ -103,9 +103,11 @@ function describe(error: ErrorObject): string | undefined {
     case 'additionalProperties':
       return `${member(error.params.additionalProperty)} is not known here`
     case 'enum':
-      return `${clip(name)} must be one of ${(error.params.allowedValues as unknown[]).join(', ')}`
+      return `${clip(name)} must be one of ${(error.params.allowedValues as unknown[]).map(String).join(', ')}`
     case 'const':
       return `${clip(name)} must be ${JSON.stringify(error.params.allowedValue)}`
+    case 'false schema':
+      return `${clip(name)} does not go with the other members`
     case 'if':
       // Says only that a condition held; the errors beside it say what is wrong.
       return undefined

@@ -21,7 +21,7 @@ export interface EmitInput {
 export interface EventService {
   /**
    * An event that an operator states, in the hub's own name: resolves when it and its audit row are durable.
-   * @throws InvalidRequest with everything that is wrong, InvalidSubject
+   * @throws InvalidRequest with what is wrong, InvalidSubject
    */
   emit(input: EmitInput, actor: string): Promise<{ txn: string; eventId: string }>
 }

@@ -2,7 +2,7 @@ import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import { HubError, MethodNotAllowed } from '../kernel/errors.js'
 import { SetRejected } from '../secevent/parse-set.js'
 
-/** The Authorization header is not the one this transmitter was registered with. */
+/** The Authorization header is not the one this transmitter was registered with (SSF 1.0 §6.1.1). */
 export class SenderNotAuthenticated extends HubError {
   readonly code = 'ERR_SENDER_NOT_AUTHENTICATED'
   readonly status = 401

@@ -48,7 +48,7 @@ interface IssuerState {
 }
 
 /**
- * Keys come from the registered place alone (R-4). A key nobody knows is asked for once per cool-down, however many
+ * Keys come from the registered place alone (SSF 1.0 §4.1.4). A key nobody knows is asked for once per cool-down, however many
  * SETs name one; until a fetch that began after the SET arrived has succeeded, the answer is "later", for a 400
  * would make the sender drop a true revocation.
  */

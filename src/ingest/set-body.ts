@@ -25,7 +25,7 @@ export interface BodyReading {
 }
 
 /**
- * Reads the body of one push, at most MAX_SET_BYTES of it into memory. The Content-Type is not looked at (R-39).
+ * Reads the body of one push, at most MAX_SET_BYTES of it into memory. The Content-Type is not looked at (docs/adr/0012).
  * @throws SetRejected (too large, or encoded), SenderTooSlow, Unavailable, SenderGone
  */
 export async function readSetBody(req: IncomingMessage, options: BodyReading): Promise<Buffer> {

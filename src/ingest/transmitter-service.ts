@@ -2,7 +2,7 @@ import { hashSecret } from '../auth/secrets.js'
 import { Conflict, InvalidRequest, NotFound } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
 import type { Outgoing } from '../outgoing/outgoing.js'
-import { createJwkSet } from '../secevent/jwk-set.js'
+import { canVerify } from '../secevent/jwk-set.js'
 import type { SetTolerances } from '../secevent/verify-set.js'
 import type { Database } from '../storage/database.js'
 import { discoverIssuer, type IssuerMetadata } from './discovery.js'
@@ -76,7 +76,7 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
   const transmitters = createTransmitterRepository()
 
   async function resolveKeys(origin: KeyOrigin, issuer: string | undefined): Promise<ResolvedKeys> {
-    if (origin.jwks) return { keys: { jwks: checkJwks(origin.jwks) } }
+    if (origin.jwks) return { keys: { jwks: await checkJwks(origin.jwks) } }
     if (origin.jwksUri !== undefined) {
       await outgoing.checkUrl(origin.jwksUri)
       return { keys: { jwksUri: origin.jwksUri } }
@@ -225,14 +225,17 @@ function checkOneOrigin(origin: KeyOrigin, required: boolean): boolean {
   return given === 1
 }
 
-function checkJwks(jwks: JwkSetDocument): JwkSetDocument {
-  const set = createJwkSet(jwks, Date.now)
+async function checkJwks(jwks: JwkSetDocument): Promise<JwkSetDocument> {
   if (jwks.keys.some((key) => PRIVATE_MEMBERS.some((member) => key[member] !== undefined))) {
     throw new InvalidRequest(
       'jwks holds a private or symmetric key; send public keys only, and replace that key.',
     )
   }
-  if (set.size === 0) throw new InvalidRequest('jwks holds no usable public key.')
+  if (!(await canVerify(jwks, Date.now))) {
+    throw new InvalidRequest(
+      'jwks holds no usable public key. RSA needs n (2048 bits or more) and e, EC needs crv, x and y, OKP needs crv Ed25519 and x.',
+    )
+  }
   return jwks
 }
 

@@ -68,7 +68,7 @@ export const KEY_API: ApiSection = {
       id: 'retireKey',
       method: 'post',
       path: '/v1/keys/{kid}/retire',
-      summary: 'Take a key that signs no longer out of the published ones',
+      summary: 'Take a key that signs no longer, or not soon, out of the published ones',
       access: manage,
       answers: { 200: { description: 'The key.', schema: SIGNING_KEY } },
       errors: { 409: ['ERR_CONFLICT'] },

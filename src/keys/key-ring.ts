@@ -1,6 +1,6 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../kernel/clock.js'
-import { StartupError } from '../kernel/errors.js'
+import { Conflict, StartupError } from '../kernel/errors.js'
 import type { Database } from '../storage/database.js'
 import { sqlRows } from '../storage/database.js'
 import { decrypt, deriveKey, encrypt, SealBroken } from './aead.js'
@@ -38,14 +38,19 @@ export interface KeyRing {
   seal(plain: string | Buffer, context: string): Buffer
   /** @throws SealBroken */
   open(sealed: Buffer, context: string): Buffer
-  /** Whether it was sealed by the key that seals now. */
+  /** Whether it was sealed by the key that seals now, or by one that cannot be opened here: not for us to seal again. */
   isCurrent(sealed: Buffer): boolean
-  /** Another key, which every process has read before it seals; in the caller's transaction. */
+  /**
+   * Another key, which every process has read before it seals; in the caller's transaction.
+   * @throws Conflict when some key of the ring is not sealed as this process seals them
+   */
   addKey(trx: Database, leadMs: number): Promise<RingKeyTimes>
   /** The last to come into force first. */
   keys(): readonly RingKeyTimes[]
-  /** Takes in keys that other processes added. @throws StartupError for one sealed by a master key not known here */
+  /** Takes in keys that other processes added, but for those sealed by a master key not known here. */
   refresh(): Promise<void>
+  /** Ids of the keys that the last reading could not open. */
+  unreadable(): readonly string[]
   /** False: who can read the database can read the keys. */
   readonly protectedByMasterKey: boolean
 }
@@ -157,6 +162,26 @@ function unsealRingKey(
   throw wrongMasterKey(row.key_id)
 }
 
+function tryOpen(row: KeyRingRow, masters: MasterKeys): OpenedRingKey | undefined {
+  try {
+    return openRingKey(row, masters)
+  } catch (error) {
+    if (error instanceof StartupError) return undefined
+    throw error
+  }
+}
+
+/** Two master keys in one ring would keep out the next process to start, whichever it has. */
+async function checkSealing(trx: Database, masters: MasterKeys): Promise<void> {
+  const expected = masters.current ? 'current' : 'nothing'
+  for (const row of await readRows(trx)) {
+    if (tryOpen(row, masters)?.sealedBy === expected) continue
+    throw new Conflict(
+      `The ring key ${row.key_id} is sealed by another master key than this process has: restart the hub with the new one first.`,
+    )
+  }
+}
+
 async function sealRingKey(trx: Database, { id, secret }: OpenedRingKey, masterKey: Buffer): Promise<void> {
   await trx('key_ring')
     .where({ key_id: id })
@@ -182,6 +207,7 @@ function createRing(
 ): KeyRing {
   const byId = new Map(found.map((key) => [key.id, key]))
   let newestFirst = sorted()
+  let unreadable: string[] = []
 
   function sorted(): RingKey[] {
     return [...byId.values()].sort((a, b) => b.activeFrom.getTime() - a.activeFrom.getTime())
@@ -209,14 +235,23 @@ function createRing(
         throw new SealBroken('A stored secret was sealed by a key that is not in the ring.')
       return decrypt(ringKey.key, sealed.subarray(1 + KEY_ID_BYTES), context)
     },
-    isCurrent: (sealed) => idOf(sealed) === current().id,
-    addKey: (trx, leadMs) => createRingKey(trx, masters.current, leadMs),
+    isCurrent: (sealed) => [current().id, ...unreadable].includes(idOf(sealed)),
+    async addKey(trx, leadMs) {
+      await checkSealing(trx, masters)
+      return await createRingKey(trx, masters.current, leadMs)
+    },
     keys: () => newestFirst,
     async refresh() {
+      const failed: string[] = []
       for (const row of await readRows(db)) {
-        if (!byId.has(row.key_id)) byId.set(row.key_id, openRingKey(row, masters))
+        if (byId.has(row.key_id)) continue
+        const key = tryOpen(row, masters)
+        if (key) byId.set(key.id, key)
+        else failed.push(row.key_id)
       }
+      unreadable = failed
       newestFirst = sorted()
     },
+    unreadable: () => unreadable,
   }
 }

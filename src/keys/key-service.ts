@@ -6,11 +6,11 @@ import { createJtiCodec, type JtiCodec } from '../secevent/delivery-jti.js'
 import type { SetAlgorithm, SetSigner } from '../secevent/sign.js'
 import type { Database } from '../storage/database.js'
 import { deriveKey } from './aead.js'
+import type { AuditTrail } from './audit-trail.js'
 import { type ContentCipher, createContentCiphers, ensureDataKey, NO_DAY } from './data-keys.js'
 import type { KeyMaterial } from './key-material.js'
 import { type KeyRing, type MasterKeys, openKeyRing } from './key-ring.js'
 import { takeSnapshot } from './key-snapshot.js'
-import type { AuditTrail } from './rotation-service.js'
 import { ensureSigningKeys, readSigningKeys } from './signing-key-repository.js'
 
 /** What an HMAC is for; each has a key of its own. */
@@ -43,8 +43,9 @@ export interface KeyService {
   contentCipher(day: string): Promise<ContentCipher>
   /** Reads the keys again: another process may have rotated them. @returns whether anything changed */
   refresh(): Promise<boolean>
-  /** False: whoever reads the database reads the keys; readiness shows `warning`. */
+  /** False: whoever reads the database reads the keys. */
   readonly protectedByMasterKey: boolean
+  /** What readiness shows: that, or that another master key is at work. */
   readonly warning: string | undefined
 }
 
@@ -64,6 +65,8 @@ export interface KeyServiceOptions {
   readonly given?: readonly KeyMaterial[]
   readonly logger: Logger
 }
+
+const UNPROTECTED = 'FIREBREAK_MASTER_KEY is not set: whoever can read the database can read the signing keys'
 
 /** A minute suffices to spare the hub, and lets a receiver see a new key long before its first use. */
 const JWKS_MAX_AGE_S = 60
@@ -130,8 +133,12 @@ export async function createKeyService(options: KeyServiceOptions): Promise<KeyS
     contentCipher: createContentCiphers(db, ring),
     refresh,
     protectedByMasterKey: ring.protectedByMasterKey,
-    warning: ring.protectedByMasterKey
-      ? undefined
-      : 'FIREBREAK_MASTER_KEY is not set: whoever can read the database can read the signing keys',
+    get warning() {
+      const [unreadable] = ring.unreadable()
+      if (unreadable) {
+        return `The ring key ${unreadable} was sealed by another master key: restart this process with the FIREBREAK_MASTER_KEY of the others.`
+      }
+      return ring.protectedByMasterKey ? undefined : UNPROTECTED
+    },
   }
 }

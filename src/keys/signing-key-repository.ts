@@ -110,6 +110,17 @@ export async function resealSigningKeys(trx: Database, ring: KeyRing): Promise<n
   return stale.length
 }
 
+/** Lets a key that waits come into force after `leadMs` already. @returns when it does */
+export async function hastenSigningKey(trx: Database, kid: string, leadMs: number): Promise<Date> {
+  const [row] = await sqlRows<{ active_from: Date }>(
+    trx,
+    `update signing_keys set active_from = clock_timestamp() + make_interval(secs => ?) where kid = ?
+     returning active_from`,
+    [leadMs / 1000, kid],
+  )
+  return (row as { active_from: Date }).active_from
+}
+
 /** For good: its private part is erased. */
 export async function retireSigningKey(trx: Database, kid: string): Promise<void> {
   await trx('signing_keys')

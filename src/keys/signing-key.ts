@@ -43,10 +43,17 @@ export function stateOf(key: SigningKey, keys: readonly SigningKey[], nowMs: num
   return key.activeFrom.getTime() > nowMs ? 'next' : 'retiring'
 }
 
-/** When the key signs no more: once the one after it comes into force. Undefined while none was made. */
+/**
+ * When the key signs no more: once the one after it comes into force. Undefined while none was made. One that was retired
+ * while it waited replaces nothing.
+ */
 export function signsUntil(key: SigningKey, keys: readonly SigningKey[]): Date | undefined {
   const later = keys.filter(
-    (other) => other.use === key.use && other.alg === key.alg && other.activeFrom > key.activeFrom,
+    (other) =>
+      other.use === key.use &&
+      other.alg === key.alg &&
+      other.activeFrom > key.activeFrom &&
+      !(other.retiredAt && other.retiredAt < other.activeFrom),
   )
   later.sort((a, b) => a.activeFrom.getTime() - b.activeFrom.getTime())
   return later[0]?.activeFrom

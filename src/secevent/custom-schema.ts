@@ -5,10 +5,12 @@ import { isJsonObject } from './canonical-json.js'
 const MAX_SCHEMA_CHARS = 16_384
 const MAX_SUBSCHEMAS = 200
 const MAX_DEPTH = 10
+/** Of all `enum` lists together: each is compared with in turn. */
+const MAX_ENUM_VALUES = 100
 const DIALECT = 'https://json-schema.org/draft/2020-12/schema'
 
 /**
- * Keywords whose cost is at most one step for each pair of subschema and value. Left out: what brings a regular
+ * Keywords whose cost is at most one step for each pair of subschema (or `enum` value) and value. Left out: what brings a regular
  * expression (`pattern`, `patternProperties`, `format`: some take for ever), what calls itself or others (`$ref`,
  * `$dynamicRef`, `$defs`), and what compares every item with every other (`uniqueItems`).
  */
@@ -50,6 +52,7 @@ export function schemaProblems(schema: unknown): string[] {
     problems.add(`schema must be JSON Schema 2020-12: "$schema": "${DIALECT}", or none.`)
   }
   let count = 0
+  let enumValues = 0
   function visit(value: unknown, depth: number): void {
     count += 1
     if (depth > MAX_DEPTH) problems.add(`schema may be nested ${MAX_DEPTH} levels deep.`)
@@ -57,6 +60,7 @@ export function schemaProblems(schema: unknown): string[] {
     if (!isJsonObject(value) || depth > MAX_DEPTH) return
     for (const [keyword, held] of Object.entries(value)) {
       if (!ALLOWED.has(keyword)) problems.add(`schema may not use ${keyword.slice(0, 100)}.`)
+      else if (keyword === 'enum' && Array.isArray(held)) enumValues += held.length
       else if (keyword === 'properties' && isJsonObject(held)) {
         for (const member of Object.values(held)) visit(member, depth + 1)
       } else if (ONE_SCHEMA.includes(keyword)) visit(held, depth + 1)
@@ -67,12 +71,15 @@ export function schemaProblems(schema: unknown): string[] {
   }
   visit(schema, 1)
   if (count > MAX_SUBSCHEMAS) problems.add(`schema may hold at most ${MAX_SUBSCHEMAS} schemas.`)
+  if (enumValues > MAX_ENUM_VALUES) {
+    problems.add(`schema may list at most ${MAX_ENUM_VALUES} values in enum, all told.`)
+  }
   return problems.size > 0 ? [...problems] : compileProblems(schema)
 }
 
 function compileProblems(schema: object): string[] {
   try {
-    compileSchema(schema, { all: true })
+    compileSchema(schema)
     return []
   } catch (error) {
     return [`schema is not valid: ${(error as Error).message.slice(0, 500)}.`]
@@ -80,12 +87,12 @@ function compileProblems(schema: object): string[] {
 }
 
 /**
- * A compiler of its own for each schema, so that nothing of it stays when the type is gone.
- * @param options.all finds every problem, else the first: what strangers send must not fill the memory with errors
+ * A compiler of its own for each schema, so that nothing of it stays when the type is gone. It looks no further than the
+ * first problem: each item of a long array can have one for each subschema, and together they would fill the memory.
  */
-export function compileSchema(schema: object, options: { all: boolean }): ValidateFunction {
+export function compileSchema(schema: object): ValidateFunction {
   return new Ajv2020({
-    allErrors: options.all,
+    allErrors: false,
     // Unknown keywords are refused; of the rest of strict mode nothing makes a schema safer.
     strictSchema: true,
     strictTypes: false,

@@ -1,6 +1,8 @@
 import { createLocalJWKSet, errors, type JWK } from 'jose'
 import { HubError } from '../kernel/errors.js'
 import { isJsonObject } from './canonical-json.js'
+import { SetRejected } from './parse-set.js'
+import { checkKey, SET_ALGORITHMS } from './set-header.js'
 import type { KeySource } from './verify-set.js'
 
 const MAX_KEYS = 256
@@ -12,8 +14,6 @@ export class InvalidJwkSet extends HubError {
 }
 
 export interface JwkSet extends KeySource {
-  /** Keys that might verify a SET, when the set was made. */
-  readonly size: number
   has(kid: string): boolean
 }
 
@@ -25,13 +25,9 @@ export interface JwkSet extends KeySource {
  * @param now ms since the epoch; a key past its `exp`, or `revoked` (OpenID Federation §8.7), is no match
  */
 export function createJwkSet(value: unknown, now: () => number): JwkSet {
-  const list = isJsonObject(value) ? value.keys : undefined
-  if (!Array.isArray(list)) throw new InvalidJwkSet('A JWK Set must be an object with a "keys" array.')
-  if (list.length > MAX_KEYS) throw new InvalidJwkSet(`A JWK Set may hold at most ${MAX_KEYS} keys.`)
-  let keys = list.filter(isUsable)
+  let keys = keysOf(value).filter(isUsable)
   let set = createLocalJWKSet({ keys })
   return {
-    size: keys.length,
     has: (kid) => keys.some((key) => key.kid === kid),
     async find(header) {
       const fresh = keys.filter((key) => !(typeof key.exp === 'number' && key.exp * 1000 <= now()))
@@ -54,6 +50,37 @@ export function createJwkSet(value: unknown, now: () => number): JwkSet {
       }
     },
   }
+}
+
+/**
+ * Whether any of the keys can verify SETs: a set that an operator gives by hand is refused at once, not at its first
+ * SET. Throws InvalidJwkSet.
+ */
+export async function canVerify(value: unknown, now: () => number): Promise<boolean> {
+  for (const key of keysOf(value)) {
+    // Alone, so that any kid will do, and the set's own rules decide what is a match.
+    const alone = createJwkSet({ keys: [key] }, now)
+    for (const alg of SET_ALGORITHMS) if (await isFound(alone, alg)) return true
+  }
+  return false
+}
+
+async function isFound(keys: KeySource, alg: string): Promise<boolean> {
+  try {
+    const key = await keys.find({ alg })
+    if (key) checkKey(key, alg)
+    return key !== undefined
+  } catch (error) {
+    if (error instanceof SetRejected) return false
+    throw error
+  }
+}
+
+function keysOf(value: unknown): unknown[] {
+  const list = isJsonObject(value) ? value.keys : undefined
+  if (!Array.isArray(list)) throw new InvalidJwkSet('A JWK Set must be an object with a "keys" array.')
+  if (list.length > MAX_KEYS) throw new InvalidJwkSet(`A JWK Set may hold at most ${MAX_KEYS} keys.`)
+  return list
 }
 
 type PublicJwk = JWK & { exp?: unknown }

@@ -1,11 +1,15 @@
 import { isJsonObject } from './canonical-json.js'
-import { BUILT_IN_EVENT_TYPES, type EventTypes } from './event-types.js'
+import type { AccessEffect } from './event.js'
+import { BUILT_IN_EVENT_TYPES, classifyEvent, type EventTypes } from './event-types.js'
 import { currentType } from './legacy-claims.js'
 import { SetRejected } from './parse-set.js'
 import { TOLERANCE_SWITCHES, type Tolerated } from './tolerances.js'
 import type { SetTolerances } from './verify-set.js'
 
 type Claims = Readonly<Record<string, unknown>>
+
+/** Of several names of an event the first of these counts: what takes access away must not be lost. */
+const BY_WEIGHT: readonly AccessEffect[] = ['tightens', 'loosens', 'neutral']
 
 const MAX_ID_LENGTH = 512
 const CONTROL_CHARACTER = /\p{Cc}/u
@@ -29,7 +33,7 @@ export interface CheckedClaims {
   readonly event: Readonly<Record<string, unknown>>
 }
 
-/** Claims of a SET whose signature holds, in the order iss, aud, confusion with other JWTs, envelope. */
+/** Claims of a SET whose signature holds, in the order iss, aud, confusion with other JWTs, envelope (SSF 1.0 §4.1, RFC 8417 §2.2). */
 export function checkClaims(claims: Claims, expect: ClaimExpectations): CheckedClaims {
   if (claims.iss !== expect.issuer) {
     throw new SetRejected(
@@ -98,7 +102,10 @@ function theEvent(events: unknown, expect: ClaimExpectations): [string, Record<s
   }
   const { eventTypes = BUILT_IN_EVENT_TYPES } = expect
   const named = entries.map(([type, event]) => ({ event, now: currentType(type, expect.tolerances) }))
-  const { event, now } = named.find((one) => eventTypes.get(one.now.type)) ?? (named[0] as (typeof named)[0])
+  const rank = ({ event, now }: (typeof named)[0]) =>
+    BY_WEIGHT.indexOf(classifyEvent(now.type, event, eventTypes).effect)
+  const known = named.filter((one) => eventTypes.get(one.now.type)).sort((a, b) => rank(a) - rank(b))
+  const { event, now } = known[0] ?? (named[0] as (typeof named)[0])
   if (now.tolerated) expect.tolerated.add(now.tolerated)
   return [now.type, event]
 }

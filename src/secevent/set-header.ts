@@ -26,7 +26,7 @@ export const SET_ALGORITHMS: readonly string[] = Object.keys(ALGORITHMS)
 const MIN_RSA_BITS = 2048
 const MAX_KID_LENGTH = 512
 
-/** Header members that offer a key. They are never looked at: keys come from the pinned issuer alone. */
+/** Header members that offer a key. They are never looked at: keys come from the pinned issuer alone (SSF 1.0 §4.1.4). */
 const KEY_OFFERS = ['jku', 'jwk', 'x5u', 'x5c']
 
 export interface CheckedHeader {
@@ -36,7 +36,7 @@ export interface CheckedHeader {
   readonly ignored: readonly string[]
 }
 
-/** Checks of the JOSE header before any key is looked up (R-23, R-24; RFC 8725 §3). */
+/** Checks of the JOSE header before any key is looked up (SSF 1.0 §4.1.1, RFC 8725 §3). */
 export function checkHeader(
   header: Readonly<Record<string, unknown>>,
   algorithms: readonly string[],
@@ -85,7 +85,7 @@ function checkType(
   throw new SetRejected('invalid_request', 'The SET header must have "typ": "secevent+jwt".')
 }
 
-/** The key as found fits the algorithm and is strong enough. */
+/** The key as found fits the algorithm and is strong enough (RFC 7518 §3.3 to §3.5). */
 export function checkKey(key: CryptoKey | KeyObject, alg: string): void {
   const object = key instanceof KeyObject ? key : KeyObject.from(key)
   const wanted = ALGORITHMS[alg]

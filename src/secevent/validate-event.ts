@@ -74,7 +74,7 @@ function customValidator(info: EventTypeInfo, variant: '' | typeof OPEN): Valida
   if (known) return known
   const { additionalProperties, ...rest } = info.schema as { additionalProperties?: unknown }
   const opens = variant === OPEN && additionalProperties === false
-  const validate = compileSchema(opens ? rest : info.schema, { all: variant === '' })
+  const validate = compileSchema(opens ? rest : info.schema)
   custom[variant].set(info, validate)
   return validate
 }
@@ -92,7 +92,8 @@ function builtInValidator(info: EventTypeInfo, variant: '' | typeof OPEN): Valid
 }
 
 /**
- * What keeps an event from being emitted, as sentences for its author; empty when nothing does. Closed: only
+ * What keeps an event from being emitted, as sentences for its author: of a registered schema the first fault, else up
+ * to 20; empty when nothing does. Closed: only
  * members that the type's specification declares. `event_timestamp` may always be given, for it dates the event in
  * the hub; minting leaves it out where a CAEP, RISC or SSF type does not declare it.
  */
@@ -158,19 +159,25 @@ export function subjectProblems(type: string, subject: Subject): string[] {
   return [`The subject of this event type must be of format ${formats.join(' or ')}.`]
 }
 
+/** Of one event, and of the values that one of them lists: an answer is to be read. */
+const MAX_PROBLEMS = 20
+const MAX_CHARS = 200
+
 function problemsOf(validate: ValidateFunction | undefined, claims: unknown): string[] {
   if (!validate || validate(claims)) return []
-  return (validate.errors ?? []).map(describe)
+  return (validate.errors ?? []).slice(0, MAX_PROBLEMS).map(describe)
 }
 
 function describe(error: ErrorObject): string {
-  const where = error.instancePath || 'The event'
+  const where = shortened(error.instancePath) || 'The event'
   const params = error.params as Record<string, unknown>
   if (error.keyword === 'additionalProperties') {
-    return `${where} must not have the member "${String(params.additionalProperty)}".`
+    return `${where} must not have the member "${shortened(String(params.additionalProperty))}".`
   }
   if (error.keyword === 'enum') {
-    return `${where} must be one of ${(params.allowedValues as unknown[]).join(', ')}.`
+    return `${where} must be one of ${shortened((params.allowedValues as unknown[]).join(', '))}.`
   }
-  return `${where} ${error.message ?? 'is not valid'}.`
+  return `${where} ${shortened(error.message ?? 'is not valid')}.`
 }
+
+const shortened = (text: string): string => (text.length > MAX_CHARS ? `${text.slice(0, MAX_CHARS)}…` : text)

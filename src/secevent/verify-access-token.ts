@@ -12,7 +12,7 @@ export interface AccessTokenExpectations {
 }
 
 /** `none` and symmetric ones are not among them, so nothing can allow them (RFC 8725 §3.1). */
-export const ACCESS_TOKEN_ALGORITHMS: readonly string[] = ['RS256', 'PS256', 'ES256', 'EdDSA']
+const ACCESS_TOKEN_ALGORITHMS: readonly string[] = ['RS256', 'PS256', 'ES256', 'EdDSA']
 
 /** RFC 9068 §2.1 wants `at+jwt`; many issuers write `JWT` or nothing. Other kinds of token are no access tokens. */
 const TYPES: readonly (string | undefined)[] = ['at+jwt', 'application/at+jwt', 'jwt', undefined]

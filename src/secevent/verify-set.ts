@@ -52,7 +52,7 @@ export interface SetTolerances {
   readonly futureSkewS?: number
 }
 
-/** Verified, but not fit to fan out (R-30 to R-33): answered 202, stored, counted, alerted. */
+/** Verified, but not fit to fan out (RFC 8935 §2.3): answered 202, stored, counted, alerted. */
 export type QuarantineReason =
   | 'unknown_type'
   | 'missing_subject'
@@ -143,7 +143,7 @@ async function authenticate(
   return ignored
 }
 
-/** R-30. Only the future is odd: an old `iat` is a held event. `nbf` is read as what it says, a later start. */
+/** RFC 8417 §2.2. Only the future is odd: an old `iat` is a held event. `nbf` is read as what it says, a later start. */
 function isAhead({ iat, nbf }: ParsedSet['claims'], { nowMs, tolerances }: SetExpectations): boolean {
   const latestS = nowMs / 1000 + (tolerances?.futureSkewS ?? DEFAULT_FUTURE_SKEW_S)
   return [iat, nbf].some((value) => typeof value === 'number' && value > latestS)

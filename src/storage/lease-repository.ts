@@ -5,6 +5,16 @@ interface LeaseRow {
   epoch: number
 }
 
+/** Whether a living process holds the unit. */
+export async function hasOwner(db: Database, kind: string, unit: number): Promise<boolean> {
+  const rows = await sqlRows(
+    db,
+    'select 1 from leases where kind = ? and unit = ? and expires_at > clock_timestamp()',
+    [kind, unit],
+  )
+  return rows.length > 0
+}
+
 export interface LeaseRepository {
   /** Says that this process lives and competes for the kind. @returns how many units are its fair share */
   beatAndShare(): Promise<number>

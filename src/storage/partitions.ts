@@ -34,8 +34,8 @@ export interface RetentionOptions {
   dedupeWindowDays: number
   /** Events, results and acknowledgements are kept for this many days, and longer while a delivery is open. */
   retentionDays: number
-  /** What events say is kept for this many days, and longer while a delivery is open. Default `retentionDays`. */
-  contentRetentionDays?: number
+  /** What events say is kept for this many days, and longer while a delivery is open. */
+  contentRetentionDays: number
   /** Takes the content of events of the days before this one; runs on its own, however long it takes. */
   eraseContentBefore?(db: Database, day: string): Promise<unknown>
   /** Erases the keys of contents of the days before this one. */
@@ -55,7 +55,7 @@ export async function dropOldDays(db: Database, options: RetentionOptions): Prom
     `with today as (select (now() at time zone 'utc')::date as day, (select min(day) from delivery_queue) as open)
      select (day - ?::int)::text keys, least(day - ?::int, open)::text contents, least(day - ?::int, open)::text events
      from today`,
-    [options.dedupeWindowDays, options.contentRetentionDays ?? options.retentionDays, options.retentionDays],
+    [options.dedupeWindowDays, options.contentRetentionDays, options.retentionDays],
   )
   if (!bounds) return []
   if (bounds.contents > bounds.events) await options.eraseContentBefore?.(db, bounds.contents)

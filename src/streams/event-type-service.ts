@@ -75,7 +75,8 @@ export function createEventTypeService(options: EventTypeServiceOptions): EventT
           throw new Conflict(`There are ${MAX_TYPES} registered event types; remove one first.`)
         }
         const type = await types.insert({ ...input, id: newId() })
-        if (!type) throw new Conflict('This event type is registered already; change it instead.')
+        if (!type)
+          throw new Conflict('This event type is registered already; PATCH /v1/event-types/{id} changes it.')
         await audit.record(trx, {
           actor,
           action: 'event_type.created',

@@ -40,7 +40,7 @@ export function createFrameworkEvents(options: FrameworkEventsOptions): Framewor
       sourceId: HUB_SOURCE_ID,
       sourceIssuer: options.issuer,
       sourceJti: eventId,
-      // They change no access, but a receiver waits seconds for them (T-75), so not behind a routine backlog.
+      // They change no access, but a receiver waits seconds for them (SSF 1.0 §8.1.4.2), so not behind a routine backlog.
       lane: 'urgent',
       targetStreamId: streamId,
     })

@@ -35,7 +35,8 @@ export interface SsfRouterOptions extends Pick<MetadataRouterOptions, 'jwks' | '
 
 /**
  * The SSF Transmitter face (SSF 1.0 §7, §8). To be mounted at the root: it knows the issuer's path, and answers without
- * it too, for a proxy that takes it off and for the hub's own command. Every route asks who calls, then what is said, and only then whether the stream is there (T-45); the app's shell says no-store.
+ * it too, for a proxy that takes it off and for the hub's own command. Every route asks who calls, then what is said, and
+ * only then whether the stream is there (docs/conformance.md T-45); the app's shell says no-store.
  */
 export function ssfRouter(options: SsfRouterOptions): Router {
   const guards: Guards = {

@@ -66,7 +66,7 @@ export function pollUrl(issuer: string, streamId: string): string {
 
 /**
  * The push `authorization_header` is left out: it is the receiver's secret, and reading it back would hand it to
- * anyone with `ssf.read` (T-48).
+ * anyone with `ssf.read` (docs/conformance.md T-48).
  */
 export function toConfiguration(
   stream: Stream,

@@ -93,7 +93,7 @@ export function parseEdit(body: unknown): { streamId: string; edit: StreamEdit }
     inactivity_timeout,
     poll_endpoint_url: parsed.delivery?.method === METHOD_URI.poll ? parsed.delivery.endpoint_url : undefined,
   }
-  // Shape first, stream after (T-45): a body that cannot be used is 400 whatever the id.
+  // Shape first, stream after (docs/conformance.md T-45): a body that cannot be used is 400 whatever the id.
   const edit = { choice: toChoice(parsed), claimed }
   return { streamId: parsed.stream_id, edit }
 }
@@ -195,7 +195,7 @@ export function requiredStreamId(req: Request): string {
   return value
 }
 
-/** Text that is no id of ours names no stream; asked after all else has been checked (T-45). */
+/** Text that is no id of ours names no stream; asked after all else has been checked (docs/conformance.md T-45). */
 export function knownForm(streamId: string): string {
   if (!isUuid(streamId)) throw new StreamNotFound()
   return streamId

@@ -69,7 +69,7 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
     return {
       deliveryMethod: 'push',
       endpointUrl,
-      // A delivery that is set without a header has none from now on: the old one was for the old endpoint (T-56).
+      // A delivery that is set without a header has none from now on: the old one was for the old endpoint (SSF 1.0 §8.1.1.3).
       authorizationSealed:
         authorizationHeader === undefined
           ? undefined

@@ -1,22 +1,14 @@
 import { SealBroken } from '../keys/aead.js'
 import type { Subject } from '../secevent/event.js'
 import type { Person } from '../secevent/person.js'
-import { type Database, sqlRows } from '../storage/database.js'
-import { subjectContext } from './subject-repository.js'
-
-interface SubjectRow {
-  match_hash: Buffer
-  stream_id: string
-  complex_hash: Buffer
-  subject_wrapped: Buffer
-}
-
-/** Of the last row that was looked at, in hex. */
-interface Cursor {
-  match: string
-  stream: string
-  complex: string
-}
+import type { Database } from '../storage/database.js'
+import {
+  createSubjectRepository,
+  placeOf,
+  type StoredSubject,
+  type SubjectPlace,
+  subjectContext,
+} from './subject-repository.js'
 
 const PAGE = 1_000
 
@@ -30,48 +22,25 @@ export function createSubjectEraser(open: (sealed: Buffer, context: string) => B
     person: Person,
     cursor: unknown,
   ): Promise<{ erased: number; next: unknown }> => {
-    const after = (cursor ?? {
-      match: '',
-      stream: '00000000-0000-0000-0000-000000000000',
-      complex: '',
-    }) as Cursor
-    const rows = await sqlRows<SubjectRow>(
-      db,
-      `select match_hash, stream_id, complex_hash, subject_wrapped from stream_subjects
-       where (match_hash, stream_id, complex_hash) > (decode(?, 'hex'), ?::uuid, decode(?, 'hex'))
-       order by match_hash, stream_id, complex_hash limit ?`,
-      [after.match, after.stream, after.complex, PAGE],
-    )
+    const after = cursor as SubjectPlace | undefined
+    const subjects = createSubjectRepository(db)
+    const rows = await subjects.page(after, PAGE)
     const theirs = rows.filter((row) => isAbout(row))
-    await sqlRows(
-      db,
-      `update stream_subjects s set subject_wrapped = ''
-       from unnest(?::bytea[], ?::uuid[], ?::bytea[]) as t (match_hash, stream_id, complex_hash)
-       where s.match_hash = t.match_hash and s.stream_id = t.stream_id and s.complex_hash = t.complex_hash`,
-      [
-        theirs.map((row) => row.match_hash),
-        theirs.map((row) => row.stream_id),
-        theirs.map((row) => row.complex_hash),
-      ],
-    )
+    await subjects.eraseSealed(theirs)
     const last = rows.length === PAGE ? rows.at(-1) : undefined
-    const next = last && {
-      match: last.match_hash.toString('hex'),
-      stream: last.stream_id,
-      complex: last.complex_hash.toString('hex'),
-    }
+    const next = last && placeOf(last)
     return { erased: theirs.length, next }
 
-    function isAbout(row: SubjectRow): boolean {
-      const subject = row.subject_wrapped.length > 0 ? read(row) : undefined
+    function isAbout(row: StoredSubject): boolean {
+      const subject = row.sealed.length > 0 ? read(row) : undefined
       return subject !== undefined && (person.isIn(subject) || person.isNamedBy(subject))
     }
   }
 
   /** Undefined when no key opens it any more: then it is unreadable already. */
-  function read(row: SubjectRow): Subject | undefined {
+  function read(row: StoredSubject): Subject | undefined {
     try {
-      return JSON.parse(open(row.subject_wrapped, subjectContext(row.stream_id)).toString()) as Subject
+      return JSON.parse(open(row.sealed, subjectContext(row.streamId)).toString()) as Subject
     } catch (error) {
       if (error instanceof SealBroken) return undefined
       throw error

@@ -70,7 +70,7 @@ export function combinedKeys(rows: readonly SubjectKey[]): CombinedKey[] {
 
 /**
  * The keys with which an event's subject looks for rows. The kind and the member's name are inside the hash, so a
- * simple subject never meets a complex one, nor a user a device (T-35, T-37). Pure.
+ * simple subject never meets a complex one, nor a user a device (SSF 1.0 §8.1.3.1). Pure.
  */
 export function eventMatchHashes(subject: Subject, hmac: SubjectHmac): SubjectKey[] {
   if (subject.format !== 'complex')

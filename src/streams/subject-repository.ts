@@ -17,6 +17,29 @@ export interface SubjectEntry {
   verified: boolean
 }
 
+export interface StoredSubject {
+  readonly streamId: string
+  readonly matchHash: Buffer
+  readonly complexHash: Buffer
+  /** Empty once erased. */
+  readonly sealed: Buffer
+}
+
+/** A row's place in the order of all, hashes in hex. */
+export interface SubjectPlace {
+  readonly match: string
+  readonly stream: string
+  readonly complex: string
+}
+
+const BEFORE_ALL: SubjectPlace = { match: '', stream: '00000000-0000-0000-0000-000000000000', complex: '' }
+
+export const placeOf = ({ matchHash, streamId, complexHash }: StoredSubject): SubjectPlace => ({
+  match: matchHash.toString('hex'),
+  stream: streamId,
+  complex: complexHash.toString('hex'),
+})
+
 /** By how many subjects of each mode a combined key's row changes. */
 type Shift = Record<SubjectMode, number>
 
@@ -29,11 +52,49 @@ export function subjectContext(streamId: string): string {
 }
 
 /**
- * Sole writer of `stream_subjects` and `complex_subject_keys`. The stream must be locked by the transaction. Each
- * method answers by how much the stream's count changed.
+ * Sole writer of `stream_subjects` and `complex_subject_keys`. What adds and removes needs the stream locked by the
+ * transaction, and answers by how much the stream's count changed.
  */
 export function createSubjectRepository(db: Database) {
   return {
+    /** Subjects of all streams, in the order of their places. */
+    async page(after: SubjectPlace | undefined, limit: number): Promise<StoredSubject[]> {
+      const from = after ?? BEFORE_ALL
+      const rows = await sqlRows<{
+        match_hash: Buffer
+        stream_id: string
+        complex_hash: Buffer
+        subject_wrapped: Buffer
+      }>(
+        db,
+        `select match_hash, stream_id, complex_hash, subject_wrapped from stream_subjects
+         where (match_hash, stream_id, complex_hash) > (decode(?, 'hex'), ?::uuid, decode(?, 'hex'))
+         order by match_hash, stream_id, complex_hash limit ?`,
+        [from.match, from.stream, from.complex, limit],
+      )
+      return rows.map((row) => ({
+        streamId: row.stream_id,
+        matchHash: row.match_hash,
+        complexHash: row.complex_hash,
+        sealed: row.subject_wrapped,
+      }))
+    },
+
+    /** Takes what is sealed; the hashes stay, so events still find the stream. */
+    async eraseSealed(subjects: readonly StoredSubject[]): Promise<void> {
+      await sqlRows(
+        db,
+        `update stream_subjects s set subject_wrapped = ''
+         from unnest(?::bytea[], ?::uuid[], ?::bytea[]) as t (match_hash, stream_id, complex_hash)
+         where s.match_hash = t.match_hash and s.stream_id = t.stream_id and s.complex_hash = t.complex_hash`,
+        [
+          subjects.map((subject) => subject.matchHash),
+          subjects.map((subject) => subject.streamId),
+          subjects.map((subject) => subject.complexHash),
+        ],
+      )
+    },
+
     async save(streamId: string, entry: SubjectEntry): Promise<number> {
       const { index, mode } = entry
       const before = await indexedMode(db, streamId, index)

@@ -16,7 +16,7 @@ export interface VerificationServiceOptions {
 export interface VerificationService {
   /**
    * Resolves once the verification event is durable; it goes out by the normal path. Accepted in every status: a paused
-   * stream holds it, a disabled one holds nothing, so there it ends (T-62, T-63). Throws StreamNotFound,
+   * stream holds it, a disabled one holds nothing, so there it ends (SSF 1.0 §8.1.2.1, §8.1.4.2). Throws StreamNotFound,
    * VerificationTooSoon.
    */
   request(receiverId: string, streamId: string, state: string | undefined): Promise<void>

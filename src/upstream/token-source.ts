@@ -1,3 +1,5 @@
+import { wellKnownUrl } from '../auth/authorization-metadata.js'
+import { basicCredentials, formEncode } from '../auth/basic-credentials.js'
 import type { Clock } from '../kernel/clock.js'
 import type { Outgoing, OutgoingResponse } from '../outgoing/outgoing.js'
 import { ask, jsonOf, unexpected, withoutSecrets } from './json-answer.js'
@@ -90,7 +92,7 @@ async function findTokenEndpoint(
     return { url: tokenEndpoint, authMethod: authMethod ?? 'client_secret_basic' }
   const what = 'The metadata of the authorization server'
   const answer = await ask(outgoing, what, {
-    url: authorizationMetadataUrl(authorizationServer),
+    url: wellKnownUrl(authorizationServer),
     method: 'GET',
     headers: { accept: 'application/json' },
     deadlineMs: DEADLINE_MS,
@@ -112,12 +114,6 @@ async function findTokenEndpoint(
   return { url, authMethod: authMethod ?? (postOnly ? 'client_secret_post' : 'client_secret_basic') }
 }
 
-/** RFC 8414 §3.1: the well-known part goes between the host and the path. */
-function authorizationMetadataUrl(issuer: string): string {
-  const url = new URL(issuer)
-  return `${url.origin}/.well-known/oauth-authorization-server${url.pathname.replace(/\/+$/, '')}`
-}
-
 /** RFC 6749 §4.4.2, §2.3.1. */
 async function requestToken(
   { url, authMethod }: TokenEndpoint,
@@ -137,8 +133,7 @@ async function requestToken(
     form.set('client_id', credentials.clientId)
     form.set('client_secret', secret)
   } else {
-    const pair = `${formEncode(credentials.clientId)}:${formEncode(secret)}`
-    headers.authorization = `Basic ${Buffer.from(pair).toString('base64')}`
+    headers.authorization = basicCredentials(credentials.clientId, secret)
   }
   const beganMs = clock.monotonicMs()
   const sent = {
@@ -177,8 +172,4 @@ function errorOf(answer: OutgoingResponse): OutgoingResponse {
   const { error, error_description: description } = (jsonOf(answer) ?? {}) as Record<string, unknown>
   const words = [error, description].filter((word) => typeof word === 'string')
   return { ...answer, body: Buffer.from(words.join(': ')) }
-}
-
-function formEncode(text: string): string {
-  return new URLSearchParams({ v: text }).toString().slice(2)
 }

@@ -14,12 +14,18 @@ describe('auth: failed attempts', () => {
   it('refuses an address after too many failures, until the window ends', () => {
     nowMs = 0
     const attempts = limiter()
-    for (let n = 0; n < 3; n += 1) assert.equal(attempts.failed('a'), undefined)
+    for (let n = 0; n < 3; n += 1) {
+      assert.equal(attempts.isBlocked('a'), false)
+      assert.equal(attempts.failed('a'), undefined)
+    }
+    assert.equal(attempts.isBlocked('a'), true)
+    assert.equal(attempts.isBlocked('b'), false)
     const refusal = attempts.failed('a')
     assert.equal(refusal?.code, 'ERR_TOO_MANY_REQUESTS')
     assert.equal(refusal?.retryAfterS, 1)
     assert.equal(attempts.failed('b'), undefined)
     nowMs = 1_000
+    assert.equal(attempts.isBlocked('a'), false)
     assert.equal(attempts.failed('a'), undefined)
   })
 

@@ -55,6 +55,20 @@ describe('auth: authorization server', () => {
     assert.equal(me.body.audience, `${ISSUER}/receivers/${client.id}`)
   })
 
+  it('knows no client that was registered while another server issued the tokens, until it gets a secret', async () => {
+    const client = await register()
+    await hub.test.db('receivers').where({ id: client.id }).update({ client_secret_hash: null })
+    for (const client_secret of [client.client_secret, 'undefined']) {
+      const refused = await token({ ...client, client_secret })
+      assert.equal(refused.status, 401, refused.text)
+      assert.equal(refused.body.error, 'invalid_client')
+    }
+    const rotated = await request(hub.app)
+      .post(`/v1/receivers/${client.id}/rotate`)
+      .auth(hub.adminToken, { type: 'bearer' })
+    assert.equal((await token({ ...client, ...rotated.body })).status, 200)
+  })
+
   it('keeps no usable token or secret in any column', async () => {
     const client = await register()
     const value = (await token(client)).body.access_token as string

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { type HubApi, hubApi } from '../support/hub-api.js'
 import { type HubProcess, startHub } from '../support/hub-process.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
@@ -44,6 +45,13 @@ describe('auth: access tokens of another issuer', function () {
       challenge: answer.headers.get('www-authenticate'),
       retry: answer.headers.get('retry-after'),
     }
+  }
+  /** Of a hub that is ready: what it says of the issuer. */
+  const readiness = async () => {
+    const answer = await fetch(`${hub.managementUrl}/health/ready`)
+    assert.equal(answer.status, 200)
+    const { reasons } = (await answer.json()) as { reasons: string[] }
+    return reasons.find((reason) => reason.startsWith('oauth-issuer: '))
   }
   const createStream = (token: string) =>
     hubApi(() => hub.url, token).ask('POST', '/ssf/streams', { events_requested: [] })
@@ -135,8 +143,14 @@ describe('auth: access tokens of another issuer', function () {
       assert.equal((await admin.ask('POST', `/v1/receivers/${receiver.id}/rotate`)).status, 409)
     })
 
-    it('name no receiver that has a secret of the hub', async () => {
-      const { client_id } = await admin.call<{ client_id: string }>('POST', '/v1/receivers', { name: 'own' })
+    it('name no receiver that was not registered by its client, and which gets no secret that nothing takes', async () => {
+      const { id, client_id, client_secret } = await admin.call<{
+        id: string
+        client_id: string
+        client_secret?: string
+      }>('POST', '/v1/receivers', { name: 'own' })
+      assert.equal(client_secret, undefined)
+      assert.equal((await admin.ask('POST', `/v1/receivers/${id}/rotate`)).status, 409)
       assert.equal((await listStreams(await issuer.sign(claims({ client_id })))).status, 401)
     })
 
@@ -182,9 +196,12 @@ describe('auth: access tokens of another issuer', function () {
         const { status, retry } = await listStreams(await issuer.sign(claims(), { kid: 'newer' }))
         assert.equal(status, 503)
         assert.ok(Number(retry) > 0)
+        assert.match((await readiness()) ?? '', /did not answer since .* calls with its tokens get 503/)
       } finally {
         issuer.isUp = true
       }
+      assert.equal((await listStreams(token)).status, 200)
+      assert.equal(await readiness(), undefined)
     })
   })
 
@@ -267,6 +284,19 @@ describe('auth: access tokens of another issuer', function () {
         issuer.isUp = true
       }
       assert.equal((await listStreams(token)).status, 200)
+    })
+
+    it('are not asked about once an address sent too many bad ones, which keeps nobody else out', async () => {
+      const known = 'opaque-before-the-block'
+      issuer.active.set(known, { aud: 'hub', azp: 'gateway', scope: 'ssf.read' })
+      assert.equal((await listStreams(known)).status, 200)
+      await waitUntil('the block', async () => (await listStreams(`guess-${randomUUID()}`)).status === 429)
+      const before = issuer.seen.length
+      for (let n = 0; n < 5; n += 1) assert.equal((await listStreams(`late-guess-${n}`)).status, 429)
+      assert.equal(issuer.seen.length, before)
+      const signed = await issuer.sign(mine({ jti: 'of a neighbour' }))
+      issuer.active.set(signed, {})
+      for (const token of [known, signed]) assert.equal((await listStreams(token)).status, 200)
     })
   })
 })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { createJwksDiscovery, type FetchJson, metadataUrlsOf } from '../../src/auth/issuer-metadata.js'
-import { createIntrospection } from '../../src/auth/token-introspection.js'
+import type { FetchJson } from '../../src/auth/fetch-json.js'
+import { createJwksDiscovery, metadataUrlsOf } from '../../src/auth/issuer-metadata.js'
+import { createIntrospection, type TokenOrigin } from '../../src/auth/token-introspection.js'
 import { Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 
@@ -82,10 +83,10 @@ describe('auth: metadata of another issuer', () => {
 })
 
 describe('auth: introspection at another issuer', () => {
-  function start(answer: () => Awaited<ReturnType<FetchJson>> | Promise<never>) {
+  function start(answer: () => Awaited<ReturnType<FetchJson>> | ReturnType<FetchJson>) {
     let asked = 0
     const clock = { nowMs: 0 }
-    const introspect = createIntrospection({
+    const ask = createIntrospection({
       endpoint: 'https://as.example.com/introspect',
       clientId: 'hub',
       clientSecret: 'secret',
@@ -96,6 +97,8 @@ describe('auth: introspection at another issuer', () => {
       clock: { monotonicMs: () => clock.nowMs },
       logger: silentLogger,
     })
+    const introspect = (token: string, origin: Partial<TokenOrigin> = {}) =>
+      ask(token, { isSigned: false, isBlocked: false, ...origin })
     return { introspect, clock, asked: () => asked }
   }
 
@@ -133,18 +136,42 @@ describe('auth: introspection at another issuer', () => {
     })
   }
 
-  it('bounds how many tokens wait for an answer', async () => {
-    let release = (): void => {}
-    const gate = new Promise<void>((resolve) => {
-      release = resolve
+  it('bounds how many tokens wait for an answer, and keeps places for those that something vouches for', async () => {
+    const gates: (() => void)[] = []
+    let isSlow = false
+    const { introspect, clock, asked } = start(async () => {
+      if (isSlow) await new Promise<void>((resolve) => gates.push(resolve))
+      return { status: 200, body: { active: true } }
     })
-    const { introspect } = start(async () => {
-      await gate
-      throw new Error('late')
-    })
-    const waiting = Promise.allSettled(Array.from({ length: 64 }, (_, number) => introspect(`t${number}`)))
-    await assert.rejects(introspect('one more'), Unavailable)
-    release()
-    await waiting
+    await introspect('opaque, known')
+    clock.nowMs = 5_000
+    isSlow = true
+    const waiting = Array.from({ length: 32 }, (_, number) => introspect(`garbage ${number}`))
+    await assert.rejects(introspect('opaque, new'), Unavailable)
+    waiting.push(introspect('opaque, known'))
+    for (let number = 0; number < 63; number += 1)
+      waiting.push(introspect(`jwt ${number}`, { isSigned: true }))
+    await assert.rejects(introspect('one more jwt', { isSigned: true }), Unavailable)
+    assert.equal(asked(), 1 + 32 + 1 + 63)
+    for (const open of gates) open()
+    assert.ok((await Promise.all(waiting)).every(Boolean))
+  })
+
+  it('is not asked for a blocked address, but about tokens that are signed or were active', async () => {
+    let active = true
+    const { introspect, clock, asked } = start(() => ({ status: 200, body: { active } }))
+    const isBlocked = true
+    assert.equal(await introspect('guess', { isBlocked }), undefined)
+    assert.equal(asked(), 0)
+    assert.ok(await introspect('jwt', { isBlocked, isSigned: true }))
+    assert.ok(await introspect('guess'), 'the refusal was not kept as an answer')
+    clock.nowMs = 5_000
+    assert.ok(await introspect('guess', { isBlocked }))
+    active = false
+    clock.nowMs = 10_000
+    assert.equal(await introspect('guess', { isBlocked }), undefined)
+    clock.nowMs = 15_000
+    assert.equal(await introspect('guess', { isBlocked }), undefined)
+    assert.equal(asked(), 4)
   })
 })

@@ -110,6 +110,35 @@ const CASES: Case[] = [
     shows: [/t1/],
   },
   {
+    title: 'registers a transmitter with what it is forgiven',
+    words: [...ADD, '--discover', '--tolerance', 'session_id_all', '--tolerance', 'allow_sub'],
+    sends: [
+      [
+        'POST /v1/transmitters',
+        { ...ADD_BODY, discover: true, tolerances: { session_id_all: true, allow_sub: true } },
+      ],
+    ],
+    answers: { 'POST /v1/transmitters': ADD_ANSWER },
+    shows: [/t1/],
+  },
+  {
+    title: 'lists what each transmitter is forgiven',
+    words: ['transmitter', 'list'],
+    sends: [['GET /v1/transmitters']],
+    answers: {
+      'GET /v1/transmitters': {
+        body: {
+          items: [
+            { id: 't1', name: 'idp', tolerances: { session_id_all: true, allow_sub: false } },
+            { id: 't2', name: 'itdr', tolerances: {} },
+          ],
+          next: null,
+        },
+      },
+    },
+    shows: [/ TOLERANCES +STREAM\n/, /t1 .* enabled +session_id_all +-\n/, /t2 .* enabled +- +-\n/],
+  },
+  {
     title: 'lists transmitters with the cursor of the next page',
     words: ['transmitter', 'list', '--limit', '1', '--cursor', 'a/b'],
     sends: [['GET /v1/transmitters?limit=1&cursor=a%2Fb']],
@@ -124,8 +153,12 @@ const CASES: Case[] = [
     title: 'shows one transmitter',
     words: ['transmitter', 'show', 't/1'],
     sends: [['GET /v1/transmitters/t%2F1']],
-    answers: { 'GET /v1/transmitters/t%2F1': { body: { id: 't/1', audience: ['a', 'b'] } } },
-    shows: [/audience\s+a, b/],
+    answers: {
+      'GET /v1/transmitters/t%2F1': {
+        body: { id: 't/1', audience: ['a', 'b'], tolerances: { allow_sub: true, future_skew_s: 300 } },
+      },
+    },
+    shows: [/audience\s+a, b/, /tolerances\s+allow_sub, future_skew_s=300\n/],
   },
   {
     title: 'removes a transmitter',
@@ -146,9 +179,21 @@ const CASES: Case[] = [
     words: ['receiver', 'add', '--name', 'gw', '--client-id', 'gateway'],
     sends: [['POST /v1/receivers', { name: 'gw', client_id: 'gateway' }]],
     answers: {
-      'POST /v1/receivers': { status: 201, body: { id: 'r1', client_id: 'gateway', audience: 'aud-1' } },
+      'POST /v1/receivers': {
+        status: 201,
+        body: { id: 'r1', client_id: 'gateway', audience: 'aud-1', token_issuer: 'https://login.example' },
+      },
     },
     shows: [/client_id +gateway\naudience +aud-1\n$/],
+  },
+  {
+    title: 'says how a receiver without a secret and without another issuer gets a token',
+    words: ['receiver', 'add', '--name', 'gw'],
+    sends: [['POST /v1/receivers', { name: 'gw' }]],
+    answers: {
+      'POST /v1/receivers': { status: 201, body: { id: 'r1', client_id: 'r1', audience: 'aud-1' } },
+    },
+    shows: [/No client secret/, /--client-id/, /receiver token r1/],
   },
   {
     title: 'registers a receiver with grants and reports',
@@ -333,7 +378,27 @@ const CASES: Case[] = [
         body: { id: 'x1', state: 'done', events_erased: 3, not_reached: ['Backups.'] },
       },
     },
-    shows: [/id\s+x1/, /events_erased\s+3/, /not reached:\n {2}Backups\./],
+    shows: [/id\s+x1/, /events_erased\s+3\nnot reached/, /not reached:\n {2}Backups\./],
+  },
+  {
+    title: 'says that nothing was found of a person, whatever was looked at',
+    words: ['subject', 'erase', '--email', 'a@b.exmaple', '--reason', 'request 7'],
+    sends: [
+      [
+        'POST /v1/subjects/erase',
+        { subject: { format: 'email', email: 'a@b.exmaple' }, reason: 'request 7' },
+      ],
+    ],
+    answers: {
+      'POST /v1/subjects/erase': {
+        status: 202,
+        body: {
+          ...{ id: 'x1', state: 'done', events_seen: 9, events_erased: 0, events_owed: 0 },
+          ...{ deliveries_discarded: 0, subjects_erased: 0, records_erased: 0, not_reached: [] },
+        },
+      },
+    },
+    shows: [/nothing about this subject was found/],
   },
   {
     title: 'lists erasures',
@@ -507,7 +572,7 @@ describe('the commands that call the hub', () => {
       const words = ['subject', 'erase', '--email', 'a@b.example', '--reason', 'r', '--timeout', '1ms']
       const outcome = await runWords(words, { hooks: hooksFor(hub.url) })
       assert.equal(outcome.code, 1)
-      assert.match(outcome.err, /2 events are owed to receivers.*firebreak subject erasure x1/)
+      assert.match(outcome.err, /2 events are still owed to receivers.*--force.*firebreak subject erasure x1/)
     } finally {
       await hub.close()
     }
@@ -531,10 +596,22 @@ describe('the commands that call the hub', () => {
     const empty = await startScriptedHub({ 'GET /v1/event-types': { body: { items: [], next: null } } })
     try {
       const outcome = await runWords(['event-type', 'remove', 'urn:x:y'], { hooks: hooksFor(empty.url) })
-      assert.equal(outcome.code, 2)
+      assert.equal(outcome.code, 1)
       assert.match(outcome.err, /urn:x:y is not a registered event type/)
     } finally {
       await empty.close()
+    }
+    const builtIn = await startScriptedHub({
+      'GET /v1/event-types': { body: { items: [{ id: null, type: EVENT_TYPES[1] }], next: null } },
+    })
+    try {
+      const outcome = await runWords(['event-type', 'remove', EVENT_TYPES[1] as string], {
+        hooks: hooksFor(builtIn.url),
+      })
+      assert.equal(outcome.code, 1)
+      assert.match(outcome.err, /built in: cannot be removed/)
+    } finally {
+      await builtIn.close()
     }
   })
 

@@ -26,6 +26,11 @@ const WRONG: [string[], RegExp][] = [
   ],
   [['event-type', 'add', 'urn:x:y', '--effect', 'tightens', '--schema', '/nowhere'], /--schema: cannot read/],
   [['event-type', 'remove'], /missing required argument/],
+  [['event-type', 'add', 'urn:x:y', '--effect', 'tighten'], /Allowed choices are tightens, loosens, neutral/],
+  [
+    ['event-type', 'add', 'urn:x:y', '--member', 'a', '--value', 'b=neutral', '--otherwise', 'tight'],
+    /Allowed choices are/,
+  ],
   [['frobnicate'], /unknown command 'frobnicate'/],
   [['servee'], /Did you mean serve/],
   [['serve', '--port', '1'], /unknown option '--port'/],
@@ -53,6 +58,11 @@ const WRONG: [string[], RegExp][] = [
     [...SUBSCRIBE, '--authorization-server', 'https://t', '--token-auth-method', 'client_secret_post'],
     /--authorization-server and --token-auth-method: say --client-id too/,
   ],
+  [
+    [...ADD, '--discover', '--tolerance', 'all'],
+    /--tolerance all is not known\. Give one of: allow_sub, session_id_all/,
+  ],
+  [[...ADD, '--discover', '--tolerance', 'allow_sub,'], /An empty value is not allowed/],
   [['transmitter', 'verify'], /missing required argument 'id'/],
   [[...ADD, '--authorization', 'secret'], /unknown option '--authorization'/],
   [['transmitter', 'list', '--limit', '0'], /whole number from 1/],

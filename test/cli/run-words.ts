@@ -22,6 +22,7 @@ export function failingHooks(): CliHooks {
     resetOperator: unexpected('resetOperator'),
     clientConfig: () => ({ dataDir: '/nonexistent' }),
     eventTypes: EVENT_TYPES,
+    tolerances: ['allow_sub', 'session_id_all'],
     environment: {},
     version: '0.0.0-test',
   }

@@ -216,4 +216,24 @@ describe('config', () => {
   it('describes every setting', () => {
     assert.equal(describeConfig(loadConfig({})).length, SETTING_NAMES.length)
   })
+
+  it('gives and shows the value in force of what follows another setting', () => {
+    const shown = (env: Record<string, string>) =>
+      describeConfig(loadConfig(env))
+        .filter(({ name }) => ['CONTENT_RETENTION_DAYS', 'HISTOGRAM_RETENTION_DAYS'].includes(name))
+        .map(({ value, isDefault }) => [value, isDefault])
+    assert.deepEqual(shown({}), [
+      ['30', true],
+      ['400', true],
+    ])
+    assert.deepEqual(shown({ RETENTION_DAYS: '500' }), [
+      ['500', true],
+      ['500', true],
+    ])
+    assert.deepEqual(shown({ CONTENT_RETENTION_DAYS: '20', HISTOGRAM_RETENTION_DAYS: '401' }), [
+      ['20', false],
+      ['401', false],
+    ])
+    assert.equal(loadConfig({ RETENTION_DAYS: '40' }).contentRetentionDays, 40)
+  })
 })

@@ -81,7 +81,9 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
   const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'] })
   const leases = createScriptedLeases()
   await takeAllShards(db, leases)
+  let metrics = createMetrics()
   const open = async (): Promise<Delivery> => {
+    metrics = createMetrics()
     const delivery = createDelivery({
       pools: { control: db, urgent: db, routine: db, api: db },
       leases,
@@ -92,7 +94,7 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
       issuer: ISSUER,
       clock,
       logger: silentLogger,
-      metrics: createMetrics(),
+      metrics,
       attemptTimeoutMs: options.attemptTimeoutMs ?? 2_000,
       concurrency: 8,
       waitingLimits: {
@@ -119,6 +121,11 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
     leases,
     get delivery() {
       return delivery
+    },
+    /** One number of the process of now. */
+    async metric(name: string): Promise<number> {
+      const [, value] = new RegExp(`^${name} (\\S+)$`, 'm').exec(await metrics.render()) ?? []
+      return Number(value ?? 0)
     },
     /** A new process: what was in memory is gone. */
     async restart() {

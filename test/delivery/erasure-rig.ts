@@ -1,7 +1,7 @@
 import { createAuditLog } from '../../src/audit/audit-log.js'
 import { createErasureService } from '../../src/delivery/erasure-service.js'
 import { createErasureWorker } from '../../src/delivery/erasure-worker.js'
-import { eraseReports } from '../../src/enforcement/acknowledgement-erasure.js'
+import { createAcknowledgementRepository } from '../../src/enforcement/acknowledgement-repository.js'
 import { eraseRelayed } from '../../src/eventlog/log-erasure.js'
 import { createClock, dayOf } from '../../src/kernel/clock.js'
 import { createEventIds } from '../../src/kernel/ids.js'
@@ -35,7 +35,7 @@ export function createErasureRig(hub: DeliveryHarness) {
       isDrained: async () => state.drained,
       eraseRecords: (person) => eraseRelayed(db, person),
       eraseSubjects: createSubjectEraser((sealed, context) => keys.open(sealed, context)),
-      eraseReports,
+      eraseReports: (trx, events) => createAcknowledgementRepository(trx).eraseReasons(events),
       streamChanged: (streamId) => hub.delivery.streamChanged(streamId),
     })
   const settings = { maxSubjectsPerStream: 1_000, subjectRemovalGraceS: 0 }

@@ -71,11 +71,20 @@ describe('/v1/subjects: erasing over the API', () => {
 
   it('lists them newest first, in pages', async () => {
     await rig.work()
-    await post({ ...BODY, subject: { format: 'opaque', id: 'x' } })
-    const first = await request(app).get('/v1/subjects/erasures?limit=1')
-    assert.equal(first.body.items.length, 1)
-    const second = await request(app).get(`/v1/subjects/erasures?limit=1&cursor=${first.body.next}`)
-    assert.ok(second.body.items[0].id < first.body.items[0].id)
+    const asked: string[] = []
+    for (const id of ['a', 'b', 'c', 'd', 'e', 'f']) {
+      asked.unshift((await post({ ...BODY, subject: { format: 'opaque', id } })).body.id)
+    }
+    const listed: { id: string; requested_at: string }[] = []
+    for (let cursor = ''; listed.length < asked.length; ) {
+      const { body } = await request(app).get(`/v1/subjects/erasures?limit=2${cursor}`)
+      assert.equal(body.items.length, 2)
+      listed.push(...body.items)
+      cursor = `&cursor=${body.next}`
+    }
+    const times = listed.map((row) => row.requested_at)
+    assert.deepEqual(times, [...times].sort().reverse())
+    assert.deepEqual(listed.map((row) => row.id).sort(), [...asked].sort(), 'each once')
   })
 
   const BAD: [title: string, body: object | string, says: RegExp][] = [
@@ -117,6 +126,7 @@ describe('/v1/subjects: erasing over the API', () => {
       'colour=red',
       'cursor=bm8',
       `cursor=${Buffer.from('["x"]').toString('base64url')}`,
+      `cursor=${Buffer.from(`["x","${UNKNOWN}"]`).toString('base64url')}`,
     ]) {
       assert.equal((await request(app).get(`/v1/subjects/erasures?${query}`)).status, 400, query)
     }

@@ -39,6 +39,25 @@ describe('fan-out', () => {
     assert.ok(!all?.text.includes('canary'))
   })
 
+  it('keeps no hash of content that can be guessed from without the hub’s key', async () => {
+    const event = hub.event()
+    await hub.fanOut([event])
+    const [row] = await hub.rows<{ content_hash: Buffer }>('select content_hash from event_keys')
+    assert.equal(row?.content_hash.length, 32)
+    assert.notEqual(row.content_hash.toString('base64url'), event.contentHash)
+  })
+
+  it('tells a repeat from another content under the same name', async () => {
+    const event = hub.event()
+    const conflicts = () => hub.metric('firebreak_conflicting_repeats_total')
+    await hub.fanOut([event])
+    await hub.fanOut([event])
+    assert.equal(await conflicts(), 0)
+    const { sourceIssuer, sourceJti } = event
+    await hub.fanOut([hub.event({ sourceIssuer, sourceJti, claims: { initiating_entity: 'admin' } })])
+    assert.equal(await conflicts(), 1)
+  })
+
   it('stores a quarantined event, parks it with its reason and sends it nowhere', async () => {
     await hub.addStream({ receiverId: await hub.addReceiver() })
     await hub.fanOut([hub.event({ quarantine: 'invalid_payload' })])
@@ -124,7 +143,7 @@ describe('fan-out', () => {
       assert.deepEqual(await streamsOf(), [both])
       await hub.fanOut([hub.event({ ...dated, sourceId: second })])
       assert.deepEqual(await streamsOf(), [both, onlySecond])
-      await hub.fanOut([hub.event({ ...dated, sourceId: second }), hub.event({ ...dated, sourceId: first })])
+      await hub.fanOut([hub.event(dated), hub.event(dated)])
       assert.deepEqual(await streamsOf(), [both, onlySecond])
       assert.equal((await hub.rows('select 1 from events')).length, 4)
       const named = await hub.rows('select 1 from events where fact_hash is not null')
@@ -169,6 +188,23 @@ describe('fan-out', () => {
       await hub.rows('delete from delivery_queue')
       await hub.fanOut([hub.event(dated)])
       assert.equal((await queued()).length, 2)
+    })
+
+    it('gets on with the rest while one fact is said hundreds of times to many streams', async () => {
+      const receiverId = await hub.addReceiver()
+      for (let count = 0; count < 60; count += 1) await hub.addStream({ receiverId })
+      const sourceId = '11111111-1111-4111-8111-111111111111'
+      const flood = Array.from({ length: 400 }, () => hub.event({ ...dated, sourceId }))
+      const other = hub.event({ subject: { format: 'email', email: 'bob@example.com' } })
+      await hub.fanOut([...flood, other])
+      await hub.fanOut(Array.from({ length: 400 }, () => hub.event({ ...dated, sourceId })))
+      // Ten of the flood to each stream, and the other event.
+      assert.equal((await queued()).length, 60 * 11)
+      const [row] = await hub.rows<{ n: number }>(
+        'select count(*)::int as n from delivery_queue where event_id = ?',
+        [other.eventId],
+      )
+      assert.equal(row?.n, 60)
     })
 
     it('knows what was delivered and is queued no more', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { isOutstanding } from '../../src/delivery/outstanding-read-model.js'
+import { createOutstandingReader, isOutstanding } from '../../src/delivery/outstanding-read-model.js'
 import { waitUntil } from '../support/wait.js'
 import { type Sink, startDelivery, startSink } from './delivery-harness.js'
 
@@ -25,7 +25,16 @@ describe('SETs that a receiver may verify yet', () => {
     const before = now() - 60_000
     await waitUntil('the failed attempt', () => isOutstanding(hub.db, now() + 1_000))
     assert.equal(await isOutstanding(hub.db, before), false)
+    let monotonicMs = 0
+    const reader = createOutstandingReader(hub.db, { monotonicMs: () => monotonicMs })
+    const moment = now() + 1_000
+    assert.equal(await reader(moment), true)
+    assert.equal(await reader(before), false, 'what is known of later says nothing of earlier')
     sink.answer = (_request, res) => void res.writeHead(202).end()
     await waitUntil('the delivery', async () => !(await isOutstanding(hub.db, now() + 1_000)))
+    monotonicMs = 59_999
+    assert.equal(await reader(moment + 1), true, 'it was asked within the minute')
+    monotonicMs = 60_000
+    assert.equal(await reader(moment), false)
   })
 })

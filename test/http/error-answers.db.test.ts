@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
+import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { loadConfig } from '../../src/config/config.js'
@@ -11,7 +11,8 @@ import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
 const ADMIN_TOKEN = 'fbk_op_error-answers-only-0123456789abcdef'
 const NOBODY = '00000000-0000-4000-8000-000000000000'
-const JWKS = { keys: [{ kty: 'EC', crv: 'P-256', kid: 'k', x: 'AA', y: 'AA' }] }
+const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const JWKS = { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k' }] }
 const PRIVATE_ADDRESS = 'https://10.1.2.3/jwks'
 const TRANSMITTER = { issuer: 'https://idp.example', audience: 'hub' }
 

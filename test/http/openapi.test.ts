@@ -33,7 +33,14 @@ function objectSchemas(value: unknown, place: string): { place: string; schema: 
 
 function documentOf(...routes: ApiRoute[]): OpenApiDocument {
   const sections = [{ name: 'Things', description: 'Things.', routes }]
-  return openApiDocument({ title: 'T', version: '1', description: 'T.', sections, schemas: {} })
+  return openApiDocument({
+    title: 'T',
+    version: '1',
+    description: 'T.',
+    sections,
+    heldByAll: ['look'],
+    schemas: {},
+  })
 }
 
 const thing = (more: Partial<ApiRoute> = {}): ApiRoute => ({
@@ -156,6 +163,8 @@ describe('the OpenAPI document', () => {
       '500',
       '503',
     ])
+    assert.ok(!('403' in responsesOf(thing({ access: { permission: 'look' } }))))
+    assert.ok('403' in responsesOf(thing({ access: { permission: 'look', scope: 'ssf.read' } })))
     assert.ok('413' in responsesOf(thing({ method: 'post', body: closed({}) })))
     assert.deepEqual(responsesOf(thing({ errors: { 409: ['ERR_CONFLICT'] } }))[409], {
       $ref: '#/components/responses/409.ERR_CONFLICT',

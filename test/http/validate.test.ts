@@ -71,6 +71,8 @@ describe('http: validation', () => {
   })
 
   const PLAIN: [schema: object, body: unknown, text: string][] = [
+    [{ enum: ['a', null] }, 'b', 'the body must be one of a, null.'],
+    [{ type: 'object', properties: { a: false } }, { a: 1 }, 'a does not go with the other members.'],
     [{ type: 'object', minProperties: 1 }, {}, 'the body must have at least 1 member.'],
     [{ type: 'object', maxProperties: 1 }, { a: 1, b: 2 }, 'the body must have at most 1 member.'],
     [{ type: ['array', 'null'] }, 'x', 'the body must be a JSON array or null.'],

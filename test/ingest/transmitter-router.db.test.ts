@@ -142,6 +142,11 @@ describe('ingest: transmitters over HTTP and Postgres', () => {
     ['a private key', { jwks: { keys: [publicJwk(rsa.privateKey, { kid: 'k1' })] } }, /private/],
     ['a jwks without keys', { jwks: {} }, /keys is required/],
     ['a jwks of nothing usable', { jwks: { keys: [{ kty: 'oct' }] } }, /no usable/],
+    [
+      'a jwks of RSA keys without n and e',
+      { jwks: { keys: [{ kty: 'RSA', kid: 'k1', use: 'sig', alg: 'RS256' }] } },
+      /no usable public key\. RSA needs n/,
+    ],
     ['a line end in the header', { authorization_header: 'Bearer a\r\nX: b' }, /authorization_header/],
     ['a budget of nothing', { budget_per_s: 0 }, /budget_per_s/],
     ['an unknown tolerance', { tolerances: { allow_everything: true } }, /allow_everything/],

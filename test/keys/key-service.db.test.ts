@@ -2,11 +2,13 @@ import assert from 'node:assert/strict'
 import { createPublicKey, type JsonWebKey, randomBytes, verify } from 'node:crypto'
 import { createAuditLog } from '../../src/audit/audit-log.js'
 import { createClock } from '../../src/kernel/clock.js'
-import { StartupError } from '../../src/kernel/errors.js'
+import { Conflict, StartupError } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { SealBroken } from '../../src/keys/aead.js'
 import { eraseContentKeys } from '../../src/keys/data-keys.js'
+import { makeKeyMaterial } from '../../src/keys/key-material.js'
 import { createKeyService } from '../../src/keys/key-service.js'
+import { insertSigningKey, resealSigningKeys } from '../../src/keys/signing-key-repository.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
 const EVENT = '01970000-0000-7000-8000-000000000000'
@@ -105,6 +107,39 @@ describe('keys: key service', () => {
     await assert.rejects(rotate(old, randomBytes(32)), StartupError)
     assert.equal((await test.db('audit_log').where({ action: 'key_ring.resealed' })).length, 1)
   })
+
+  it('goes on reading signing keys, and says why, when the ring has a key under another master key', async () => {
+    const [old, next] = [randomBytes(32), randomBytes(32)]
+    const running = await create(old)
+    await running.ring.addKey(test.db, 0)
+    await running.refresh()
+    const restarted = await createKeyService({ ...options(), masterKey: next, previousMasterKey: old })
+    const ringKey = await restarted.ring.addKey(test.db, 0)
+    await restarted.refresh()
+    const material = await makeKeyMaterial('ES256')
+    const added = { material, use: 'log', origin: 'generated', leadMs: 0 } as const
+    const { kid } = await insertSigningKey(test.db, restarted.ring, added)
+    assert.equal(await running.refresh(), true)
+    assert.ok(running.logPublicKeys().has(kid))
+    assert.deepEqual(running.ring.unreadable(), [ringKey.id])
+    assert.match(running.warning ?? '', new RegExp(`${ringKey.id}.*another master key`))
+    assert.equal(restarted.warning, undefined)
+    await resealSigningKeys(test.db, running.ring)
+    assert.equal((await create(next)).logSigningKey().kid, kid)
+  })
+
+  for (const [which, old] of [
+    ['another', randomBytes(32)],
+    ['no', undefined],
+  ] as const) {
+    it(`adds no key to the ring by a process that has ${which} master key`, async () => {
+      const running = await create(old)
+      const next = randomBytes(32)
+      await createKeyService({ ...options(), masterKey: next, ...(old && { previousMasterKey: old }) })
+      await assert.rejects(running.ring.addKey(test.db, 0), Conflict)
+      await create(next)
+    })
+  }
 
   it('opens a sealed value only under its own context and only unchanged', async () => {
     const keys = await create()

@@ -81,7 +81,8 @@ describe('keys: routes', () => {
     const [key] = made.body.items
     assert.equal(key.state, 'next')
     assert.equal((await rotate({ use: 'log' })).status, 409)
-    assert.equal((await retire(key.kid)).status, 409)
+    const signing = (await list()).body.items.find((item: { state: string }) => item.state === 'active')
+    assert.equal((await retire(signing.kid)).status, 409)
     assert.equal((await retire(key.kid, operator)).status, 403)
     await test.db.raw("update signing_keys set active_from = active_from - interval '2 hours'")
     const old = (await list()).body.items.find((item: { state: string }) => item.state === 'retiring')
@@ -104,23 +105,27 @@ describe('keys: routes', () => {
       .filter((key: { use: string }) => key.use === 'ring')
       .map((key: { state: string }) => key.state)
     assert.deepEqual(states, ['next', 'active'])
+    const refused = await retire(made.body.items[0].kid)
+    assert.equal(refused.status, 409)
+    assert.match(refused.body.message, /key of the ring/)
   })
 
-  for (const [why, body] of [
-    ['no use', {}],
-    ['an unknown use', { use: 'oauth' }],
-    ['an unknown algorithm', { use: 'set', alg: 'none' }],
-    ['an algorithm that the log does not know', { use: 'log', alg: 'RS256' }],
-    ['an algorithm for the ring', { use: 'ring', alg: 'ES256' }],
-    ['a ring key at once', { use: 'ring', now: true }],
-    ['a text for now', { use: 'set', now: 'yes' }],
-    ['an unknown member', { use: 'set', kid: 'k' }],
-    ['a list', []],
+  for (const [why, body, message] of [
+    ['no use', {}, 'use is required.'],
+    ['an unknown use', { use: 'oauth' }, 'use must be one of set, log, ring.'],
+    ['an unknown algorithm', { use: 'set', alg: 'none' }, 'alg must be one of RS256, ES256.'],
+    ['an algorithm that the log does not know', { use: 'log', alg: 'RS256' }, 'alg must be "ES256".'],
+    ['an algorithm for the ring', { use: 'ring', alg: 'ES256' }, 'alg does not go with the other members.'],
+    ['a ring key at once', { use: 'ring', now: true }, 'now does not go with the other members.'],
+    ['a text for now', { use: 'set', now: 'yes' }, 'now must be true or false.'],
+    ['an unknown member', { use: 'set', kid: 'k' }, 'kid is not known here.'],
+    ['a list', [], 'the body must be a JSON object.'],
   ] as const) {
     it(`answer 400 to ${why}`, async () => {
       const answer = await rotate(body)
       assert.equal(answer.status, 400)
       assert.equal(answer.body.code, 'ERR_INVALID_REQUEST')
+      assert.equal(answer.body.message, message)
     })
   }
 

@@ -49,8 +49,9 @@ describe('keys: rotation', () => {
   /** As if that much time had gone by in the database. */
   const pass = (ms: number) =>
     test.db.raw(
-      "update signing_keys set active_from = active_from - ? * interval '1 ms', created_at = created_at - ? * interval '1 ms'",
-      [ms, ms],
+      `update signing_keys set active_from = active_from - gone, created_at = created_at - gone, retired_at = retired_at - gone
+       from (select ? * interval '1 ms' gone) time`,
+      [ms],
     )
   const audited = async () =>
     (await test.db('audit_log').select('actor', 'action', 'target').orderBy('at')).map(
@@ -184,12 +185,63 @@ describe('keys: rotation', () => {
     const old = keys.setSigner('RS256').kid
     await assert.rejects(rotation.retire(old, ACTOR), Conflict)
     const [next] = await rotation.rotate({ use: 'set', alg: 'RS256' }, ACTOR)
-    await assert.rejects(rotation.retire(next?.kid ?? '', ACTOR), Conflict)
     await assert.rejects(rotation.retire('A'.repeat(43), ACTOR), NotFound)
-    await pass(LEAD_MS)
+    await pass(LEAD_MS - 20_000)
+    await assert.rejects(rotation.retire(next?.kid ?? '', ACTOR), /too soon to stop it everywhere/)
+    await pass(20_000)
     assert.equal((await rotation.retire(old, ACTOR)).state, 'retired')
     assert.equal((await rotation.retire(old, ACTOR)).state, 'retired')
     assert.deepEqual((await audited()).slice(1), [`${ACTOR} key.retired key:${old}`])
+  })
+
+  it('retires a key that waits for good, and the one that signs goes on as if it had never been', async () => {
+    const rotateAfterMs = 86_400_000
+    const one = await startProcess({ rotateAfterMs })
+    const other = await startProcess()
+    const signing = one.keys.setSigner('RS256').kid
+    const [next] = await one.rotation.rotate({ use: 'set', alg: 'RS256' }, ACTOR)
+    const kid = next?.kid as string
+    await other.keys.refresh()
+    assert.equal((await one.rotation.retire(kid, ACTOR)).state, 'retired')
+    await other.keys.refresh()
+    for (const { keys, ahead } of [one, other]) {
+      assert.ok(!kidsOf(keys.setJwks()).includes(kid))
+      ahead.ms = LEAD_MS + 5_000
+      assert.equal(keys.setSigner('RS256').kid, signing)
+    }
+    const row = await test.db('signing_keys').where({ kid }).first('private_wrapped')
+    assert.equal(row.private_wrapped.length, 0)
+    const stays = (await one.rotation.list()).find((key) => key.kid === signing)
+    assert.deepEqual([stays?.state, stays?.retiresAt], ['active', null])
+    await pass(rotateAfterMs + 1_000)
+    assert.equal(await one.rotation.keepUp(), true)
+    assert.equal((await one.rotation.list()).filter(({ state }) => state === 'next').length, 3)
+  })
+
+  it('at once retires the keys that wait, unless they sign before the new one does', async () => {
+    const { rotation } = await startProcess()
+    const asked = { use: 'set', alg: 'ES256' } as const
+    const [far] = await rotation.rotate(asked, ACTOR)
+    const [first] = await rotation.rotate({ ...asked, now: true }, ACTOR)
+    const [second] = await rotation.rotate({ ...asked, now: true }, ACTOR)
+    const stateOf = async (kid = '') => (await rotation.list()).find((key) => key.kid === kid)?.state
+    const states = () => Promise.all([far, first, second].map((key) => stateOf(key?.kid)))
+    assert.deepEqual(await states(), ['retired', 'next', 'next'])
+    await pass(LEAD_MS)
+    assert.deepEqual(await states(), ['retired', 'retiring', 'active'])
+    assert.deepEqual(
+      (await audited()).toSorted(),
+      [
+        `${ACTOR} key.retired key:${far?.kid}`,
+        ...[far, first, second].map((key) => `${ACTOR} key.rotated key:${key?.kid}`),
+      ].toSorted(),
+    )
+  })
+
+  it('says of a key of the ring that it stays', async () => {
+    const { rotation, keys } = await startProcess()
+    const [ring] = keys.ring.keys()
+    await assert.rejects(rotation.retire(ring?.id ?? '', ACTOR), /key of the ring/)
   })
 
   it('replaces a key past its age by itself, once, however many processes ask', async () => {
@@ -274,6 +326,30 @@ describe('keys: rotation', () => {
       assert.equal((await createKeyService(options)).setSigner('RS256').kid, material.kid)
     })
 
+    it('lets a replaced file sign at once when asked, and not the one that waited before it', async () => {
+      const { keys, rotation, ahead } = await startProcess({ fromFiles: ['RS256'] })
+      const atOnce = { use: 'set', alg: 'RS256', now: true } as const
+      await assert.rejects(rotation.rotate(atOnce, ACTOR), /replace that file/)
+      const [leaked, material] = await Promise.all([makeKeyMaterial('RS256'), makeKeyMaterial('RS256')])
+      await rotation.bringIn(leaked)
+      await rotation.bringIn(material)
+      const [hastened] = await rotation.rotate(atOnce, ACTOR)
+      assert.deepEqual([hastened?.kid, hastened?.state], [material.kid, 'next'])
+      const again = await rotation.rotate(atOnce, ACTOR)
+      assert.equal(again[0]?.activeFrom.getTime(), hastened?.activeFrom.getTime())
+      ahead.ms = 60_000
+      assert.equal(keys.setSigner('RS256').kid, material.kid)
+      assert.ok(!kidsOf(keys.setJwks()).includes(leaked.kid))
+      await assert.rejects(rotation.bringIn(leaked), /does not come back/)
+      assert.equal((await rotation.rotate({ use: 'set', now: true }, ACTOR)).length, 2)
+      assert.deepEqual((await audited()).slice(0, 4), [
+        `hub key.imported key:${leaked.kid}`,
+        `hub key.imported key:${material.kid}`,
+        `${ACTOR} key.rotated key:${material.kid}`,
+        `${ACTOR} key.retired key:${leaked.kid}`,
+      ])
+    })
+
     it('takes a replaced file as a rotation, and no key twice', async () => {
       const { keys, rotation, ahead } = await startProcess({ fromFiles: ['RS256'] })
       const old = keys.setSigner('RS256').kid
@@ -287,8 +363,10 @@ describe('keys: rotation', () => {
       await pass(LEAD_MS)
       await assert.rejects(rotation.bringIn(material), /replaced before/)
       await assert.rejects(rotation.rotate({ use: 'set' }, ACTOR), /SIGNING_KEY_FILES/)
+      await assert.rejects(rotation.rotate({ use: 'set' }, ACTOR), /--alg ES256/)
+      assert.equal((await rotation.rotate({ use: 'set', alg: 'ES256' }, ACTOR)).length, 1)
       assert.deepEqual(
-        await audited(),
+        (await audited()).slice(0, 2),
         [material, third].map(({ kid }) => `hub key.imported key:${kid}`),
       )
     })

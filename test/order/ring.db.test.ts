@@ -63,6 +63,10 @@ describe('a ring of three hubs', function () {
     await waitUntil('it came back', async () => (await count(first, 'events')) >= stated, {
       deadlineMs: 60_000,
     })
+    await cameToRest()
+  }
+
+  async function cameToRest(): Promise<void> {
     // What moves while the hubs are read one after the other leaves an event behind.
     await waitUntil('nothing is under way', async () => {
       const [one, other] = [await openWork(), await openWork()]
@@ -121,11 +125,14 @@ describe('a ring of three hubs', function () {
     const opposite = { ...body, type: CAEP.sessionRevoked, event_timestamp: 1_700_000_000 }
     const all = [body, opposite, { ...opposite, event_timestamp: 1_700_000_001 }, body]
     for (const one of all) await emit(0, one)
-    const last = ring[HUBS - 1] as RingHub
-    const came = () => last.sink.received.filter(({ claims }) => claims.txn === 'one-cause')
-    await waitUntil('all came', () => came().length === all.length)
-    for (const { sink } of ring) {
-      assert.equal(sink.received.filter(({ claims }) => claims.txn === 'one-cause').length, all.length)
-    }
+    const came = () =>
+      ring.map(({ sink }) => sink.received.filter(({ claims }) => claims.txn === 'one-cause').length)
+    await waitUntil('all came to each gateway', () => came().every((count) => count >= all.length))
+    // A second round would come late.
+    await cameToRest()
+    assert.deepEqual(
+      came(),
+      ring.map(() => all.length),
+    )
   })
 })

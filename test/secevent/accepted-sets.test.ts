@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { webcrypto } from 'node:crypto'
 import type { Subject } from '../../src/secevent/event.js'
-import { CAEP, RISC, SSF } from '../../src/secevent/event-types.js'
+import { CAEP, RISC, SCIM, SSF } from '../../src/secevent/event-types.js'
 import { mintClaims } from '../../src/secevent/mint.js'
 import { SetRejected } from '../../src/secevent/parse-set.js'
 import { OLD_SPELLINGS, TOLERANCE_SWITCHES, type Tolerated } from '../../src/secevent/tolerances.js'
@@ -217,6 +217,18 @@ describe('what a transmitter may be forgiven', () => {
       'unknown_type',
     ],
   ]
+  it('lets what tightens access count of several events, else what loosens it, else the first known one', async () => {
+    const countsOf = async (...types: string[]) => {
+      const events = Object.fromEntries(types.map((type) => [type, {}]))
+      const set = await receive(token({ claims: { events } }), { tolerances: { allowEventAliases: true } })
+      return set.type
+    }
+    assert.equal(await countsOf(SCIM.feedAdd, SCIM.createFull), SCIM.createFull)
+    assert.equal(await countsOf(SCIM.feedRemove, SCIM.activate, SCIM.deactivate), SCIM.deactivate)
+    assert.equal(await countsOf('urn:x', SCIM.feedRemove, SCIM.feedAdd), SCIM.feedRemove)
+    assert.equal(await countsOf('urn:x', 'urn:y'), 'urn:x')
+  })
+
   for (const [what, changes, name, without] of rows) {
     it(`takes ${what} with ${name} alone, and says so`, async () => {
       const set = await receive(token(changes), { tolerances: { [TOLERANCE_SWITCHES[name]]: true } })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { KeyObject } from 'node:crypto'
-import { createJwkSet, InvalidJwkSet } from '../../src/secevent/jwk-set.js'
+import { canVerify, createJwkSet, InvalidJwkSet } from '../../src/secevent/jwk-set.js'
 import { NOW_MS, NOW_S, otherRsa, p256, p384, receive, rsa, smallRsa, token } from './set-fixtures.js'
 
 const now = () => NOW_MS
@@ -18,7 +18,6 @@ describe('createJwkSet', () => {
       jwk(rsa.publicKey, { use: 'sig', alg: 'RS256' }),
     )
     assert.equal((await receive(token(), { keys })).jti, 'set-1')
-    assert.equal(keys.size, 2)
     assert.ok(keys.has('idp-1') && !keys.has('idp-2'))
   })
 
@@ -92,21 +91,37 @@ describe('createJwkSet', () => {
       message: 'A JWK Set must be an object with a "keys" array.',
     })
     assert.throws(() => createJwkSet({ keys: Array(257).fill({}) }, now), { message: /at most 256 keys/ })
-    assert.equal(createJwkSet({ keys: Array(256).fill({ kty: 'OKP' }) }, now).size, 256)
+    assert.ok(createJwkSet({ keys: Array(256).fill({ kty: 'OKP' }) }, now))
   })
 
-  it('counts only keys that are public and not revoked', () => {
+  const unusable: [string, unknown][] = [
+    ['an RSA key without n and e', { kty: 'RSA', kid: 'idp-1', use: 'sig', alg: 'RS256' }],
+    ['an RSA key without e', { ...jwk(rsa.publicKey), e: undefined }],
+    ['a point that is on no curve', { ...jwk(p256.publicKey), x: 'AA', y: 'AA' }],
+    ['a key of 1024 bits', jwk(smallRsa.publicKey)],
+    ['a key for encryption', jwk(rsa.publicKey, { use: 'enc' })],
+    ['an expired key', jwk(rsa.publicKey, { exp: NOW_S })],
+    ['a kind that nobody knows', { kty: 'AKP', kid: 'pq', alg: 'ML-DSA-44', pub: 'AA' }],
+    ['no key', null],
+  ]
+  for (const [what, key] of unusable) {
+    it(`cannot verify with ${what}, and can with a good one beside it`, async () => {
+      assert.equal(await canVerify({ keys: [key] }, now), false)
+      assert.equal(await canVerify({ keys: [key, jwk(p256.publicKey)] }, now), true)
+    })
+  }
+
+  it('has only keys that are public and not revoked', () => {
     const key = jwk(rsa.publicKey)
     const others = [
-      { kty: 'oct', k: 'AAAA' },
-      { ...key, d: 'AQAB' },
-      { ...key, revoked: {} },
+      { kty: 'oct', k: 'AAAA', kid: 'idp-2' },
+      { ...key, d: 'AQAB', kid: 'idp-2' },
+      { ...key, revoked: {}, kid: 'idp-2' },
       null,
       'key',
       [],
     ]
     const keys = createJwkSet({ keys: [...others, key] }, now)
-    assert.equal(keys.size, 1)
     assert.deepEqual([keys.has('idp-1'), keys.has('idp-2')], [true, false])
   })
 })

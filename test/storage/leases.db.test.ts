@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { createClock } from '../../src/kernel/clock.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { type Database, openPool, sqlRows } from '../../src/storage/database.js'
+import { hasOwner } from '../../src/storage/lease-repository.js'
 import { createLeases, LEASE_MS, type LeaseSet } from '../../src/storage/leases.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { waitUntil } from '../support/wait.js'
@@ -116,7 +117,10 @@ describe('storage: leases', () => {
 
   it('gives everything back at stop, so that others need not wait', async () => {
     const first = await start('handed-over')
+    assert.equal(await hasOwner(test.db, 'handed-over', 0), true)
+    assert.equal(await hasOwner(test.db, 'another-kind', 0), false)
     await first.stop()
+    assert.equal(await hasOwner(test.db, 'handed-over', 0), false)
     const rows = await sqlRows<{ n: number }>(
       test.db,
       "select count(*) n from leases where kind = 'handed-over' and (owner is not null or expires_at > now())",

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { createExpiry } from '../../src/delivery/expiry.js'
 import { fanOutRepository } from '../../src/delivery/fan-out-repository.js'
 import { parkedRepository } from '../../src/delivery/parked-repository.js'
 import { resultRepository } from '../../src/delivery/result-repository.js'
 import { forgetFigures } from '../../src/enforcement/latency-histogram-repository.js'
 import { silentLogger } from '../../src/kernel/logger.js'
+import { createMetrics } from '../../src/kernel/metrics.js'
 import { eraseContentKeys } from '../../src/keys/data-keys.js'
 import { createUpkeep, dropOldDays } from '../../src/storage/partitions.js'
 import { forgetRemovedSubjects } from '../../src/streams/subject-upkeep.js'
@@ -121,6 +123,23 @@ describe('retention', () => {
     assert.equal(await resultRepository.expireOpen(test.db, 19), 0)
   })
 
+  it('counts and logs what it gives up, and says nothing when that is nothing', async () => {
+    const metrics = createMetrics()
+    const said: unknown[] = []
+    const expire = createExpiry({
+      db: test.db,
+      undeliveredRetentionDays: 19,
+      parkedRetentionDays: 19,
+      metrics,
+      logger: { ...silentLogger, error: (...words) => void said.push(words) },
+    })
+    await test.db('delivery_queue').insert([queueRow(20), queueRow(18)])
+    await expire()
+    await expire()
+    assert.deepEqual(said, [['delivery.expired', { unsent: 1, parked: 0 }]])
+    assert.match(await metrics.render(), /^firebreak_deliveries_expired_total 1$/m)
+  })
+
   it('ends what nobody settled as expired, whatever became of its day', async () => {
     const add = (kind: string, ago: number, delivery: object | null) =>
       test.db('parked').insert({
@@ -230,6 +249,7 @@ describe('retention', () => {
       },
       dedupeWindowDays: 14,
       retentionDays: 30,
+      contentRetentionDays: 30,
       expire: async () => {
         order.push('expire')
         await resultRepository.expireOpen(test.db, 34)

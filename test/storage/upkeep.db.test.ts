@@ -11,7 +11,7 @@ import { createLeases } from '../../src/storage/leases.js'
 import { createUpkeep, dropOldDays } from '../../src/storage/partitions.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
-const RETENTION = { dedupeWindowDays: 14, retentionDays: 30 }
+const RETENTION = { dedupeWindowDays: 14, retentionDays: 30, contentRetentionDays: 30 }
 
 describe('storage: upkeep, clock and readiness', () => {
   let test: TestDatabase
