@@ -35,6 +35,13 @@ describe('upstream: one poll answer', () => {
     assert.equal(answer.moreAvailable, true)
   })
 
+  it('is not quoted when it is a success of another kind', async () => {
+    await assert.rejects(
+      async () => clientOf({ echo: 'canary' }, 201)('https://t.example/poll', request),
+      (error: unknown) => error instanceof UpstreamFailed && error.message === 'Polling: status 201.',
+    )
+  })
+
   it('is a failure when it has thousands', async () => {
     await assert.rejects(
       async () => clientOf(entries(10_001))('https://t.example/poll', request),
