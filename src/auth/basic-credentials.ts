@@ -3,4 +3,5 @@ export function basicCredentials(clientId: string, secret: string): string {
   return `Basic ${Buffer.from(`${formEncode(clientId)}:${formEncode(secret)}`).toString('base64')}`
 }
 
-const formEncode = (text: string): string => new URLSearchParams([['', text]]).toString().slice(1)
+/** One value of a form (application/x-www-form-urlencoded). */
+export const formEncode = (text: string): string => new URLSearchParams([['', text]]).toString().slice(1)

@@ -67,17 +67,25 @@ export function addStreamOptions(command: Command): Command {
 
 /** The member `delivery`; undefined when no stream is wanted. @throws WrongUse */
 export async function deliveryBody(cli: Cli, io: CliIo, options: StreamOptions): Promise<object | undefined> {
+  const ofClient = {
+    '--token-endpoint': options.tokenEndpoint,
+    '--authorization-server': options.authorizationServer,
+    '--token-auth-method': options.tokenAuthMethod,
+    '--scope': options.scope,
+  }
   if (!options.delivery) {
-    const given = Object.entries({
+    const given = givenOf({
       '--event': options.event,
       '--client-id': options.clientId,
       '--secret-file': options.secretFile,
+      ...ofClient,
     })
-      .filter(([, value]) => value !== undefined)
-      .map(([name]) => name)
-    if (given.length > 0) throw new WrongUse(`${given.join(' and ')}: say --delivery push or poll too`)
+    if (given !== '') throw new WrongUse(`${given}: say --delivery push or poll too`)
     return undefined
   }
+  // Without a client the secret is a bearer token, sent to the transmitter itself.
+  const given = givenOf(ofClient)
+  if (given !== '' && options.clientId === undefined) throw new WrongUse(`${given}: say --client-id too`)
   const secret = options.secretFile
     ? await readSecret(io, options.secretFile, '--secret-file')
     : cli.hooks.clientConfig().firebreakUpstreamSecret
@@ -91,6 +99,11 @@ export async function deliveryBody(cli: Cli, io: CliIo, options: StreamOptions):
     credentials: options.clientId === undefined ? { token: secret } : clientBody(options, secret),
   }
 }
+
+const givenOf = (options: Readonly<Record<string, unknown>>): string =>
+  Object.keys(options)
+    .filter((name) => options[name] !== undefined)
+    .join(' and ')
 
 function clientBody(options: StreamOptions, secret: string): object {
   return {

@@ -12,7 +12,8 @@ export const POLL_REQUEST = {
   properties: {
     maxEvents: { type: 'integer', minimum: 0 },
     returnImmediately: { type: 'boolean' },
-    ack: { type: 'array', maxItems: 10_000, items: { type: 'string', maxLength: 255 } },
+    // Nothing is refused for its length: the acks of the same request would be lost. The body has a bound.
+    ack: { type: 'array', items: { type: 'string' } },
     setErrs: {
       type: 'object',
       maxProperties: 1_000,
@@ -21,7 +22,7 @@ export const POLL_REQUEST = {
         required: ['err'],
         properties: {
           err: { type: 'string', minLength: 1, maxLength: 100 },
-          description: { type: 'string', maxLength: 2_000 },
+          description: { type: 'string' },
         },
       },
     },

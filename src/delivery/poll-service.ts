@@ -73,6 +73,7 @@ const MAX_HELD_PER_STREAM = 4
 const MAX_ANSWER_BYTES = 1_048_576
 /** Behind the wake-ups: a row that nobody announced is found within this time, ms. */
 const RECHECK_MS = 2_000
+const MAX_DESCRIPTION_CHARS = 2_000
 const TOUCH_EVERY_MS = 60_000
 const NOTHING: PollAnswer = { sets: {}, moreAvailable: false }
 
@@ -147,7 +148,7 @@ export function createPollService(options: PollServiceOptions): PollService {
     const eventOf = (jti: string) => options.jtis.read(jti, receiverId)
     const errors = Object.entries(request.setErrs ?? {}).flatMap(([jti, { err, description = '' }]) => {
       const eventId = eventOf(jti)
-      return eventId ? [{ eventId, err, description }] : []
+      return eventId ? [{ eventId, err, description: description.slice(0, MAX_DESCRIPTION_CHARS) }] : []
     })
     const acks = (request.ack ?? []).flatMap((jti) => eventOf(jti) ?? [])
     if (acks.length === 0 && errors.length === 0) return

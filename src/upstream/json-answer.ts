@@ -29,7 +29,9 @@ export function withoutSecrets(answer: OutgoingResponse, secrets: readonly strin
   if (answer.status < 300) return answer
   const text = answer.body.toString('utf8')
   const clean = secrets
-    .flatMap((secret) => [secret, secret.replace(/^\S+ /, ''), encodeURIComponent(secret)])
+    .flatMap((secret) => [secret, secret.replace(/^\S+ /, '')])
+    .flatMap((secret) => [secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1)])
+    .filter((secret) => secret !== '')
     .reduce((rest, secret) => rest.replaceAll(secret, '***'), text)
   return clean === text ? answer : { ...answer, body: Buffer.from(clean) }
 }
@@ -44,11 +46,13 @@ export function jsonOf(answer: OutgoingResponse): unknown {
   }
 }
 
-/** For an answer that nobody expected: its status, the first words of it, and how long to wait. */
+/**
+ * For an answer that nobody expected: its status, how long to wait, and of a failure the first words. A success that
+ * is of no use is not quoted: it may be the very secret that was asked for.
+ */
 export function unexpected(what: string, answer: OutgoingResponse, nowMs: number): UpstreamFailed {
   const waitMs = retryAfterMs(answer.headers['retry-after'], nowMs, MAX_RETRY_AFTER_MS)
-  const words = answer.body
-    .toString('utf8')
+  const words = (answer.status < 300 ? '' : answer.body.toString('utf8'))
     .replace(/[^\u0020-\u007e]+/g, ' ')
     .trim()
     .slice(0, MAX_QUOTED)

@@ -4,7 +4,7 @@ import type { AuthorizedRequest } from './authorized-request.js'
 import { jsonOf, unexpected } from './json-answer.js'
 import type { SsfEndpoints } from './ssf-endpoints.js'
 import { parseConfiguration, type UpstreamConfiguration } from './stream-configuration.js'
-import { UpstreamFailed } from './upstream-errors.js'
+import { UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
 
 /**
  * `later`: taken, and not done yet (202); `gone`: no such stream (404); `unsupported`: not offered (405);
@@ -85,7 +85,7 @@ export function createManagementClient(options: ManagementClientOptions): Manage
     list: () =>
       call('Listing the streams', ['GET', endpoints.configuration], (answer) =>
         // Some answer a single stream as it is.
-        [jsonOf(answer) ?? []].flat().map((stream) => parseConfiguration(stream, issuer)),
+        [jsonOf(answer) ?? []].flat().flatMap((stream) => parseListed(stream, issuer)),
       ),
     read: (streamId) =>
       call('Reading the stream', ['GET', about(endpoints.configuration, streamId)], configuration),
@@ -111,6 +111,16 @@ export function createManagementClient(options: ManagementClientOptions): Manage
       const body = { stream_id: streamId, state }
       return await call('Asking for a verification', ['POST', endpoints.verification, body], () => undefined)
     },
+  }
+}
+
+/** What is not ours to judge is passed over: other streams of the same credentials may be of any kind. */
+function parseListed(stream: unknown, issuer: string): UpstreamConfiguration[] {
+  try {
+    return [parseConfiguration(stream, issuer)]
+  } catch (error) {
+    if (error instanceof UpstreamFailed || error instanceof UpstreamMistrusted) return []
+    throw error
   }
 }
 

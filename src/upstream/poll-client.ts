@@ -17,7 +17,7 @@ export interface PollRequest {
 
 /** RFC 8936 §2.3. */
 export interface PollAnswer {
-  /** By jti, in the order of the answer. */
+  /** By jti, in the order of the answer; never more than were asked for: the rest comes again. */
   readonly sets: readonly (readonly [jti: string, set: unknown])[]
   readonly moreAvailable: boolean
 }
@@ -39,6 +39,8 @@ export type PollClient = (
 const DEADLINE_MS = 75_000
 /** A SET has 64 KiB at most. */
 export const MAX_POLL_BYTES = 4_194_304
+/** Some give all they have, whatever they were asked for. So many small ones are no SETs. */
+const MAX_ENTRIES = 10_000
 
 export function createPollClient(options: {
   send: AuthorizedRequest
@@ -71,11 +73,11 @@ export function createPollClient(options: {
     // Nothing to say, and no more to come.
     if (answer.status === 204) return { sets: [], moreAvailable: false }
     if (answer.status !== 200) throw unexpected(what, answer, options.clock.now())
-    return parsePollAnswer(jsonOf(answer))
+    return parsePollAnswer(jsonOf(answer), maxEvents)
   }
 }
 
-function parsePollAnswer(value: unknown): PollAnswer {
+function parsePollAnswer(value: unknown, maxEvents: number): PollAnswer {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new UpstreamFailed('Polling: the answer is no JSON object.')
   }
@@ -83,5 +85,12 @@ function parsePollAnswer(value: unknown): PollAnswer {
   if (typeof sets !== 'object' || sets === null || Array.isArray(sets)) {
     throw new UpstreamFailed('Polling: "sets" is no JSON object.')
   }
-  return { sets: Object.entries(sets), moreAvailable: moreAvailable === true }
+  const jtis = Object.keys(sets)
+  if (jtis.length > MAX_ENTRIES) {
+    throw new UpstreamFailed(`Polling: the answer has ${jtis.length} SETs, and ${maxEvents} were asked for.`)
+  }
+  return {
+    sets: jtis.slice(0, maxEvents).map((jti) => [jti, (sets as Record<string, unknown>)[jti]] as const),
+    moreAvailable: moreAvailable === true || jtis.length > maxEvents,
+  }
 }

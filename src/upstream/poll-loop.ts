@@ -1,9 +1,9 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { HubError } from '../kernel/errors.js'
-import { OutgoingFailed } from '../outgoing/outgoing-errors.js'
 import { backoffMs, rest } from './backoff.js'
 import type { PollAnswer, PollClient, SetError } from './poll-client.js'
 import type { Verdict } from './polled-set.js'
-import { UpstreamFailed } from './upstream-errors.js'
+import { isTooLarge, UpstreamFailed } from './upstream-errors.js'
 
 export interface PollLoopOptions {
   readonly url: string
@@ -11,6 +11,8 @@ export interface PollLoopOptions {
   take(jti: string, set: unknown): Promise<Verdict>
   /** After each answer. */
   answered(sets: number): Promise<void>
+  /** The transmitter does not take a report of what was refused. */
+  errorsDropped(count: number): void
   /** After each failure. */
   failed(error: unknown): Promise<void>
 }
@@ -22,6 +24,8 @@ const SHORT_ANSWER_MS = 900
 const IDLE_WAIT_MS = 1_000
 const FAREWELL_MS = 2_000
 const REMEMBERED = 1_000
+/** A SET that is refused at once gives nobody else a turn. */
+const SETS_PER_TURN = 8
 
 /**
  * Polls until the signal is aborted (RFC 8936 §2.4). SETs are taken one after the other, in the order of the answer,
@@ -44,7 +48,8 @@ export async function runPollLoop(
   /** @returns how long to wait before the next poll, ms */
   async function takeAll({ sets }: PollAnswer): Promise<number> {
     let waitMs = 0
-    for (const [jti, set] of sets) {
+    for (const [number, [jti, set]] of sets.entries()) {
+      if (number % SETS_PER_TURN === SETS_PER_TURN - 1) await turn()
       if (signal.aborted) break
       const verdict = await options.take(jti, set)
       if (verdict.is === 'taken') ack.add(jti)
@@ -57,9 +62,9 @@ export async function runPollLoop(
     return waitMs
   }
 
-  /** Counts answers that bring nothing new. */
+  /** Whether an answer brings anything new. What is refused is nothing: a transmitter full of it must not keep us busy. */
   function isNews(sets: PollAnswer['sets']): boolean {
-    const news = sets.some(([jti]) => !settled.has(jti))
+    const news = sets.some(([jti]) => !settled.has(jti) && !setErrs.has(jti))
     for (const [jti] of sets) if (ack.has(jti) || setErrs.has(jti)) settled.add(jti)
     for (const jti of settled) {
       if (settled.size <= REMEMBERED) break
@@ -113,6 +118,12 @@ export async function runPollLoop(
         maxEvents = Math.ceil(maxEvents / 2)
         continue
       }
+      if (isRefusal(error) && setErrs.size > 0) {
+        // What was taken must be heard all the same.
+        options.errorsDropped(setErrs.size)
+        setErrs.clear()
+        continue
+      }
       failures += 1
       await options.failed(error)
       const askedMs = error instanceof UpstreamFailed ? (error.retryAfterS ?? 0) * 1000 : 0
@@ -123,9 +134,9 @@ export async function runPollLoop(
   return 'stopped'
 }
 
-function isTooLarge(error: unknown): boolean {
-  const cause = error instanceof Error ? error.cause : undefined
-  return cause instanceof OutgoingFailed && cause.reason === 'too_large'
+/** The request itself was wrong, says the transmitter. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof UpstreamFailed && [400, 413, 422].includes(error.answered ?? 0)
 }
 
 /** What a person is shown; the log has more. */

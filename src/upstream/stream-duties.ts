@@ -15,14 +15,26 @@ export interface Duty {
   isOffered: boolean
 }
 
-export const newDuty = (of: ErrorOf): Duty => ({
+const newDuty = (of: ErrorOf): Duty => ({
   of,
   dueAtMs: Number.NEGATIVE_INFINITY,
   failures: 0,
   isOffered: true,
 })
 
-const MAX_WAIT_MS = 300_000
+/** Of one stream, none of them done yet. */
+export function newDuties() {
+  return {
+    setup: newDuty('setup'),
+    status: newDuty('status'),
+    verification: newDuty('verification'),
+    /** Verifications asked for in a row without an answer, and when last, on the monotonic clock. */
+    asked: 0,
+    askedAtMs: Number.NEGATIVE_INFINITY,
+  }
+}
+
+export const MAX_WAIT_MS = 300_000
 
 /** When it is done next after a failure: as the transmitter asks, and not before its time. */
 export function postpone(duty: Duty, error: unknown, nowMs: number): void {

@@ -3,18 +3,19 @@ import { describeError } from '../kernel/errors.js'
 import { createWake } from '../kernel/wake.js'
 import { AddressRefused } from '../outgoing/outgoing-errors.js'
 import type { Database } from '../storage/database.js'
-import { rest } from './backoff.js'
+import { backoffMs, rest } from './backoff.js'
 import { reasonOf } from './poll-loop.js'
 import {
   type Duty,
-  newDuty,
+  MAX_WAIT_MS,
+  newDuties,
   postpone,
   requestVerification,
   statusEveryMs,
   verificationDueMs,
 } from './stream-duties.js'
 import { createStreamPolls, type StreamPollsOptions } from './stream-polls.js'
-import { setUpStream } from './stream-setup.js'
+import { DESCRIPTION_START, setUpStream } from './stream-setup.js'
 import { UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
 import { eventsMissing } from './upstream-service.js'
 import { openSession, type SessionOptions, type UpstreamSession } from './upstream-session.js'
@@ -46,6 +47,8 @@ export interface StreamKeeper {
 const LOOK_EVERY_MS = 5_000
 const MIN_WAIT_MS = 20
 const LEAVE_TRIES = 8
+/** A stream that was lost sooner than this after it was made counts with the one lost before. */
+const LASTING_MS = 60_000
 
 export function startStreamKeeper(transmitterId: string, options: KeeperOptions): StreamKeeper {
   const { db, clock, logger } = options
@@ -53,14 +56,25 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
   const ended = new AbortController()
   let session: UpstreamSession | undefined
   let duties = newDuties()
+  let dutiesOf: number | undefined
+  /** Streams lost in a row, none of which lasted. */
+  let losses = 0
+  let madeAtMs = Number.NEGATIVE_INFINITY
   const polls = createStreamPolls({ ...options, gone, ring: wake.ring })
 
   function sessionOf(stream: UpstreamStream): UpstreamSession {
     if (session?.version !== stream.version) {
       session = openSession(stream, { ...options, signal: ended.signal })
-      duties = newDuties()
+      // A session that was forgotten is opened again with the duties as they stand.
+      if (dutiesOf !== stream.version) duties = newDuties()
+      dutiesOf = stream.version
     }
     return session
+  }
+
+  /** The transmitter may have moved: its metadata and its token endpoint are read anew. */
+  function forgetEndpoints(): void {
+    session = undefined
   }
 
   /** Does one duty if it is due; its failures are noted and put it off. @returns the time until it is due again, ms */
@@ -69,7 +83,9 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
     if (clock.monotonicMs() >= duty.dueAtMs) {
       try {
         if ((await work()) !== 'not yet') {
-          if (duty.failures > 0) await repository.clearError(db, transmitterId, duty.of)
+          // Another process may have noted it. Of verifications the event takes it away, not the request.
+          const isNoted = stream.lastErrorOf === duty.of && duty.of !== 'verification'
+          if (duty.failures > 0 || isNoted) await repository.clearError(db, transmitterId, duty.of)
           duty.failures = 0
         }
       } catch (error) {
@@ -88,17 +104,19 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
       return
     }
     postpone(duty, error, clock.monotonicMs())
+    if (duty.of === 'setup') forgetEndpoints()
     logger.warn('upstream.failed', { ...fields, failures: duty.failures })
     await repository.noteError(db, transmitterId, duty.of, reason)
   }
 
   async function setUp(stream: UpstreamStream): Promise<void> {
     const { authorization, management } = sessionOf(stream)
+    const client = await management()
     const established = await setUpStream(stream, {
-      client: await management(),
+      client,
       ingestUrl: `${options.hubIssuer.replace(/\/$/, '')}/ingest/${transmitterId}`,
       authorization,
-      description: `Firebreak ${options.hubIssuer} ${transmitterId}`,
+      description: `${DESCRIPTION_START}${options.hubIssuer} ${transmitterId}`,
       isTaken: (streamId) => repository.isHeldByAnother(db, stream, streamId),
       async checkUrl(url) {
         try {
@@ -117,19 +135,39 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
       await options.transmitters.pinAudience(trx, transmitterId, established.audience)
       return true
     })
-    if (!isWritten) return
+    if (!isWritten) {
+      // Nobody wishes for it any more, and no row says that it is there.
+      if (established.streamId !== stream.streamId) await client.delete(established.streamId)
+      return
+    }
     await options.transmitters.changed()
     const missing = eventsMissing({ ...stream, ...established })
     const fields = { transmitter_id: transmitterId, stream_id: established.streamId, method: stream.method }
     logger.info('upstream.established', fields)
     if (missing.length > 0) logger.warn('upstream.events_missing', { ...fields, events: missing })
-    duties = newDuties()
+    madeAtMs = clock.monotonicMs()
+    // Where streams do not last, one after the other keeps the pace that each asks for.
+    duties = { ...newDuties(), ...(losses > 1 && { askedAtMs: duties.askedAtMs }) }
   }
 
-  /** The transmitter knows the stream no more: make it again. */
+  /** The transmitter knows the stream no more: make it again, ever more seldom while none lasts. */
   async function gone(stream: UpstreamStream): Promise<void> {
-    logger.warn('upstream.stream_gone', { transmitter_id: transmitterId, stream_id: stream.streamId })
-    await repository.markGone(db, stream)
+    const isMarked = await db.transaction(async (trx) => {
+      if (!(await repository.markGone(trx, stream))) return false
+      // The next one may be for another audience, and push before the answer that names it: until then SETs wait.
+      if (stream.method === 'push') await options.transmitters.pinAudience(trx, transmitterId, [])
+      return true
+    })
+    if (!isMarked) return
+    if (stream.method === 'push') await options.transmitters.changed()
+    const nowMs = clock.monotonicMs()
+    losses = nowMs - madeAtMs > LASTING_MS ? 1 : losses + 1
+    const fields = { transmitter_id: transmitterId, stream_id: stream.streamId, losses }
+    logger.warn('upstream.stream_gone', fields)
+    forgetEndpoints()
+    duties.setup.dueAtMs = nowMs + backoffMs(losses, MAX_WAIT_MS)
+    const text = 'The transmitter does not know the stream any more; the hub makes it again.'
+    await repository.noteError(db, transmitterId, 'setup', text)
     wake.ring()
   }
 
@@ -250,16 +288,5 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
       wake.ring()
       await loop
     },
-  }
-}
-
-function newDuties() {
-  return {
-    setup: newDuty('setup'),
-    status: newDuty('status'),
-    verification: newDuty('verification'),
-    /** Verifications asked for in a row without an answer, and when last, on the monotonic clock. */
-    asked: 0,
-    askedAtMs: Number.NEGATIVE_INFINITY,
   }
 }

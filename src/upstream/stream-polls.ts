@@ -58,15 +58,18 @@ export function createStreamPolls(options: StreamPollsOptions): StreamPolls {
   function createNotes(stream: UpstreamStream) {
     const { transmitterId } = stream
     let notedAtMs = Number.NEGATIVE_INFINITY
-    let hasFailed = stream.lastError !== undefined
+    let hasFailed = false
     return {
       async answered(sets: number) {
         options.polls.add({ result: sets > 0 ? 'sets' : 'empty' })
         if (clock.monotonicMs() - notedAtMs < NOTE_EVERY_MS && !hasFailed) return
         notedAtMs = clock.monotonicMs()
         await quietly(transmitterId, repository.notePoll(db, transmitterId))
-        if (hasFailed) await quietly(transmitterId, repository.clearError(db, transmitterId, 'poll'))
         hasFailed = false
+      },
+      errorsDropped(count: number) {
+        options.polls.add({ result: 'errors_dropped' })
+        logger.warn('upstream.errors_dropped', { transmitter_id: transmitterId, count })
       },
       async failed(error: unknown) {
         hasFailed = true

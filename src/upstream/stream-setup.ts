@@ -1,7 +1,7 @@
 import type { ConfigurationRequest, ManagementClient, Outcome } from './management-client.js'
 import { METHOD_URI } from './ssf-endpoints.js'
 import type { UpstreamConfiguration } from './stream-configuration.js'
-import { UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
+import { isTooLarge, UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
 import type { EstablishedStream, UpstreamStream } from './upstream-stream.js'
 
 export interface StreamSetupOptions {
@@ -18,6 +18,8 @@ export interface StreamSetupOptions {
   rest(ms: number): Promise<void>
 }
 
+/** With it begins how each hub describes its streams; the hub's issuer and the transmitter's id follow. */
+export const DESCRIPTION_START = 'Firebreak '
 const LATER_READS = 5
 const LATER_WAIT_MS = 1_000
 
@@ -69,7 +71,8 @@ function requestOf(
 /** One whose making was answered to nobody: the process ended, or the connection. */
 async function findOwn({ client, ingestUrl, description }: StreamSetupOptions): Promise<string | undefined> {
   const listed = await client.list().catch((error: unknown) => {
-    if (error instanceof UpstreamFailed && error.answered !== undefined) return undefined
+    if (error instanceof UpstreamFailed && (error.answered !== undefined || isTooLarge(error)))
+      return undefined
     throw error
   })
   if (listed?.outcome !== 'done') return undefined
@@ -78,11 +81,30 @@ async function findOwn({ client, ingestUrl, description }: StreamSetupOptions): 
   return listed.value.find(isOwn)?.streamId
 }
 
-async function findFree({ client, isTaken }: StreamSetupOptions): Promise<string | undefined> {
-  const listed = await client.list()
+async function findFree(options: StreamSetupOptions): Promise<string | undefined> {
+  const listed = await options.client.list()
   if (listed.outcome !== 'done') throw cannot('list', listed)
-  for (const { streamId } of listed.value) if (!(await isTaken(streamId))) return streamId
-  return undefined
+  const free = listed.value.filter((stream) => !isOfAnotherSystem(stream, options))
+  for (const { streamId } of free) if (!(await options.isTaken(streamId))) return streamId
+  if (free.length === listed.value.length) return undefined
+  throw new UpstreamFailed(
+    'The transmitter allows one stream for these credentials, and another system holds it: delete that stream there, or give this hub credentials of its own.',
+  )
+}
+
+/** Another hub's by its description, or one that is pushed elsewhere: taken over, its SETs would be lost there. */
+function isOfAnotherSystem(
+  stream: UpstreamConfiguration,
+  { ingestUrl, description }: StreamSetupOptions,
+): boolean {
+  // Of this hub whatever the transmitter's id: one that was removed may have left it behind.
+  const ours = description.slice(0, description.lastIndexOf(' ') + 1)
+  const pushed = ingestUrl.slice(0, ingestUrl.lastIndexOf('/') + 1)
+  const isOfAnotherHub =
+    stream.description?.startsWith(DESCRIPTION_START) === true && !stream.description.startsWith(ours)
+  const isPushedElsewhere =
+    stream.method === 'push' && stream.endpointUrl !== undefined && !stream.endpointUrl.startsWith(pushed)
+  return isOfAnotherHub || isPushedElsewhere
 }
 
 /** Undefined when it is gone. What cannot be changed is deleted and made again. */

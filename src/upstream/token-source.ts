@@ -1,7 +1,7 @@
 import { wellKnownUrl } from '../auth/authorization-metadata.js'
-import { basicCredentials } from '../auth/basic-credentials.js'
+import { basicCredentials, formEncode } from '../auth/basic-credentials.js'
 import type { Clock } from '../kernel/clock.js'
-import type { Outgoing } from '../outgoing/outgoing.js'
+import type { Outgoing, OutgoingResponse } from '../outgoing/outgoing.js'
 import { ask, jsonOf, unexpected, withoutSecrets } from './json-answer.js'
 import { UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
 import type { KeptCredentials } from './upstream-stream.js'
@@ -144,11 +144,14 @@ async function requestToken(
     deadlineMs: DEADLINE_MS,
     pool: 'metadata',
   } as const
-  const answer = withoutSecrets(await ask(outgoing, what, sent), [secret])
+  const answer = await ask(outgoing, what, sent)
   const body = jsonOf(answer) as
     | { access_token?: unknown; token_type?: unknown; expires_in?: unknown }
     | undefined
-  if (answer.status !== 200 || !body) throw unexpected(what, answer, clock.now())
+  if (answer.status !== 200 || !body) {
+    const secrets = [secret, formEncode(secret), headers.authorization ?? '']
+    throw unexpected(what, withoutSecrets(errorOf(answer), secrets), clock.now())
+  }
   const { access_token: value, token_type: type, expires_in: expiresInS } = body
   // RFC 6749 §7.1: a token of a type that one does not know must not be used.
   const isBearer = type === undefined || (typeof type === 'string' && type.toLowerCase() === 'bearer')
@@ -162,4 +165,11 @@ async function requestToken(
   }
   const lifeMs = Number(expiresInS) > 0 ? Number(expiresInS) * 1000 : Number.POSITIVE_INFINITY
   return { value, renewAtMs: beganMs + lifeMs - Math.min(RENEW_AHEAD_MS, lifeMs * RENEW_SHARE) }
+}
+
+/** Only what is meant to be read (RFC 6749 §5.2): the rest may be the request, or a debug page with it. */
+function errorOf(answer: OutgoingResponse): OutgoingResponse {
+  const { error, error_description: description } = (jsonOf(answer) ?? {}) as Record<string, unknown>
+  const words = [error, description].filter((word) => typeof word === 'string')
+  return { ...answer, body: Buffer.from(words.join(': ')) }
 }

@@ -1,4 +1,5 @@
 import { HubError, type HubErrorOptions } from '../kernel/errors.js'
+import { OutgoingFailed } from '../outgoing/outgoing-errors.js'
 
 /** An upstream transmitter, or its authorization server, did not do what was asked. It is asked again, ever more seldom. */
 export class UpstreamFailed extends HubError {
@@ -19,4 +20,10 @@ export class UpstreamMistrusted extends HubError {
   readonly code = 'ERR_UPSTREAM_MISTRUSTED'
   readonly status = 502
   override readonly failureClass = 'park' as const
+}
+
+/** There was an answer, and it was more than the hub reads. */
+export function isTooLarge(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined
+  return cause instanceof OutgoingFailed && cause.reason === 'too_large'
 }

@@ -101,7 +101,7 @@ function split(credentials: StreamCredentials): { kept: KeptCredentials; secret:
 }
 
 function toView(stream: UpstreamStream): StreamView {
-  const { sealedSecret: _s, sealedAuthorization: _a, credentials, ...rest } = stream
+  const { sealedSecret: _s, sealedAuthorization: _a, lastErrorOf: _of, credentials, ...rest } = stream
   const { kind: _kind, ...shown } = credentials
   return { ...rest, credentials: shown, eventsMissing: eventsMissing(stream) }
 }

@@ -1,40 +1,6 @@
 import { type Database, sqlRows } from '../storage/database.js'
-import type {
-  ErrorOf,
-  EstablishedStream,
-  KeptCredentials,
-  StreamPhase,
-  UpstreamStream,
-} from './upstream-stream.js'
-
-interface UpstreamStreamRow {
-  transmitter_id: string
-  issuer: string
-  metadata_url: string
-  method: 'push' | 'poll'
-  events_requested: string[]
-  audience_expected: string[]
-  credentials: KeptCredentials
-  secret_wrapped: Buffer
-  authorization_wrapped: Buffer | null
-  phase: StreamPhase
-  stream_id: string | null
-  audience: string[] | null
-  events_delivered: string[] | null
-  poll_url: string | null
-  min_verification_interval_s: number | null
-  inactivity_timeout_s: number | null
-  status: string | null
-  status_reason: string | null
-  status_at: Date | null
-  verification_requested_at: Date | null
-  verified_at: Date | null
-  last_poll_at: Date | null
-  last_error: string | null
-  last_error_at: Date | null
-  leaving_since: Date | null
-  version: number
-}
+import type { ErrorOf, EstablishedStream, UpstreamStream } from './upstream-stream.js'
+import { COLUMNS, toStream, type UpstreamStreamRow } from './upstream-stream-row.js'
 
 /** What a person wishes; the rest is found out. */
 export type StreamTerms = Pick<
@@ -53,13 +19,10 @@ export type StreamTerms = Pick<
 /** Which row, as of which wish. */
 type Ref = Pick<UpstreamStream, 'transmitterId' | 'version'>
 
-const COLUMNS = `transmitter_id, issuer, metadata_url, method, events_requested, audience_expected, credentials,
-  secret_wrapped, authorization_wrapped, phase, stream_id, audience, events_delivered, poll_url,
-  min_verification_interval_s, inactivity_timeout_s, status, status_reason, status_at, verification_requested_at,
-  verified_at, last_poll_at, last_error, last_error_at, leaving_since, version`
-
 /** States older than this are no answer to a request any more. */
 const STATES_KEPT = '7 days'
+/** And of one transmitter's the newest, so many. */
+const MAX_STATES_KEPT = 100
 
 /** Sole writer of `upstream_streams` and `upstream_verifications`. A missing row is `undefined`. */
 export const upstreamStreamRepository = {
@@ -171,13 +134,19 @@ export const upstreamStreamRepository = {
     return rows.length > 0
   },
 
-  /** The transmitter does not know the stream any more: it is to be made again. */
-  async markGone(db: Database, { transmitterId, version }: Ref): Promise<void> {
-    await db.raw(
-      `update upstream_streams set phase = 'setup', stream_id = null, poll_url = null, updated_at = now()
-       where transmitter_id = ? and version = ? and phase = 'active'`,
-      [transmitterId, version],
+  /**
+   * The transmitter does not know the stream any more: it is to be made again.
+   * @returns false when that was known, or the wish has changed
+   */
+  async markGone(db: Database, { transmitterId, version, streamId }: UpstreamStream): Promise<boolean> {
+    const rows = await sqlRows(
+      db,
+      `update upstream_streams set phase = 'setup', stream_id = null, poll_url = null, status = null, status_reason = null,
+         status_at = null, verified_at = null, verification_requested_at = null, updated_at = now()
+       where transmitter_id = ? and version = ? and phase = 'active' and stream_id = ? returning 1`,
+      [transmitterId, version, streamId ?? null],
     )
+    return rows.length > 0
   },
 
   async stop(db: Database, { transmitterId, version }: Ref, error: string): Promise<void> {
@@ -200,8 +169,16 @@ export const upstreamStreamRepository = {
     )
   },
 
+  /** Takes an error of polls away too, whichever process noted it. */
   async notePoll(db: Database, transmitterId: string): Promise<void> {
-    await db.raw('update upstream_streams set last_poll_at = now() where transmitter_id = ?', [transmitterId])
+    await db.raw(
+      `update upstream_streams set last_poll_at = now(),
+         last_error = case when last_error_of = 'poll' then null else last_error end,
+         last_error_at = case when last_error_of = 'poll' then null else last_error_at end,
+         last_error_of = nullif(last_error_of, 'poll')
+       where transmitter_id = ?`,
+      [transmitterId],
+    )
   },
 
   async noteError(db: Database, transmitterId: string, of: ErrorOf, error: string): Promise<void> {
@@ -238,8 +215,10 @@ export const upstreamStreamRepository = {
         [transmitterId],
       )
       await trx.raw(
-        `delete from upstream_verifications where transmitter_id = ? and requested_at < now() - ?::interval`,
-        [transmitterId, STATES_KEPT],
+        `delete from upstream_verifications v where transmitter_id = ? and (requested_at < now() - ?::interval
+           or state_hash in (select state_hash from upstream_verifications where transmitter_id = v.transmitter_id
+             order by requested_at desc offset ?))`,
+        [transmitterId, STATES_KEPT, MAX_STATES_KEPT - 1],
       )
       await trx.raw('insert into upstream_verifications (transmitter_id, state_hash) values (?, ?)', [
         transmitterId,
@@ -265,37 +244,4 @@ export const upstreamStreamRepository = {
     )
     return rows.length > 0
   },
-}
-
-function toStream(row: UpstreamStreamRow): UpstreamStream {
-  return {
-    transmitterId: row.transmitter_id,
-    issuer: row.issuer,
-    metadataUrl: row.metadata_url,
-    method: row.method,
-    eventsRequested: row.events_requested,
-    audienceExpected: row.audience_expected,
-    credentials: row.credentials,
-    sealedSecret: row.secret_wrapped,
-    ...(row.authorization_wrapped && { sealedAuthorization: row.authorization_wrapped }),
-    phase: row.phase,
-    ...(row.stream_id !== null && { streamId: row.stream_id }),
-    ...(row.audience && { audience: row.audience }),
-    ...(row.events_delivered && { eventsDelivered: row.events_delivered }),
-    ...(row.poll_url !== null && { pollUrl: row.poll_url }),
-    ...(row.min_verification_interval_s !== null && {
-      minVerificationIntervalS: row.min_verification_interval_s,
-    }),
-    ...(row.inactivity_timeout_s !== null && { inactivityTimeoutS: row.inactivity_timeout_s }),
-    ...(row.status !== null && { status: row.status }),
-    ...(row.status_reason !== null && { statusReason: row.status_reason }),
-    ...(row.status_at && { statusAt: row.status_at }),
-    ...(row.verification_requested_at && { verificationRequestedAt: row.verification_requested_at }),
-    ...(row.verified_at && { verifiedAt: row.verified_at }),
-    ...(row.last_poll_at && { lastPollAt: row.last_poll_at }),
-    ...(row.last_error !== null && { lastError: row.last_error }),
-    ...(row.last_error_at && { lastErrorAt: row.last_error_at }),
-    ...(row.leaving_since && { leavingSince: row.leaving_since }),
-    version: row.version,
-  }
 }

@@ -37,6 +37,7 @@ export interface UpstreamStream {
   readonly verifiedAt?: Date
   readonly lastPollAt?: Date
   readonly lastError?: string
+  readonly lastErrorOf?: ErrorOf
   readonly lastErrorAt?: Date
   readonly leavingSince?: Date
   readonly version: number

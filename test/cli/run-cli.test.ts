@@ -51,6 +51,13 @@ const WRONG: [string[], RegExp][] = [
   [[...SUBSCRIBE, '--delivery', 'fax'], /Allowed choices are push, poll/],
   [[...SUBSCRIBE, '--client-secret', 's'], /unknown option '--client-secret'/],
   [['transmitter', 'add', '--discover', 'https://i', '--client-id', 'c'], /--client-id: say --delivery/],
+  [['transmitter', 'add', '--discover', 'https://i', '--scope', 's'], /--scope: say --delivery/],
+  [[...SUBSCRIBE, '--secret-file', '-', '--scope', 's'], /--scope: say --client-id too/],
+  [[...SUBSCRIBE, '--token-endpoint', 'https://t'], /--token-endpoint: say --client-id too/],
+  [
+    [...SUBSCRIBE, '--authorization-server', 'https://t', '--token-auth-method', 'client_secret_post'],
+    /--authorization-server and --token-auth-method: say --client-id too/,
+  ],
   [
     [...ADD, '--discover', '--tolerance', 'all'],
     /--tolerance all is not known\. Give one of: allow_sub, session_id_all/,

@@ -155,6 +155,14 @@ describe('poll delivery (RFC 8936)', () => {
     clearInterval(timer)
   })
 
+  it('takes the acks of a request that is long elsewhere', async () => {
+    await hub.fanOut([hub.event()])
+    const [jti = ''] = Object.keys((await poll(now)).sets)
+    const ack = [jti, 'x'.repeat(300), ...Array.from({ length: 10_001 }, (_, number) => `unknown-${number}`)]
+    const setErrs = { unknown: { err: 'invalid_key', description: 'x'.repeat(2_001) } }
+    assert.deepEqual(await poll({ ...now, ack, setErrs }), { sets: {} })
+  })
+
   it('parks what the receiver reports in setErrs, and hands it out no more', async () => {
     await hub.fanOut([hub.event()])
     const [jti = ''] = Object.keys((await poll(now)).sets)

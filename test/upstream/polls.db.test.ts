@@ -143,6 +143,13 @@ describe('upstream: polls (RFC 8936)', function () {
     })
   }
 
+  it('takes an error of polls away that another process noted', async () => {
+    const error = { last_error: 'Polling: status 500.', last_error_of: 'poll', last_error_at: new Date() }
+    await below.database.db('upstream_streams').where({ transmitter_id: id }).update(error)
+    assert.equal((await below.read(id)).stream?.last_error, error.last_error)
+    await below.until(id, 'the error is over', ({ last_error }) => last_error === null)
+  })
+
   it('takes 204, and an answer without sets, as nothing new (R-45)', async () => {
     const answers = [{ status: 204 }, { status: 200, body: {} }, { status: 200, body: { sets: {} } }]
     transmitter.react.poll = () => answers.shift()

@@ -185,6 +185,24 @@ describe('upstream: the stream at a transmitter', function () {
     assert.deepEqual(Object.keys(body).sort(), ['delivery', 'description', 'events_requested', 'stream_id'])
   })
 
+  for (const [whose, members] of [
+    ['another hub', { description: 'Firebreak https://other-hub.example 1' }],
+    [
+      'a system that is pushed to',
+      { delivery: { method: 'urn:ietf:rfc:8935', endpoint_url: 'https://elsewhere.example/in' } },
+    ],
+  ] as const) {
+    it(`does not take over the stream of ${whose} (409)`, async () => {
+      const config = { stream_id: 'theirs', iss: transmitter.url, aud: AUDIENCE, delivery: {}, ...members }
+      transmitter.streams.set('theirs', { config, status: 'enabled', sets: new Map() })
+      transmitter.react.create = () => ({ status: 409 })
+      const id = await below.subscribe(transmitter, 'poll')
+      const stream = await below.until(id, 'it failed', ({ last_error }) => last_error !== null)
+      assert.match(stream.last_error ?? '', /another system holds it/)
+      assert.equal(transmitter.called('update').length + transmitter.called('delete').length, 0)
+    })
+  }
+
   it('deletes it and makes another when it cannot be changed (405) (R-17)', async () => {
     transmitter.react.update = () => ({ status: 405 })
     let conflicts = 0
@@ -202,6 +220,16 @@ describe('upstream: the stream at a transmitter', function () {
     assert.equal(conflicts, 1)
     assert.equal(transmitter.called('delete')[0]?.query.get('stream_id'), 'old')
     assert.notEqual((await below.read(id)).stream?.stream_id, 'old')
+  })
+
+  it('passes over what is listed beside it and is no stream, or another issuer’s', async () => {
+    transmitter.react.list = async (_call, usual) => ({
+      body: [17, { iss: 'https://else.example', stream_id: 'e' }, ...((await usual()).body as object[])],
+    })
+    await below.verified(transmitter, 'poll')
+    const other = await below.newTransmitter()
+    other.react.list = () => ({ body: `["${'x'.repeat(300_000)}"]` })
+    await below.verified(other, 'poll')
   })
 
   it('does not take the stream of another transmitter of the hub', async () => {
@@ -248,6 +276,62 @@ describe('upstream: the stream at a transmitter', function () {
       )
       assert.equal(one.streams.size, 1)
     }
+  })
+
+  it('asks for a SET again that is pushed before the audience of the new stream is known', async () => {
+    const audience = 'https://hub-below.example/second'
+    const id = await below.verified(transmitter, 'push')
+    let answer: Response | undefined
+    transmitter.react.create = async (call, usual) => {
+      const delivery = call.body.delivery as Record<string, string>
+      const set = await transmitter.sign({ aud: audience, jti: 'early', events: { a: {} } })
+      answer = await fetch(delivery.endpoint_url ?? '', {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/secevent+jwt',
+          authorization: delivery.authorization_header ?? '',
+        },
+        body: set,
+      })
+      const made = await usual()
+      const stream = transmitter.stream()
+      stream.config = { ...stream.config, aud: audience }
+      return { ...made, body: stream.config }
+    }
+    transmitter.streams.clear()
+    await below.hub.call('POST', `/v1/transmitters/${id}/verify`, {})
+    await waitUntil('it was made again', async () => (await below.read(id)).audience[0] === audience)
+    assert.equal(answer?.status, 503)
+    assert.ok(Number(answer?.headers.get('retry-after')) > 0)
+  })
+
+  it('is made again ever more seldom where no stream lasts, and the loss is shown', async () => {
+    transmitter.react.poll = () => ({ status: 404 })
+    transmitter.react.status = () => ({ status: 404 })
+    transmitter.react.list = () => ({ status: 405 })
+    const id = await below.subscribe(transmitter, 'poll')
+    const lost = () =>
+      below.log.filter(
+        ({ event, fields }) => event === 'upstream.stream_gone' && fields.transmitter_id === id,
+      )
+    await waitUntil('it was lost twice', () => lost().length >= 2)
+    await below.until(id, 'the loss is shown', ({ last_error }) => /does not know/.test(last_error ?? ''))
+    assert.deepEqual(
+      lost().map(({ fields }) => fields.losses),
+      lost().map((_one, number) => number + 1),
+    )
+    await below.verified(await below.newTransmitter(), 'poll')
+    assert.ok(transmitter.called('create').length < 10, `${transmitter.called('create').length} streams`)
+  })
+
+  it('is made where the metadata point now, after the endpoint was moved', async () => {
+    transmitter.react.metadata = async (_call, usual) => ({
+      body: { ...((await usual()).body as object), configuration_endpoint: `${transmitter.url}/moved` },
+    })
+    const id = await below.subscribe(transmitter, 'poll')
+    await below.until(id, 'it failed', ({ last_error }) => last_error !== null)
+    delete transmitter.react.metadata
+    await below.until(id, 'it is verified', ({ verified_at }) => verified_at !== null)
   })
 
   it('goes on where status and verification are not offered (405, R-17)', async () => {
@@ -489,6 +573,20 @@ describe('upstream: the stream at a transmitter', function () {
       actions.map(({ action }) => action),
       ['transmitter.created', 'transmitter.deleted'],
     )
+  })
+
+  it('is deleted there too when the transmitter is removed while it is made', async () => {
+    let id = ''
+    transmitter.react.create = async (_call, usual) => {
+      await waitUntil('the answer to the person', () => id !== '')
+      await below.hub.call('DELETE', `/v1/transmitters/${id}`)
+      return await usual()
+    }
+    id = await below.subscribe(transmitter, 'poll')
+    await waitUntil('it was deleted', () => transmitter.called('delete').length > 0)
+    const rows = () => below.database.db('upstream_streams').where({ transmitter_id: id }).select()
+    await waitUntil('it is forgotten', async () => (await rows()).length === 0)
+    assert.equal(transmitter.streams.size, 0)
   })
 
   it('ends when the transmitter is told to push by hand', async () => {

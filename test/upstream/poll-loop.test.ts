@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict'
+import { createClock } from '../../src/kernel/clock.js'
+import { createPollClient, type PollAnswer, type PollRequest } from '../../src/upstream/poll-client.js'
+import { type PollLoopOptions, runPollLoop } from '../../src/upstream/poll-loop.js'
+import { UpstreamFailed } from '../../src/upstream/upstream-errors.js'
+
+const REFUSED = { is: 'refused', error: { err: 'invalid_request', description: 'no SET' } } as const
+
+/** One entry for each jti, none of them a SET. */
+const junk = (jtis: readonly string[]): PollAnswer => ({
+  sets: jtis.map((jti) => [jti, 'junk']),
+  moreAvailable: false,
+})
+const numbered = (count: number, prefix = 'jti') =>
+  Array.from({ length: count }, (_, number) => `${prefix}-${number}`)
+
+describe('upstream: one poll answer', () => {
+  const clientOf = (body: unknown, status = 200) =>
+    createPollClient({
+      send: async () => ({ status, headers: {}, body: Buffer.from(JSON.stringify(body)) }),
+      clock: createClock(),
+    })
+  const request = { maxEvents: 50, ack: [], setErrs: new Map() }
+  const entries = (count: number) => ({
+    sets: Object.fromEntries(numbered(count).map((jti) => [jti, 'junk'])),
+  })
+
+  it('gives as many SETs as were asked for, and says that there are more', async () => {
+    const answer = await clientOf(entries(60))('https://t.example/poll', request)
+    assert.ok(answer !== 'gone')
+    assert.deepEqual(
+      answer.sets.map(([jti]) => jti),
+      numbered(50),
+    )
+    assert.equal(answer.moreAvailable, true)
+  })
+
+  it('is not quoted when it is a success of another kind', async () => {
+    await assert.rejects(
+      async () => clientOf({ echo: 'canary' }, 201)('https://t.example/poll', request),
+      (error: unknown) => error instanceof UpstreamFailed && error.message === 'Polling: status 201.',
+    )
+  })
+
+  it('is a failure when it has thousands', async () => {
+    await assert.rejects(
+      async () => clientOf(entries(10_001))('https://t.example/poll', request),
+      (error: unknown) => error instanceof UpstreamFailed && /10001 SETs, and 50 were/.test(error.message),
+    )
+  })
+})
+
+describe('upstream: the poll loop', () => {
+  /** Runs until `poll` has no more to say. */
+  async function run(
+    poll: (request: PollRequest, number: number) => PollAnswer | undefined,
+    options: Partial<PollLoopOptions> = {},
+  ): Promise<PollRequest[]> {
+    const ended = new AbortController()
+    const requests: PollRequest[] = []
+    await runPollLoop(
+      {
+        url: 'https://t.example/poll',
+        poll: async (_url, request) => {
+          requests.push(request)
+          const answer = request.maxEvents === 0 ? undefined : poll(request, requests.length)
+          if (!answer) ended.abort()
+          return answer ?? { sets: [], moreAvailable: false }
+        },
+        take: async () => REFUSED,
+        answered: async () => {},
+        errorsDropped: () => {},
+        failed: async () => {},
+        ...options,
+      },
+      ended.signal,
+    )
+    return requests
+  }
+
+  it('gives others a turn while it refuses SETs', async () => {
+    let turns = 0
+    let taken = 0
+    const turn = () => {
+      turns += 1
+      if (taken < 50) setImmediate(turn)
+    }
+    setImmediate(turn)
+    await run((_request, number) => (number === 1 ? junk(numbered(50)) : undefined), {
+      take: async () => {
+        taken += 1
+        return REFUSED
+      },
+    })
+    assert.ok(turns > 3, `${turns} turns`)
+  })
+
+  it('rests after answers of which it refuses all', async () => {
+    const ended = new AbortController()
+    let polls = 0
+    const loop = runPollLoop(
+      {
+        url: 'https://t.example/poll',
+        poll: async () => {
+          polls += 1
+          return junk(numbered(3, `poll-${polls}`))
+        },
+        take: async () => REFUSED,
+        answered: async () => {
+          if (polls === 50) ended.abort()
+        },
+        errorsDropped: () => {},
+        failed: async () => {},
+      },
+      ended.signal,
+    )
+    const resting = new Promise((resolve) => setTimeout(resolve, 300, 'resting'))
+    assert.equal(await Promise.race([loop, resting]), 'resting')
+    ended.abort()
+    await loop
+    assert.ok(polls < 50)
+  })
+
+  it('sends acknowledgements alone where the report of errors is refused', async () => {
+    const dropped: number[] = []
+    let failures = 0
+    const requests = await run(
+      ({ setErrs }, number) => {
+        if (setErrs.size > 0) throw new UpstreamFailed('Polling: status 400.', { answered: 400 })
+        return number === 1 ? junk(['good', 'bad']) : undefined
+      },
+      {
+        take: async (jti) => (jti === 'good' ? { is: 'taken' } : REFUSED),
+        errorsDropped: (count) => void dropped.push(count),
+        failed: async () => {
+          failures += 1
+        },
+      },
+    )
+    const said = requests.map(({ ack, setErrs }) => [ack, [...setErrs.keys()]])
+    assert.deepEqual(said.slice(0, 3), [
+      [[], []],
+      [['good'], ['bad']],
+      [['good'], []],
+    ])
+    assert.deepEqual(dropped, [1])
+    assert.equal(failures, 0)
+  })
+})
