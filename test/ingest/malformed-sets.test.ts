@@ -10,7 +10,7 @@ import { createSourceBudgets } from '../../src/ingest/source-budget.js'
 import type { Transmitter } from '../../src/ingest/transmitter.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { silentLogger } from '../../src/kernel/logger.js'
-import { createMetrics } from '../../src/kernel/metrics.js'
+import { createMetrics, type Metrics } from '../../src/kernel/metrics.js'
 import { CAEP } from '../../src/secevent/event-types.js'
 import {
   claimsOf,
@@ -169,11 +169,12 @@ const QUARANTINED: [title: string, body: string, reason: string][] = [
 describe('ingest: malformed SETs at the endpoint', () => {
   const log = listLog()
   const logged: string[] = []
-  const metrics = createMetrics()
+  let metrics: Metrics
   let server: TestServer
   let outgoingCalls = 0
 
   before(async () => {
+    metrics = createMetrics()
     const clock = createClock()
     const transmitter: Transmitter = transmitterOf({ jwks: { keys: KEYS }, algorithms: ['RS256', 'ES256'] })
     const note = (event: string, fields?: object) => void logged.push(`${event} ${JSON.stringify(fields)}`)

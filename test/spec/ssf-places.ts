@@ -1,4 +1,5 @@
 import { createSsfHarness, type SsfHarness } from '../streams/ssf-harness.js'
+import { isMutationRun } from '../support/mutation.js'
 import { sharedTwoHubs } from '../support/two-hubs.js'
 
 type SsfOverrides = Parameters<typeof createSsfHarness>[0]
@@ -30,6 +31,7 @@ const TWO_HUBS: SsfPlace = {
 /** The same suite on the room in this process, and on two hub processes behind one address. */
 export function describeSsf(title: string, suite: (place: SsfPlace) => void): void {
   describe(title, () => suite(INSIDE))
+  if (isMutationRun) return
   describe(`${title}, two hubs behind one address`, function () {
     this.timeout(120_000)
     suite(TWO_HUBS)

@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { type Database, openPool } from '../../src/storage/database.js'
 import { migrate } from '../../src/storage/migrator.js'
+import { isMutationRun } from './mutation.js'
 import { startPostgresServer } from './postgres-server.js'
 
 export interface TestDatabase {
@@ -94,8 +95,9 @@ async function startServer(): Promise<TestServer> {
   return { urlOf, run, stop }
 }
 
-// At the root of mocha's suites when a test file imports this; a plain script relies on the watchdog.
-if (typeof after === 'function') {
+// At the root of mocha's suites when a test file imports this; a plain script relies on the watchdog, and so does a
+// mutation run, which would start a server for each mutant.
+if (typeof after === 'function' && !isMutationRun) {
   after(async () => {
     for (const close of closing.splice(0)) await close()
     const started = server

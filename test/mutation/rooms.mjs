@@ -1,0 +1,28 @@
+/**
+ * The rooms that hold protocol rules, each with the tests that reach it in one process. Tests that start hub processes
+ * are not among them: the code is changed in the process of the tests only.
+ */
+const PURE = ['test/secevent/**', 'test/eventlog/record-codec', 'test/spec/!(*.db)']
+const SSF = [
+  'test/spec/{ssf,rfc6749,rfc6750,caep-interop,compatibility,error-limits}*',
+  'test/http/error-answers',
+]
+
+export const ROOMS = {
+  secevent: { mutate: ['src/secevent/**/*.ts'], spec: PURE },
+  ingest: {
+    mutate: ['src/ingest/**/*.ts'],
+    spec: ['test/ingest/**', 'test/spec/!(*.db)', 'test/http/error-answers'],
+  },
+  auth: { mutate: ['src/auth/**/*.ts'], spec: ['test/auth/**', 'test/http/{error-answers,routes}', ...SSF] },
+  streams: { mutate: ['src/streams/**/*.ts'], spec: ['test/streams/**', ...SSF] },
+  delivery: {
+    mutate: ['src/delivery/{poll,push,attempt}-*.ts'],
+    spec: [
+      'test/delivery/{poll,push,attempt,stream-sender}*',
+      'test/spec/compatibility*',
+      'test/http/error-answers',
+    ],
+  },
+  upstream: { mutate: ['src/upstream/**/*.ts'], spec: ['test/upstream/!(second-hub)*'] },
+}
