@@ -6,6 +6,7 @@ import {
   closed,
   TEXT,
 } from '../http/api-description.js'
+import { issuerPath } from '../kernel/issuer-url.js'
 import { OAUTH_PATHS, wellKnownPath } from './authorization-metadata.js'
 
 const LIST = { type: 'array', items: TEXT }
@@ -126,7 +127,7 @@ export function authorizationApi(issuer: string, oauthIssuer?: string): ApiSecti
 }
 
 function serverRoutes(issuer: string): ApiRoute[] {
-  const below = (path: string) => new URL(issuer).pathname.replace(/\/$/, '') + path
+  const below = (path: string) => issuerPath(issuer) + path
   return [
     {
       id: 'getAuthorizationServerMetadata',

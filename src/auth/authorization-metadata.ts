@@ -1,3 +1,5 @@
+import { issuerPath } from '../kernel/issuer-url.js'
+
 /** Where the authorization server's endpoints are, below the issuer. */
 export const OAUTH_PATHS = {
   token: '/oauth/token',
@@ -10,7 +12,7 @@ export const KEY_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'] as const
 
 /** RFC 8414 §3.1: the well-known part is inserted between host and the issuer's path. */
 export function wellKnownPath(issuer: string, name = 'oauth-authorization-server'): string {
-  return `/.well-known/${name}${new URL(issuer).pathname.replace(/\/$/, '')}`
+  return `/.well-known/${name}${issuerPath(issuer)}`
 }
 
 /** Where the metadata of an authorization server are. */

@@ -4,6 +4,7 @@ import type { Client, Configuration, KoaContextWithOIDC, Provider } from 'oidc-p
 import { asUnavailable } from '../http/outages.js'
 import type { Clock } from '../kernel/clock.js'
 import { type TooManyRequests, Unavailable } from '../kernel/errors.js'
+import { issuerPath } from '../kernel/issuer-url.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Database } from '../storage/database.js'
 import type { AttemptLimiter } from './attempt-limiter.js'
@@ -75,20 +76,20 @@ export async function createAuthorizationServer(
 
   const answer = provider.callback()
   const issuer = new URL(options.issuer)
-  const issuerPath = issuer.pathname.replace(/\/$/, '')
+  const path = issuerPath(options.issuer)
   // The library reads its own URLs, and with them the audiences of assertions, off the request. A caller could
   // write another server's name there and replay what was signed for that one: the issuer alone decides.
   provider.proxy = true
   const endpointBelow =
-    (path: string): RequestHandler =>
+    (below: string): RequestHandler =>
     (req, res) => {
       req.headers['x-forwarded-host'] = issuer.host
       req.headers['x-forwarded-proto'] = issuer.protocol.slice(0, -1)
       // To the library every request is one below the issuer's path: the difference of the two is where it stands.
       // A target in absolute form would be that host's to the library; only its path and query count.
       const query = req.originalUrl.indexOf('?')
-      req.url = req.path.slice(path.length) + (query < 0 ? '' : req.originalUrl.slice(query))
-      req.originalUrl = issuerPath + req.url
+      req.url = req.path.slice(below.length) + (query < 0 ? '' : req.originalUrl.slice(query))
+      req.originalUrl = path + req.url
       void answer(req, res)
     }
   const metadata = serverMetadata(options.issuer)
@@ -98,8 +99,8 @@ export async function createAuthorizationServer(
     })
     // Only these: the library would serve an authorization endpoint and more under the same prefix.
     // Where the metadata says, and without the issuer's path for a proxy that takes it off.
-    for (const below of new Set(['', issuerPath])) {
-      const paths = Object.values(OAUTH_PATHS).map((path) => below + path)
+    for (const below of new Set(['', path])) {
+      const paths = Object.values(OAUTH_PATHS).map((endpoint) => below + endpoint)
       app.post(paths, endpointBelow(below))
     }
   }

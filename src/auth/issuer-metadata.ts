@@ -1,5 +1,6 @@
 import type { Clock } from '../kernel/clock.js'
 import { describeError, Unavailable } from '../kernel/errors.js'
+import { issuerPath } from '../kernel/issuer-url.js'
 import type { Logger } from '../kernel/logger.js'
 import { wellKnownUrl } from './authorization-metadata.js'
 import type { FetchJson } from './fetch-json.js'
@@ -9,9 +10,10 @@ const COOLDOWN_MS = 5_000
 
 /** RFC 8414 §3.1 between host and path, then OpenID Connect Discovery §4.1 behind the path. */
 export function metadataUrlsOf(issuer: string): string[] {
-  const url = new URL(issuer)
-  const path = url.pathname.replace(/\/$/, '')
-  return [wellKnownUrl(issuer), `${url.origin}${path}/.well-known/openid-configuration`]
+  return [
+    wellKnownUrl(issuer),
+    `${new URL(issuer).origin}${issuerPath(issuer)}/.well-known/openid-configuration`,
+  ]
 }
 
 /**

@@ -5,6 +5,7 @@ import { jsonBody } from '../http/body.js'
 import { refuseMethod } from '../http/method-not-allowed.js'
 import { uuidParam } from '../http/params.js'
 import { parseBody } from '../http/validate.js'
+import { isJsonObject } from '../secevent/canonical-json.js'
 import type { PollRequest, PollService } from './poll-service.js'
 
 export const POLL_REQUEST = {
@@ -56,7 +57,7 @@ export function pollRouter(options: {
 /** A poll as the receiver's client wrote it, in the words of RFC 8936. What is no object is left to the schema. */
 function readDialect(body: unknown, compatibility: Compatibility): unknown {
   if (!compatibility.includes('accept_max_events')) return body
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) return body
-  const { max_events, ...rest } = body as Record<string, unknown>
+  if (!isJsonObject(body)) return body
+  const { max_events, ...rest } = body
   return max_events === undefined ? rest : { maxEvents: max_events, ...rest }
 }

@@ -1,6 +1,7 @@
 import { InvalidRequest } from '../kernel/errors.js'
 import type { Outgoing } from '../outgoing/outgoing.js'
 import { OutgoingFailed } from '../outgoing/outgoing-errors.js'
+import { isJsonObject } from '../secevent/canonical-json.js'
 
 const WELL_KNOWN = '/.well-known/ssf-configuration'
 const DEADLINE_MS = 5_000
@@ -101,8 +102,7 @@ async function fetchMetadata(
   }
   try {
     const value: unknown = JSON.parse(body.toString('utf8'))
-    if (typeof value === 'object' && value !== null && !Array.isArray(value))
-      return value as Record<string, unknown>
+    if (isJsonObject(value)) return value
   } catch {
     // Not JSON: the same answer as JSON of another shape.
   }

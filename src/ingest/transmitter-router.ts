@@ -11,7 +11,7 @@ import { TOLERANCE_SWITCHES } from '../secevent/tolerances.js'
 import type { SetTolerances } from '../secevent/verify-set.js'
 import { DELIVERY_SCHEMA, type DeliveryBody, toStreamMembers, toStreamPlan } from './stream-body.js'
 import type { StreamView } from './stream-plan.js'
-import type { JwkSetDocument, Transmitter } from './transmitter.js'
+import { ingestUrl, type JwkSetDocument, type Transmitter } from './transmitter.js'
 import type { TransmitterChange, TransmitterService } from './transmitter-service.js'
 
 /** Who may call; supplied by the hub. */
@@ -191,7 +191,7 @@ function toBody(transmitter: Transmitter, stream: StreamView | undefined, issuer
     enabled: transmitter.enabled,
     receiver_id: transmitter.receiverId ?? null,
     version: transmitter.version,
-    ingest_url: `${issuer.replace(/\/$/, '')}/ingest/${transmitter.id}`,
+    ingest_url: ingestUrl(issuer, transmitter.id),
     created_at: toTimestamp(transmitter.createdAt.getTime()),
     updated_at: toTimestamp(transmitter.updatedAt.getTime()),
   }

@@ -1,4 +1,5 @@
 import { hashSecret } from '../auth/secrets.js'
+import { refuseTakenName } from '../auth/taken-name.js'
 import { Conflict, InvalidRequest, NotFound } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
 import type { Outgoing } from '../outgoing/outgoing.js'
@@ -126,7 +127,7 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
       const created = await db.transaction(async (trx) => {
         const change = await putStream(trx, { id, issuer, metadataUrl: found?.metadataUrl }, input)
         const transmitter = await transmitters.insert(trx, id, applyChange(base, change))
-        if (!transmitter) throw nameTaken(input.name)
+        if (!transmitter) throw new Conflict(nameTaken(input.name))
         await audit.record(trx, entry(actor, 'transmitter.created', transmitter, streamDetail(input.stream)))
         return transmitter
       })
@@ -163,9 +164,9 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
         if (change.stream === null) await options.streams.leave(trx, id)
         const full = await putStream(trx, { id, issuer, metadataUrl: resolved?.found?.metadataUrl }, change)
         const settings = applyChange(resolved ? { ...withoutKeys(current), ...resolved.keys } : current, full)
-        const saved = await transmitters.update(trx, id, settings).catch((error: unknown) => {
-          throw isUniqueViolation(error) ? nameTaken(settings.name) : error
-        })
+        const saved = await refuseTakenName(nameTaken(settings.name), () =>
+          transmitters.update(trx, id, settings),
+        )
         if (!saved) throw notFound()
         const detail = { changed: Object.keys(change), ...streamDetail(change.stream) }
         await audit.record(trx, entry(actor, 'transmitter.updated', saved, detail))
@@ -271,12 +272,7 @@ function entry(actor: string, action: string, transmitter: Transmitter, more: ob
   return { actor, action, target: transmitter.id, detail: { name, issuer, version, ...more } }
 }
 
-function isUniqueViolation(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === '23505'
-}
-
-const nameTaken = (name: string) =>
-  new Conflict(`There is a transmitter named ${name} already; choose another name.`)
+const nameTaken = (name: string) => `There is a transmitter named ${name} already; choose another name.`
 const needsDiscover = () =>
   new InvalidRequest('A stream at the transmitter needs its SSF metadata; give discover.')
 const notFound = () => new NotFound('There is no transmitter with this id.')

@@ -1,4 +1,5 @@
 import { type KeyObject, sign, verify } from 'node:crypto'
+import { isJsonObject } from './canonical-json.js'
 
 /** The hub's own key for its log: ES256, used for nothing else. */
 export interface LogSigningKey {
@@ -64,9 +65,7 @@ function encodeJson(value: object): string {
 function decodeJson(part: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString())
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : undefined
+    return isJsonObject(value) ? value : undefined
   } catch {
     return undefined
   }

@@ -1,4 +1,5 @@
 import type { Compatibility } from '../auth/compatibility.js'
+import { isJsonObject } from '../secevent/canonical-json.js'
 import { METHOD_URI } from './stream.js'
 import type { StreamConfiguration } from './stream-configuration.js'
 
@@ -14,7 +15,7 @@ export const RISC_METHODS: readonly string[] = METHODS.map(([risc]) => risc)
 
 /** A configuration as the receiver's client wrote it, in the words of SSF 1.0. What is no object is left to the schema. */
 export function readDialect(body: unknown, compatibility: Compatibility): unknown {
-  if (!isObject(body) || !isObject(body.delivery)) return body
+  if (!isJsonObject(body) || !isJsonObject(body.delivery)) return body
   let { delivery } = body
   if (compatibility.includes('risc_delivery_methods')) delivery = fromRisc(delivery)
   if (compatibility.includes('accept_empty_poll_url') && isEmptyPollUrl(delivery)) {
@@ -49,8 +50,4 @@ function fromRisc(delivery: Record<string, unknown>): Record<string, unknown> {
 
 function isEmptyPollUrl(delivery: Record<string, unknown>): boolean {
   return delivery.method === METHOD_URI.poll && delivery.endpoint_url === ''
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

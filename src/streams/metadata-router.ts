@@ -1,6 +1,6 @@
 import { Router } from 'express'
+import { endpointUrl, issuerPath } from '../kernel/issuer-url.js'
 import { METHOD_URI, type StreamSettings } from './stream.js'
-import { endpointUrl } from './stream-configuration.js'
 
 /**
  * Where the metadata of an issuer stands: the well-known path goes between host and path, never behind
@@ -8,11 +8,6 @@ import { endpointUrl } from './stream-configuration.js'
  */
 export function metadataPath(issuer: string): string {
   return `/.well-known/ssf-configuration${issuerPath(issuer)}`
-}
-
-/** The path that all endpoints of an issuer share: '' or `/t1`, without trailing slash. */
-export function issuerPath(issuer: string): string {
-  return new URL(issuer).pathname.replace(/\/$/, '')
 }
 
 /** Where a route is mounted: below the issuer's path, and at the root. */

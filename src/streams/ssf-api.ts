@@ -6,9 +6,10 @@ import {
   closed,
   TEXT,
 } from '../http/api-description.js'
+import { issuerPath } from '../kernel/issuer-url.js'
 import { JWK_SET } from '../keys/key-api.js'
 import { RISC_METHODS } from './delivery-dialect.js'
-import { issuerPath, metadataPath } from './metadata-router.js'
+import { metadataPath } from './metadata-router.js'
 import { METHOD_URI, STREAM_STATUSES } from './stream.js'
 import {
   NEW_STREAM,

@@ -1,3 +1,4 @@
+import { endpointUrl } from '../kernel/issuer-url.js'
 import type { EventTypes } from '../secevent/event-types.js'
 import type { ReceiverTerms } from './receiver-terms-read-model.js'
 import { METHOD_URI, type Stream, type StreamSettings } from './stream.js'
@@ -52,11 +53,6 @@ export function inactivityTimeoutOf(
   settings: Pick<StreamSettings, 'inactivityTimeoutS'>,
 ): number | undefined {
   return (terms.inactivityTimeoutS ?? settings.inactivityTimeoutS) || undefined
-}
-
-/** A trailing slash of the issuer does not double in what is made from it. */
-export function endpointUrl(issuer: string, path: string): string {
-  return `${issuer.replace(/\/$/, '')}${path}`
 }
 
 /** RFC 8936 endpoint, one per stream (SSF 1.0 §6.1.2). */

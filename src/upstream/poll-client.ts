@@ -1,4 +1,5 @@
 import type { Clock } from '../kernel/clock.js'
+import { isJsonObject } from '../secevent/canonical-json.js'
 import type { AuthorizedRequest } from './authorized-request.js'
 import { jsonOf, unexpected } from './json-answer.js'
 import { UpstreamFailed } from './upstream-errors.js'
@@ -78,11 +79,11 @@ export function createPollClient(options: {
 }
 
 function parsePollAnswer(value: unknown, maxEvents: number): PollAnswer {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (!isJsonObject(value)) {
     throw new UpstreamFailed('Polling: the answer is no JSON object.')
   }
-  const { sets = {}, moreAvailable } = value as { sets?: unknown; moreAvailable?: unknown }
-  if (typeof sets !== 'object' || sets === null || Array.isArray(sets)) {
+  const { sets = {}, moreAvailable } = value
+  if (!isJsonObject(sets)) {
     throw new UpstreamFailed('Polling: "sets" is no JSON object.')
   }
   const jtis = Object.keys(sets)
@@ -90,7 +91,7 @@ function parsePollAnswer(value: unknown, maxEvents: number): PollAnswer {
     throw new UpstreamFailed(`Polling: the answer has ${jtis.length} SETs, and ${maxEvents} were asked for.`)
   }
   return {
-    sets: jtis.slice(0, maxEvents).map((jti) => [jti, (sets as Record<string, unknown>)[jti]] as const),
+    sets: jtis.slice(0, maxEvents).map((jti) => [jti, sets[jti]] as const),
     moreAvailable: moreAvailable === true || jtis.length > maxEvents,
   }
 }

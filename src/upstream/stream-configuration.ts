@@ -1,4 +1,5 @@
 import type { StreamMethod } from '../ingest/stream-plan.js'
+import { isJsonObject } from '../secevent/canonical-json.js'
 import { METHOD_URI } from './ssf-endpoints.js'
 import { UpstreamFailed, UpstreamMistrusted } from './upstream-errors.js'
 
@@ -24,11 +25,10 @@ const CONTROL = /[\u0000-\u001f\u007f-\u009f]/
  * Unknown members are ignored.
  * @throws UpstreamMistrusted for another issuer's (SSF 1.0 §8.1.1.1), UpstreamFailed for what is no configuration
  */
-export function parseConfiguration(value: unknown, issuer: string): UpstreamConfiguration {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+export function parseConfiguration(body: unknown, issuer: string): UpstreamConfiguration {
+  if (!isJsonObject(body)) {
     throw new UpstreamFailed('The transmitter answered no stream configuration.')
   }
-  const body = value as Record<string, unknown>
   if (body.iss !== issuer) {
     throw new UpstreamMistrusted(
       'The stream configuration names another "iss" than the metadata; nothing more is asked of this transmitter.',

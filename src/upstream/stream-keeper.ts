@@ -1,4 +1,4 @@
-import type { Transmitter } from '../ingest/transmitter.js'
+import { ingestUrl, type Transmitter } from '../ingest/transmitter.js'
 import { describeError } from '../kernel/errors.js'
 import { createWake } from '../kernel/wake.js'
 import { AddressRefused } from '../outgoing/outgoing-errors.js'
@@ -114,7 +114,7 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
     const client = await management()
     const established = await setUpStream(stream, {
       client,
-      ingestUrl: `${options.hubIssuer.replace(/\/$/, '')}/ingest/${transmitterId}`,
+      ingestUrl: ingestUrl(options.hubIssuer, transmitterId),
       authorization,
       description: `${DESCRIPTION_START}${options.hubIssuer} ${transmitterId}`,
       isTaken: (streamId) => repository.isHeldByAnother(db, stream, streamId),
