@@ -40,14 +40,18 @@ if (unknown !== undefined) {
   console.error(`no room "${unknown}"; say ${Object.keys(ROOMS).join(', ')}, or nothing for all`)
   process.exit(2)
 }
+// Processes of mutants come and go; their server stays, and ends with this process.
+const { startTemplateServer } = await import('../../dist/test/support/postgres.js')
+const postgres = await startTemplateServer()
 for (const room of asked.length > 0 ? asked : Object.keys(ROOMS)) {
   const { status } = spawnSync(process.execPath, [STRYKER, 'run', join(HERE, 'stryker.config.mjs')], {
     cwd: ROOT,
-    env: { ...process.env, MUTATION_ROOM: room },
+    env: { ...process.env, MUTATION_ROOM: room, MUTATION_POSTGRES: postgres.url },
     stdio: 'inherit',
   })
   if (status !== 0) process.exit(status ?? 1)
 }
+await postgres.remove()
 const outcomes = Object.keys(ROOMS).flatMap((room) => outcomeOf(room) ?? [])
 const sum = (key) => outcomes.reduce((total, outcome) => total + outcome[key], 0)
 const all = {

@@ -20,6 +20,8 @@ interface TestServer {
 }
 
 const TEMPLATE = 'firebreak_template'
+/** Of a mutation run, whose processes come and go. */
+const MUTATION_POSTGRES = process.env['MUTATION_POSTGRES']
 /** Nothing here must survive a crash, so nothing waits for the disk. */
 const FAST = {
   fsync: 'off',
@@ -48,7 +50,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   server ??= startServer()
   const { run, urlOf } = await server
   clones += 1
-  const name = `test_${clones}`
+  const name = `test_${process.pid}_${clones}`
   const cloned = cloning.then(() => run(`create database ${name} template ${TEMPLATE} strategy file_copy`))
   cloning = cloned.catch(() => {})
   await cloned
@@ -63,16 +65,28 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   }
 }
 
-async function startServer(): Promise<TestServer> {
+/** A server with the template, for this process and those that it tells of it. @returns its own database's URL */
+export async function startTemplateServer(): Promise<{ url: string; remove(): Promise<void> }> {
   const { url, urlOf, remove } = await startPostgresServer({ settings: FAST, initArgs: ['--no-sync'] })
+  const admin = new pg.Client({ connectionString: url })
+  await admin.connect()
+  await admin.query(`create database ${TEMPLATE}`)
+  await admin.end()
+  const template = openPool(urlOf(TEMPLATE), { name: 'template', max: 1 })
+  await migrate(template)
+  await template.destroy()
+  return { url, remove }
+}
+
+async function startServer(): Promise<TestServer> {
+  const { url, remove } = MUTATION_POSTGRES
+    ? { url: MUTATION_POSTGRES, remove: async () => {} }
+    : await startTemplateServer()
+  const urlOf = (database: string): string => Object.assign(new URL(url), { pathname: `/${database}` }).href
   const admin = new pg.Client({ connectionString: url })
   // The watchdog's signal ends this connection; that is no failure of a test.
   admin.on('error', () => {})
   await admin.connect()
-  await admin.query(`create database ${TEMPLATE}`)
-  const template = openPool(urlOf(TEMPLATE), { name: 'template', max: 1 })
-  await migrate(template)
-  await template.destroy()
   const { stream } = (admin as unknown as { connection: { stream: { ref(): void; unref(): void } } })
     .connection
   let running = 0
