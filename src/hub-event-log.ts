@@ -71,7 +71,7 @@ export function openEventLog(options: OpenEventLogOptions): HubEventLog {
   return { log, transactional: postgres, relay }
 }
 
-function kafkaConnection(config: Config) {
+export function kafkaConnection(config: Config) {
   return {
     brokers: config.kafkaBrokers,
     ...(config.kafkaSsl ? { ssl: kafkaTls(config) } : {}),

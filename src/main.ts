@@ -15,11 +15,11 @@ import {
   loadConfig,
 } from './config/config.js'
 import { startHub } from './hub.js'
+import { backUpHub, restoreHub, rewindHubLog, withDatabase } from './hub-backup.js'
 import { describeHub, hubVersion } from './hub-description.js'
-import { openStorage } from './hub-storage.js'
 import { keepAdminToken } from './hub-traces.js'
 import { describeError } from './kernel/errors.js'
-import { createLogger, type Logger, silentLogger } from './kernel/logger.js'
+import { createLogger, type Logger } from './kernel/logger.js'
 import { EVENTS_SUPPORTED } from './secevent/event-types.js'
 import { TOLERANCE_SWITCHES } from './secevent/tolerances.js'
 import { migrate } from './storage/migrator.js'
@@ -96,24 +96,6 @@ function nextSteps(): string {
   ].join('\n')
 }
 
-/** Runs something that needs the database alone, and leaves it as it was. */
-async function withDatabase<T>(
-  config: Config,
-  use: (storage: Awaited<ReturnType<typeof openStorage>>) => Promise<T>,
-): Promise<T> {
-  const storage = await openStorage({
-    config,
-    logger: silentLogger,
-    onProgress: (text) => void process.stderr.write(`… ${text}\n`),
-    onLost: () => {},
-  })
-  try {
-    return await use(storage)
-  } finally {
-    await storage.close()
-  }
-}
-
 /** Settings are read by the command that needs them: help must be had when they are wrong. */
 function createHooks(): CliHooks {
   return {
@@ -135,6 +117,13 @@ function createHooks(): CliHooks {
         return { name: 'admin', token, file: keepAdminToken(config.dataDir, token) }
       })
     },
+    backup: async (options) => {
+      // Until it is whole: whoever reads it from a pipe and goes has not got a backup.
+      process.exitCode = 1
+      return await backUpHub(loadConfig(), options)
+    },
+    restore: async (options) => restoreHub(loadConfig(), options),
+    rewindLog: async (request) => rewindHubLog(loadConfig(), request),
     clientConfig,
     eventTypes: EVENTS_SUPPORTED,
     tolerances: Object.keys(TOLERANCE_SWITCHES),

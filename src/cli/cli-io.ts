@@ -1,8 +1,10 @@
-import type { Readable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 
 /** Everything a command reads from and writes to; given as an argument so that tests see every byte. */
 export interface CliIo {
   readonly stdin: Readable & { isTTY?: boolean }
+  /** For answers that are no text. */
+  readonly stdout: Writable & { isTTY?: boolean }
   /** Answers only. */
   out(text: string): void
   /** Progress and errors. */
@@ -18,6 +20,9 @@ export function processIo(): CliIo {
   return {
     get stdin() {
       return process.stdin
+    },
+    get stdout() {
+      return process.stdout
     },
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),

@@ -1,11 +1,12 @@
 import type { Command } from 'commander'
 import { type ApiClient, type ApiList, createApiClient } from './api-client.js'
+import type { BackupHooks } from './backup-hooks.js'
 import type { CliIo } from './cli-io.js'
 import { type CliConfig, findHub } from './connection.js'
 import { readSecret } from './input.js'
 
 /** What the process entry supplies: the commands that need more than a running hub. */
-export interface CliHooks {
+export interface CliHooks extends BackupHooks {
   /** Migrates and runs the hub; resolves when it has drained after a signal. Handles its own signals. */
   serve(): Promise<void>
   migrate(): Promise<{ applied: string[] }>

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { describeError, HubError } from '../kernel/errors.js'
+import { addBackupCommands } from './backup-commands.js'
 import { CliError, EXIT, type ExitCode } from './cli-errors.js'
 import { type CliIo, processIo } from './cli-io.js'
 import type { Cli, CliHooks } from './command.js'
@@ -8,6 +9,7 @@ import { addEmitCommand } from './emit-command.js'
 import { addEventTypeCommands } from './event-type-commands.js'
 import { addHubCommands } from './hub-commands.js'
 import { addKeysCommands } from './keys-commands.js'
+import { addLogCommands } from './log-commands.js'
 import { addOperatorCommands } from './operator-commands.js'
 import { addParkedCommands } from './parked-commands.js'
 import { addReceiverCommands } from './receiver-commands.js'
@@ -89,6 +91,8 @@ function createProgram(cli: Cli): Command {
   addTimeToRevokeCommand(cli, program)
   addOperatorCommands(cli, program)
   addKeysCommands(cli, program)
+  addBackupCommands(cli, program)
+  addLogCommands(cli, program)
   addDemoCommand(cli, program)
   return program
 }

@@ -20,6 +20,8 @@ export interface PoolOptions {
    * was empty would read all of it, dead rows included, for ever after.
    */
   lookupsOnly?: boolean
+  /** For COPY, which needs a connection on which nothing else is under way. */
+  copies?: boolean
 }
 
 /** Opens one pool; connects lazily. */
@@ -31,7 +33,7 @@ export function openPool(databaseUrl: string, options: PoolOptions): Database {
     connectionTimeoutMillis: 5_000,
     keepAlive: true,
     // Statements of one transaction that do not need each other's answers go out together.
-    pipeline: true,
+    pipeline: options.copies !== true,
   }
   return knex({
     client: 'pg',

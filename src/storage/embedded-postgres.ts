@@ -1,12 +1,13 @@
+import { existsSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { StartupError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import { ensureCluster, placeCluster } from './cluster-place.js'
 import { findPostgresBinaries } from './postgres-binaries.js'
-import { ensureDatabase } from './postgres-ready.js'
+import { ensureDatabase, tryLogin } from './postgres-ready.js'
 import { clusterUrl } from './postgres-server.js'
-import { createPostgresSupervisor } from './postgres-supervisor.js'
+import { createPostgresSupervisor, runningServer } from './postgres-supervisor.js'
 import { holdSessionLock, type SessionLock } from './session-lock.js'
 
 export interface EmbeddedPostgresOptions {
@@ -96,6 +97,20 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
       await supervisor.stop()
     },
   }
+}
+
+/**
+ * The embedded PostgreSQL of a DATA_DIR as it stands, for reading beside a hub that lives: nothing is started or locked.
+ * @returns its URL; `stopped` when nothing runs on the data, `none` when there are none
+ */
+export async function findEmbeddedPostgres(dataDir: string): Promise<{ url: string } | 'stopped' | 'none'> {
+  if (!existsSync(dataDir)) return 'none'
+  const { folder, exists } = await placeCluster(dataDir)
+  if (!exists) return 'none'
+  const running = await runningServer(folder.dataDir)
+  if (!running) return 'stopped'
+  const url = clusterUrl(running.port, await readFile(folder.passwordFile, 'utf8'), DATABASE)
+  return (await tryLogin(url)) ? { url } : 'stopped'
 }
 
 async function recordedPort(portFile: string): Promise<number | undefined> {

@@ -150,7 +150,7 @@ export function createPostgresSupervisor(options: SupervisorOptions): PostgresSu
 }
 
 /** The server that postmaster.pid names, if it is one, lives, and serves these data. */
-async function runningServer(dataDir: string): Promise<{ pid: number; port: number } | undefined> {
+export async function runningServer(dataDir: string): Promise<{ pid: number; port: number } | undefined> {
   const lines = (await readPidFile(dataDir))?.split('\n')
   const pid = Number(lines?.[0])
   const port = Number(lines?.[3])

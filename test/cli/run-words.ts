@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream'
+import { PassThrough, Readable } from 'node:stream'
 import type { CliHooks } from '../../src/cli/command.js'
 import { runCli } from '../../src/cli/run-cli.js'
 
@@ -20,6 +20,9 @@ export function failingHooks(): CliHooks {
     printConfig: unexpected('printConfig'),
     openApi: unexpected('openApi'),
     resetOperator: unexpected('resetOperator'),
+    backup: unexpected('backup'),
+    restore: unexpected('restore'),
+    rewindLog: unexpected('rewindLog'),
     clientConfig: () => ({ dataDir: '/nonexistent' }),
     eventTypes: EVENT_TYPES,
     tolerances: ['allow_sub', 'session_id_all'],
@@ -42,6 +45,7 @@ export async function runWords(
   const outcome = { code: -1, out: '', err: '' }
   const io = {
     stdin: Readable.from(options.stdin === undefined ? [] : [options.stdin]),
+    stdout: new PassThrough(),
     out(text: string) {
       outcome.out += text
     },

@@ -1,0 +1,141 @@
+import { resolve } from 'node:path'
+import { createAuditLog } from './audit/audit-log.js'
+import { NothingToBackUp } from './backup/backup-errors.js'
+import { type BackupOptions, type BackupResult, writeBackup } from './backup/backup-service.js'
+import { type RestoreOptions, type RestoreResult, restoreBackup } from './backup/restore-service.js'
+import { findLastRestore } from './backup/restored-read-model.js'
+import type { Config } from './config/config.js'
+import { type LaneRewound, type RewindTarget, readKafkaPositions, rewindKafka } from './eventlog/kafka-positions.js'
+import { hubVersion } from './hub-description.js'
+import { kafkaConnection } from './hub-event-log.js'
+import { type HubStorage, openStorage } from './hub-storage.js'
+import { describeError, InvalidRequest } from './kernel/errors.js'
+import { silentLogger } from './kernel/logger.js'
+import { describeRing } from './keys/key-ring.js'
+import { findEmbeddedPostgres } from './storage/embedded-postgres.js'
+import { migrate } from './storage/migrator.js'
+
+const DAY_MS = 86_400_000
+const HOUR_MS = 3_600_000
+
+type Streaming<T> = Omit<T, 'databaseUrl' | 'hubVersion' | 'describeKeys' | 'logPositions' | 'audit'>
+
+/** Runs something that needs the database alone, and leaves it as it was. */
+export async function withDatabase<T>(config: Config, use: (storage: HubStorage) => Promise<T>): Promise<T> {
+  const storage = await openStorage({
+    config,
+    logger: silentLogger,
+    onProgress: (text) => void process.stderr.write(`… ${text}\n`),
+    onLost: () => {},
+  })
+  try {
+    return await use(storage)
+  } finally {
+    await storage.close()
+  }
+}
+
+/** Beside hubs that work, also on their embedded PostgreSQL. */
+export async function backUpHub(
+  config: Config,
+  options: Streaming<BackupOptions>,
+): Promise<BackupResult & { warnings: string[] }> {
+  const warnings: string[] = []
+  const logPositions =
+    config.kafkaBrokers.length === 0
+      ? undefined
+      : () =>
+          readKafkaPositions(kafkaPlace(config)).catch((error: unknown) => {
+            warnings.push(`Kafka's positions are not in it (${describeError(error)})`)
+            return null
+          })
+  const write = (databaseUrl: string) =>
+    writeBackup({ ...options, databaseUrl, hubVersion: hubVersion(), describeKeys: describeRing, logPositions })
+  const found = config.databaseUrl ? { url: config.databaseUrl } : await findEmbeddedPostgres(resolve(config.dataDir))
+  if (found === 'none') {
+    throw new NothingToBackUp(
+      `there is no embedded PostgreSQL in ${resolve(config.dataDir)}: set DATA_DIR or DATABASE_URL as the hub has them`,
+    )
+  }
+  const result =
+    found === 'stopped'
+      ? await withDatabase(config, ({ urls }) => write(urls[0] as string))
+      : await write(found.url)
+  return { ...result, warnings }
+}
+
+/** Into the database that `serve` would take, which must be empty. */
+export async function restoreHub(
+  config: Config,
+  options: Streaming<RestoreOptions>,
+): Promise<RestoreResult & { into: string }> {
+  return await withDatabase(config, async ({ urls, described }) => {
+    const result = await restoreBackup({ ...options, databaseUrl: urls[0] as string, audit: createAuditLog() })
+    return { ...result, into: described }
+  })
+}
+
+export type RewindRequest = { readonly to: string } | { readonly fromBackup: true }
+
+export interface RewindOutcome {
+  /** `postgres`: that log is a queue, whose open rows are in the backup; there is nothing to rewind. */
+  readonly log: 'kafka' | 'postgres'
+  /** What the positions follow: a time, or those that the backup had read. */
+  readonly target?: { readonly to: string } | { readonly positions_of: string }
+  readonly lanes: readonly LaneRewound[]
+}
+
+/** @throws InvalidRequest, Conflict while a hub reads, LogUnavailable */
+export async function rewindHubLog(config: Config, request: RewindRequest): Promise<RewindOutcome> {
+  if (config.kafkaBrokers.length === 0) return { log: 'postgres', lanes: [] }
+  return await withDatabase(config, async ({ pools }) => {
+    await migrate(pools.api)
+    const oldestMs = Date.now() - config.dedupeWindowDays * DAY_MS
+    const { target, told } =
+      'to' in request ? toTime(request.to, oldestMs) : await toBackup(() => findLastRestore(pools.api))
+    return await pools.api.transaction(async (trx) => {
+      const lanes = await rewindKafka(kafkaPlace(config), { target, oldestMs })
+      const outcome: RewindOutcome = { log: 'kafka', target: told, lanes }
+      await createAuditLog().record(trx, {
+        actor: 'database access',
+        action: 'log.rewound',
+        detail: { target: told, records: Object.fromEntries(lanes.map(({ lane, records }) => [lane, records])) },
+      })
+      return outcome
+    })
+  })
+}
+
+interface Rewind {
+  readonly target: RewindTarget
+  readonly told: NonNullable<RewindOutcome['target']>
+}
+
+function toTime(to: string, oldestMs: number): Rewind {
+  const timeMs = Date.parse(to)
+  if (timeMs > Date.now()) throw new InvalidRequest('A log goes back only: name a time in the past.')
+  if (timeMs < oldestMs) {
+    throw new InvalidRequest(
+      `Records from before ${new Date(oldestMs).toISOString()} would not be believed (DEDUPE_WINDOW_DAYS): name a later time.`,
+    )
+  }
+  return { target: { timeMs }, told: { to } }
+}
+
+async function toBackup(find: () => ReturnType<typeof findLastRestore>): Promise<Rewind> {
+  const last = await find()
+  if (!last) {
+    throw new InvalidRequest('This database was not restored by firebreak restore: name a time from before the backup with --to.')
+  }
+  if (last.logPositions) {
+    return { target: { positions: last.logPositions }, told: { positions_of: last.madeAt.toISOString() } }
+  }
+  // How far fan-out was behind is not known; what is read twice does no harm.
+  const timeMs = last.madeAt.getTime() - HOUR_MS
+  return { target: { timeMs }, told: { to: new Date(timeMs).toISOString() } }
+}
+
+const kafkaPlace = (config: Config) => ({
+  connection: { ...kafkaConnection(config), logger: silentLogger },
+  topicPrefix: config.kafkaTopicPrefix,
+})
