@@ -1,4 +1,5 @@
 import { addAbortSignal, type Readable } from 'node:stream'
+import { describeError } from '../kernel/errors.js'
 import { copyIn } from '../storage/copy.js'
 import { type Database, openPool, sqlRows, type Transaction } from '../storage/database.js'
 import { fenceAllLeases } from '../storage/lease-repository.js'
@@ -84,6 +85,8 @@ async function makeSchema(trx: Transaction, manifest: Manifest, options: Restore
 
 async function load(trx: Transaction, archive: ArchiveReader, options: RestoreOptions): Promise<ArchiveEnd> {
   const tables = await readTables(trx)
+  const strange = archive.manifest.tables.find((table) => !isAmong(table, tables))
+  if (strange) throw new ArchiveUnknown(`the archive has another ${strange.name} than this firebreak knows`)
   const names = tables.map(({ name }) => name)
   await trx.raw(`truncate ${quotedList(names)}`)
   // What triggers write stands in the archive already. Keys between tables are checked all the same.
@@ -92,14 +95,16 @@ async function load(trx: Transaction, archive: ArchiveReader, options: RestoreOp
   let bytes = 0
   for (let part = await archive.nextTable(); part; part = await archive.nextTable()) {
     const { table, rows, end } = part
-    requireKnown(table, tables)
+    if (!isAmong(table, archive.manifest.tables)) throw new ArchiveDamaged(`the archive is damaged at ${table.name}`)
     if (!missing.delete(table.name)) throw new ArchiveDamaged(`the archive has ${table.name} twice`)
     const sql = `copy ${quoted(table.name)} (${quotedList(table.columns)}) from stdin`
     const counted = watch(rows, (count) => {
       bytes += count
       options.onProgress?.({ table: table.name, bytes })
     })
-    const taken = await copyIn(trx, sql, counted)
+    const taken = await copyIn(trx, sql, counted).catch((error: unknown) => {
+      throw explain(error, table.name)
+    })
     if (taken !== end().rows) {
       throw new ArchiveDamaged(`${table.name} should have ${end().rows} rows, and has ${taken}`)
     }
@@ -112,11 +117,18 @@ async function load(trx: Transaction, archive: ArchiveReader, options: RestoreOp
   return await archive.finish()
 }
 
-function requireKnown(table: ArchiveTable, known: readonly ArchiveTable[]): void {
-  const own = known.find(({ name }) => name === table.name)
-  if (own && own.columns.join() === table.columns.join()) return
-  throw new ArchiveUnknown(`the archive has another ${table.name} than this firebreak knows`)
+/** Rows reach the server before their sum is known: what it cannot read or relate to each other was changed on the way. */
+function explain(error: unknown, table: string): unknown {
+  const code = (error as { code?: unknown }).code
+  if (typeof code !== 'string' || !/^2[23]...$/.test(code)) return error
+  return new ArchiveDamaged(
+    `the archive is damaged: PostgreSQL does not take its rows of ${table} (${describeError(error)})`,
+    { cause: error },
+  )
 }
+
+const isAmong = (table: ArchiveTable, tables: readonly ArchiveTable[]): boolean =>
+  tables.some(({ name, columns }) => name === table.name && columns.join() === table.columns.join())
 
 async function* watch(rows: AsyncIterable<Buffer>, onBytes: (count: number) => void): AsyncGenerator<Buffer> {
   for await (const piece of rows) {

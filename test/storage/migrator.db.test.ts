@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { StartupError } from '../../src/kernel/errors.js'
 import { openPool, sqlRows } from '../../src/storage/database.js'
-import { MIGRATIONS_DIR, migrate } from '../../src/storage/migrator.js'
+import { knownMigrations, MIGRATIONS_DIR, migrate } from '../../src/storage/migrator.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
 describe('storage: migrator', () => {
@@ -26,9 +26,11 @@ describe('storage: migrator', () => {
   }
 
   function addMigration(body: string): Promise<void> {
-    const text = `export async function up(knex) { ${body} }\nexport async function down() {}\n`
-    return writeFile(path.join(directory, '29991231000000_create_extra.js'), text)
+    return writeFile(path.join(directory, '29991231000000_create_extra.js'), migration(body))
   }
+
+  const migration = (body: string): string =>
+    `export async function up(knex) { ${body} }\nexport async function down() {}\n`
 
   it('makes the schema from nothing, with partitions for today and the week ahead, and then has nothing to do', async () => {
     await emptySchema()
@@ -67,14 +69,47 @@ describe('storage: migrator', () => {
     assert.equal(await test.db.schema.hasTable('extra'), true)
   })
 
-  it('refuses a schema that is newer than the program and names what it does not know', async () => {
+  it('works on a schema to which a newer release only added', async () => {
     await addMigration(`await knex.raw('create table extra (n int)')`)
+    await migrate(test.db, directory)
+    assert.deepEqual(await migrate(test.db), { applied: [] })
+    assert.equal(await test.db.schema.hasTable('extra'), true)
+  })
+
+  it('refuses a schema that needs a newer program, and names what it does not know', async () => {
+    const needed = '29991231000000'
+    const contract = `29991231000002_drop_extra.needs-${needed}.js`
+    await addMigration(`await knex.raw('create table extra (n int)')`)
+    await writeFile(path.join(directory, contract), migration(`await knex.raw('drop table extra')`))
     await migrate(test.db, directory)
     await assert.rejects(
       migrate(test.db),
-      (error) =>
-        error instanceof StartupError && /newer firebreak.*29991231000000_create_extra/.test(error.message),
+      (error) => error instanceof StartupError && error.message.includes(`newer firebreak (${contract})`),
     )
+    // The release in between knows what is needed, though not what was taken away.
+    await rm(path.join(directory, contract))
+    assert.deepEqual(await migrate(test.db, directory), { applied: [] })
+  })
+
+  it('refuses a schema of another line: with steps that it does not know, and without some that it does', async () => {
+    await addMigration(`await knex.raw('create table extra (n int)')`)
+    await migrate(test.db, directory)
+    await rm(path.join(directory, '29991231000000_create_extra.js'))
+    await writeFile(path.join(directory, '29991231000003_other.js'), migration(''))
+    await assert.rejects(
+      migrate(test.db, directory),
+      (error) => error instanceof StartupError && /29991231000000_create_extra/.test(error.message),
+    )
+  })
+
+  it('has no migration that takes something away without saying what it needs', async () => {
+    const since = '20261123'
+    const takes = /\b(drop (table|column|constraint)|rename (to|column)|alter column \w+ (set not null|type))\b/i
+    for (const name of await knownMigrations()) {
+      if (name < since || /\.needs-\d{14}\.js$/.test(name)) continue
+      const [up = ''] = (await readFile(path.join(MIGRATIONS_DIR, name), 'utf8')).split('export async function down')
+      assert.doesNotMatch(up, takes, `${name}: an older program may still use it, see docs/operating.md`)
+    }
   })
 
   it('refuses a database that answers commits before they are on disk', async () => {
