@@ -84,16 +84,19 @@ async function withAdmin<T>(place: KafkaPlace, work: (admin: Admin) => Promise<T
   const client = createKafkaClient(connection, ids)
   const admin = client.kafka.admin({ retry: { retries: 8, initialRetryTime: 50, maxRetryTime: 500 } })
   try {
-    return await withDeadline(
-      admin.connect().then(() => work(admin)),
-      TIMEOUT_MS,
-      'positions',
-    )
+    return await withDeadline(workWithTopics(admin, topicPrefix, work), TIMEOUT_MS, 'positions')
   } catch (error) {
     throw error instanceof Conflict ? error : explainKafkaError(error, connection.brokers)
   } finally {
     client.destroy()
   }
+}
+
+/** The topics' metadata first: without, kafkajs knows no broker that it could ask for a group. */
+async function workWithTopics<T>(admin: Admin, prefix: string, work: (admin: Admin) => Promise<T>): Promise<T> {
+  await admin.connect()
+  await admin.fetchTopicMetadata({ topics: LANES.map((lane) => topicOf(prefix, lane)) })
+  return await work(admin)
 }
 
 async function requireNoReader(admin: Admin, prefix: string): Promise<void> {
