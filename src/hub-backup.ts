@@ -4,19 +4,19 @@ import { NothingToBackUp } from './backup/backup-errors.js'
 import { type BackupOptions, type BackupResult, writeBackup } from './backup/backup-service.js'
 import { type RestoreOptions, type RestoreResult, restoreBackup } from './backup/restore-service.js'
 import { findLastRestore } from './backup/restored-read-model.js'
+import { type RewindTarget, rewindToBackup, rewindToTime } from './backup/rewind-target.js'
 import type { Config } from './config/config.js'
-import { type LaneRewound, type RewindTarget, readKafkaPositions, rewindKafka } from './eventlog/kafka-positions.js'
+import { type LaneRewound, readKafkaPositions, rewindKafka } from './eventlog/kafka-positions.js'
 import { hubVersion } from './hub-description.js'
 import { kafkaConnection } from './hub-event-log.js'
 import { type HubStorage, openStorage } from './hub-storage.js'
-import { describeError, InvalidRequest } from './kernel/errors.js'
+import { describeError } from './kernel/errors.js'
 import { silentLogger } from './kernel/logger.js'
 import { describeRing } from './keys/key-ring.js'
 import { findEmbeddedPostgres } from './storage/embedded-postgres.js'
 import { migrate } from './storage/migrator.js'
 
 const DAY_MS = 86_400_000
-const HOUR_MS = 3_600_000
 
 type Streaming<T> = Omit<T, 'databaseUrl' | 'hubVersion' | 'describeKeys' | 'logPositions' | 'audit'>
 
@@ -81,7 +81,7 @@ export interface RewindOutcome {
   /** `postgres`: that log is a queue, whose open rows are in the backup; there is nothing to rewind. */
   readonly log: 'kafka' | 'postgres'
   /** What the positions follow: a time, or those that the backup had read. */
-  readonly target?: { readonly to: string } | { readonly positions_of: string }
+  readonly target?: RewindTarget['told']
   readonly lanes: readonly LaneRewound[]
 }
 
@@ -90,9 +90,12 @@ export async function rewindHubLog(config: Config, request: RewindRequest): Prom
   if (config.kafkaBrokers.length === 0) return { log: 'postgres', lanes: [] }
   return await withDatabase(config, async ({ pools }) => {
     await migrate(pools.api)
-    const oldestMs = Date.now() - config.dedupeWindowDays * DAY_MS
+    const nowMs = Date.now()
+    const oldestMs = nowMs - config.dedupeWindowDays * DAY_MS
     const { target, told } =
-      'to' in request ? toTime(request.to, oldestMs) : await toBackup(() => findLastRestore(pools.api))
+      'to' in request
+        ? rewindToTime(request.to, { nowMs, oldestMs })
+        : rewindToBackup(await findLastRestore(pools.api))
     return await pools.api.transaction(async (trx) => {
       const lanes = await rewindKafka(kafkaPlace(config), { target, oldestMs })
       const outcome: RewindOutcome = { log: 'kafka', target: told, lanes }
@@ -104,35 +107,6 @@ export async function rewindHubLog(config: Config, request: RewindRequest): Prom
       return outcome
     })
   })
-}
-
-interface Rewind {
-  readonly target: RewindTarget
-  readonly told: NonNullable<RewindOutcome['target']>
-}
-
-function toTime(to: string, oldestMs: number): Rewind {
-  const timeMs = Date.parse(to)
-  if (timeMs > Date.now()) throw new InvalidRequest('A log goes back only: name a time in the past.')
-  if (timeMs < oldestMs) {
-    throw new InvalidRequest(
-      `Records from before ${new Date(oldestMs).toISOString()} would not be believed (DEDUPE_WINDOW_DAYS): name a later time.`,
-    )
-  }
-  return { target: { timeMs }, told: { to } }
-}
-
-async function toBackup(find: () => ReturnType<typeof findLastRestore>): Promise<Rewind> {
-  const last = await find()
-  if (!last) {
-    throw new InvalidRequest('This database was not restored by firebreak restore: name a time from before the backup with --to.')
-  }
-  if (last.logPositions) {
-    return { target: { positions: last.logPositions }, told: { positions_of: last.madeAt.toISOString() } }
-  }
-  // How far fan-out was behind is not known; what is read twice does no harm.
-  const timeMs = last.madeAt.getTime() - HOUR_MS
-  return { target: { timeMs }, told: { to: new Date(timeMs).toISOString() } }
 }
 
 const kafkaPlace = (config: Config) => ({

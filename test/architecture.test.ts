@@ -28,6 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   audit: ['storage', 'secevent', 'http'],
   auth: ['storage', 'secevent', 'http'],
   eventlog: ['secevent', 'storage', 'keys'],
+  backup: ['storage'],
   ...Object.fromEntries(
     ['ingest', 'upstream', 'streams', 'delivery', 'enforcement'].map((room) => [
       room,

@@ -14,15 +14,22 @@ const STATUS = /readonly status(?: = |: )([\d |]+)/
 const EXIT_CODE = /readonly exitCode = EXIT\.(\w+)/
 /** No class of its own: what every unknown failure becomes. */
 const INTERNAL: ErrorCode = { code: 'ERR_INTERNAL', ends: '500' }
-/** Thrown before there is a server; `firebreak` prints them and exits 1. */
-const AT_START = ['ERR_STARTUP', 'ERR_INVALID_CONFIG']
+/** Thrown where there is no server; `firebreak` prints them and exits 1. */
+const WITHOUT_SERVER = [
+  'ERR_STARTUP',
+  'ERR_INVALID_CONFIG',
+  'ERR_ARCHIVE_DAMAGED',
+  'ERR_ARCHIVE_UNKNOWN',
+  'ERR_TARGET_NOT_EMPTY',
+  'ERR_NOTHING_TO_BACK_UP',
+]
 
 function codesInSource(): ErrorCode[] {
   const found = filesBelow('src', '.ts').flatMap((file) =>
     [...readText(file).matchAll(IN_CLASS)].flatMap(([text, parent]): ErrorCode[] => {
       const code = CODE.exec(text)?.[1]
       if (!code) return []
-      if (AT_START.includes(code)) return [{ code, ends: '1' }]
+      if (WITHOUT_SERVER.includes(code)) return [{ code, ends: '1' }]
       const exit = EXIT_CODE.exec(text)?.[1] as keyof typeof EXIT | undefined
       if (parent === 'CliError') return [{ code, ends: String(exit && EXIT[exit]) }]
       const statuses =

@@ -96,6 +96,6 @@ async function refuseOtherMajor(folder: ClusterFolder, major: number): Promise<v
   if (version.trim() === String(major)) return
   throw new StartupError(
     `the data in ${folder.root} are of PostgreSQL ${version.trim()}, this firebreak brings PostgreSQL ${major}: ` +
-      `dump them with the firebreak release that wrote them (pg_dump of PostgreSQL ${major}), move the folder away, start once, and restore the dump with psql; or set DATABASE_URL`,
+      'run firebreak backup with the release that wrote them, move the folder away, and firebreak restore with this one; or set DATABASE_URL',
   )
 }

@@ -104,13 +104,14 @@ export async function fill(db: Database): Promise<void> {
      values (?, ?, 'c1', 'aud', '{"applied"}', '{}', ?, ?)`,
     [receiver, AWKWARD, [AWKWARD, 'b'], JSON.stringify({ keys: [{ kid: AWKWARD }] })],
   )
-  // Held by its receiver: a trigger writes stream_holds.
+  // Held by its receiver: a trigger writes stream_holds, whose rows may be gone by the time of the backup.
   await sqlRows(
     db,
     `insert into streams (stream_id, receiver_id, shard, status, delivery_method, authorization_wrapped)
-     values (?, ?, 3, 'paused', 'poll', ?)`,
+     select unnest(array[?, gen_random_uuid()]::uuid[]), ?, 3, 'paused', 'poll', ?`,
     [stream, receiver, Buffer.from([0, 9, 10, 13, 92, 255])],
   )
+  await sqlRows(db, 'delete from stream_holds where stream_id <> ?', [stream])
   await sqlRows(
     db,
     `insert into stream_subjects (stream_id, match_hash, mode, subject_wrapped)

@@ -302,13 +302,16 @@ describe('backup and restore of a large table', function () {
     const stuck = new Writable({ write() {} })
     const backup = backUp(source.url, { out: stuck, signal: stopping.signal })
     backup.catch(() => {})
-    await waitUntil('the server waits for its client', async () => {
+    // For so long that a reader would have taken all of it many times over.
+    let waiting = 0
+    await waitUntil('the server waits for its client, and goes on waiting', async () => {
       const [row] = await sqlRows<{ waits: string }>(
         source.db,
         `select wait_event as waits from pg_stat_activity
          where application_name = 'firebreak backup' and datname = current_database()`,
       )
-      return row?.waits === 'ClientWrite'
+      waiting = row?.waits === 'ClientWrite' ? waiting + 1 : 0
+      return waiting >= 60
     })
     stopping.abort()
     await assert.rejects(backup, { name: 'AbortError' })
