@@ -9,6 +9,7 @@ const KERNEL = [
   'errors',
   'group-commit',
   'ids',
+  'issuer-url',
   'logger',
   'metrics',
   'periodic-worker',
