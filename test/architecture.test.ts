@@ -13,6 +13,7 @@ const KERNEL = [
   'logger',
   'metrics',
   'periodic-worker',
+  'present',
   'wake',
   'worker',
 ]
