@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { type HubApi, hubApi } from '../support/hub-api.js'
-import { type HubProcess, startHub } from '../support/hub-process.js'
+import { ADMIN_TOKEN, type RealHub, startRealHub } from '../support/order-real-hub.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { type ScriptedIssuer, startScriptedIssuer } from '../support/scripted-issuer.js'
 import { waitUntil } from '../support/wait.js'
@@ -12,19 +12,17 @@ describe('auth: access tokens of another issuer', function () {
   this.timeout(120_000)
   let database: TestDatabase
   let issuer: ScriptedIssuer
-  let hub: HubProcess
+  let hub: RealHub
   let admin: HubApi
 
   async function start(env: Record<string, string> = {}): Promise<void> {
     issuer = await startScriptedIssuer('/realms/main')
     database = await createTestDatabase()
-    hub = await startHub({
-      env: { DATABASE_URL: database.url, OAUTH_ISSUER: issuer.issuer, ...env },
-    })
-    admin = hubApi(() => hub.url, hub.adminToken)
+    hub = await startRealHub(database.url, { env: { OAUTH_ISSUER: issuer.issuer, ...env } })
+    admin = hubApi(() => hub.url, ADMIN_TOKEN)
   }
   async function stop(): Promise<void> {
-    await hub?.remove()
+    await hub?.stop()
     await issuer?.close()
     await database?.close()
   }
@@ -210,9 +208,8 @@ describe('auth: access tokens of another issuer', function () {
       issuer = await startScriptedIssuer()
       const { issuer: url, introspectionEndpoint } = issuer
       database = await createTestDatabase()
-      hub = await startHub({
+      hub = await startRealHub(database.url, {
         env: {
-          DATABASE_URL: database.url,
           OAUTH_ISSUER: url,
           OAUTH_AUDIENCE: 'hub',
           OAUTH_JWKS_URI: `${url}/keys`,
@@ -222,7 +219,7 @@ describe('auth: access tokens of another issuer', function () {
           OAUTH_INTROSPECTION_CLIENT_SECRET: 'p:ss',
         },
       })
-      admin = hubApi(() => hub.url, hub.adminToken)
+      admin = hubApi(() => hub.url, ADMIN_TOKEN)
       await admin.call('POST', '/v1/receivers', { name: 'gateway', client_id: 'gateway' })
     })
     after(stop)
