@@ -13,7 +13,7 @@ export const ROOMS = {
   },
   auth: {
     mutate: ['src/auth/**/!(*-api).ts'],
-    spec: ['test/auth/**', 'test/http/{error-answers,routes}', ...SSF],
+    spec: ['test/auth/!(*-hub.db)', 'test/http/error-answers', 'test/http/routes', ...SSF],
   },
   streams: { mutate: ['src/streams/**/!(*-api).ts'], spec: ['test/streams/**', ...SSF] },
   delivery: {
