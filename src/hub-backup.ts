@@ -9,7 +9,7 @@ import type { Config } from './config/config.js'
 import { type LaneRewound, readKafkaPositions, rewindKafka } from './eventlog/kafka-positions.js'
 import { hubVersion } from './hub-description.js'
 import { kafkaConnection } from './hub-event-log.js'
-import { type HubStorage, openStorage } from './hub-storage.js'
+import { withDatabase } from './hub-storage.js'
 import { describeError } from './kernel/errors.js'
 import { silentLogger } from './kernel/logger.js'
 import { describeRing } from './keys/key-ring.js'
@@ -19,21 +19,6 @@ import { migrate } from './storage/migrator.js'
 const DAY_MS = 86_400_000
 
 type Streaming<T> = Omit<T, 'databaseUrl' | 'hubVersion' | 'describeKeys' | 'logPositions' | 'audit'>
-
-/** Runs something that needs the database alone, and leaves it as it was. */
-export async function withDatabase<T>(config: Config, use: (storage: HubStorage) => Promise<T>): Promise<T> {
-  const storage = await openStorage({
-    config,
-    logger: silentLogger,
-    onProgress: (text) => void process.stderr.write(`… ${text}\n`),
-    onLost: () => {},
-  })
-  try {
-    return await use(storage)
-  } finally {
-    await storage.close()
-  }
-}
 
 /** Beside hubs that work, also on their embedded PostgreSQL. */
 export async function backUpHub(
@@ -50,8 +35,16 @@ export async function backUpHub(
             return null
           })
   const write = (databaseUrl: string) =>
-    writeBackup({ ...options, databaseUrl, hubVersion: hubVersion(), describeKeys: describeRing, logPositions })
-  const found = config.databaseUrl ? { url: config.databaseUrl } : await findEmbeddedPostgres(resolve(config.dataDir))
+    writeBackup({
+      ...options,
+      databaseUrl,
+      hubVersion: hubVersion(),
+      describeKeys: describeRing,
+      logPositions,
+    })
+  const found = config.databaseUrl
+    ? { url: config.databaseUrl }
+    : await findEmbeddedPostgres(resolve(config.dataDir))
   if (found === 'none') {
     throw new NothingToBackUp(
       `there is no embedded PostgreSQL in ${resolve(config.dataDir)}: set DATA_DIR or DATABASE_URL as the hub has them`,
@@ -68,10 +61,14 @@ export async function backUpHub(
 export async function restoreHub(
   config: Config,
   options: Streaming<RestoreOptions>,
-): Promise<RestoreResult & { into: string }> {
+): Promise<RestoreResult & { into: string; usesKafka: boolean }> {
   return await withDatabase(config, async ({ urls, described }) => {
-    const result = await restoreBackup({ ...options, databaseUrl: urls[0] as string, audit: createAuditLog() })
-    return { ...result, into: described }
+    const result = await restoreBackup({
+      ...options,
+      databaseUrl: urls[0] as string,
+      audit: createAuditLog(),
+    })
+    return { ...result, into: described, usesKafka: config.kafkaBrokers.length > 0 }
   })
 }
 
@@ -102,7 +99,10 @@ export async function rewindHubLog(config: Config, request: RewindRequest): Prom
       await createAuditLog().record(trx, {
         actor: 'database access',
         action: 'log.rewound',
-        detail: { target: told, records: Object.fromEntries(lanes.map(({ lane, records }) => [lane, records])) },
+        detail: {
+          target: told,
+          records: Object.fromEntries(lanes.map(({ lane, records }) => [lane, records])),
+        },
       })
       return outcome
     })

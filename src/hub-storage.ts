@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import type { Config } from './config/config.js'
 import { describeError, StartupError } from './kernel/errors.js'
-import type { Logger } from './kernel/logger.js'
+import { type Logger, silentLogger } from './kernel/logger.js'
 import { LANES, type Lane } from './secevent/event.js'
 import { type Database, openPool, sqlRows } from './storage/database.js'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './storage/embedded-postgres.js'
@@ -66,6 +66,21 @@ export async function openStorage(options: OpenStorageOptions): Promise<HubStora
     urls: [url, listenUrl],
     described: embedded ? embedded.describe() : `PostgreSQL at ${new URL(url).host}`,
     close,
+  }
+}
+
+/** Runs something that needs the database alone, and leaves it as it was. */
+export async function withDatabase<T>(config: Config, use: (storage: HubStorage) => Promise<T>): Promise<T> {
+  const storage = await openStorage({
+    config,
+    logger: silentLogger,
+    onProgress: (text) => void process.stderr.write(`… ${text}\n`),
+    onLost: () => {},
+  })
+  try {
+    return await use(storage)
+  } finally {
+    await storage.close()
   }
 }
 

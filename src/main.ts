@@ -15,8 +15,9 @@ import {
   loadConfig,
 } from './config/config.js'
 import { startHub } from './hub.js'
-import { backUpHub, restoreHub, rewindHubLog, withDatabase } from './hub-backup.js'
+import { backUpHub, restoreHub, rewindHubLog } from './hub-backup.js'
 import { describeHub, hubVersion } from './hub-description.js'
+import { withDatabase } from './hub-storage.js'
 import { keepAdminToken } from './hub-traces.js'
 import { describeError } from './kernel/errors.js'
 import { createLogger, type Logger } from './kernel/logger.js'

@@ -1,5 +1,5 @@
-import { ArchiveDamaged, ArchiveUnknown } from './backup-errors.js'
 import { ARCHIVE_FORMAT, MAGIC } from './archive-manifest.js'
+import { ArchiveDamaged, ArchiveUnknown } from './backup-errors.js'
 
 /** One byte for the kind, four for the length, then so many bytes. */
 export type FrameKind = 'manifest' | 'table' | 'rows' | 'tableEnd' | 'end'

@@ -32,7 +32,8 @@ export async function openArchive(input: Readable): Promise<ArchiveReader> {
   async function next(...expected: FrameKind[]): Promise<Frame> {
     const { value, done } = (await frames.next()) as { value: Frame; done: boolean }
     if (done) throw new ArchiveDamaged('the archive is cut off')
-    if (!expected.includes(value.kind)) throw new ArchiveDamaged('the archive is damaged: its parts are out of order')
+    if (!expected.includes(value.kind))
+      throw new ArchiveDamaged('the archive is damaged: its parts are out of order')
     if (value.kind !== 'rows' && value.kind !== 'end') whole.update(value.payload)
     return value
   }
@@ -78,7 +79,8 @@ export async function openArchive(input: Readable): Promise<ArchiveReader> {
         throw new ArchiveDamaged('the archive is damaged: its parts do not fit together')
       }
       // Reading on to the end has the checksum of the compression checked too.
-      if (!(await frames.next()).done) throw new ArchiveDamaged('the archive is damaged: something follows its end')
+      if (!(await frames.next()).done)
+        throw new ArchiveDamaged('the archive is damaged: something follows its end')
       return end
     },
   }

@@ -81,10 +81,7 @@ interface SnapshotOptions extends Pick<BackupOptions, 'hubVersion' | 'describeKe
 }
 
 /** Locks every table against a change of its shape, as pg_dump does, and only then looks: that is the snapshot. */
-async function openSnapshot(
-  trx: Transaction,
-  options: SnapshotOptions,
-): Promise<Manifest> {
+async function openSnapshot(trx: Transaction, options: SnapshotOptions): Promise<Manifest> {
   const { expected } = options
   await trx.raw(`lock table ${quotedList(expected)} in access share mode`)
   await trx.raw(SETTINGS)

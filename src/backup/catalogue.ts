@@ -33,7 +33,9 @@ export async function readTables(db: Database): Promise<ArchiveTable[]> {
   const done = new Set<string>()
   const ordered: ArchiveTable[] = []
   while (ordered.length < rows.length) {
-    const free = rows.filter(({ name, refers_to }) => !done.has(name) && refers_to.every((to) => done.has(to)))
+    const free = rows.filter(
+      ({ name, refers_to }) => !done.has(name) && refers_to.every((to) => done.has(to)),
+    )
     if (free.length === 0) throw new Error('tables refer to each other in a ring')
     for (const { name, columns } of free) {
       done.add(name)

@@ -5,15 +5,18 @@ import { type Database, openPool, sqlRows, type Transaction } from '../storage/d
 import { fenceAllLeases } from '../storage/lease-repository.js'
 import { knownMigrations, lockMigrations, migrateInside, requireServer } from '../storage/migrator.js'
 import { ensureDayPartition } from '../storage/partitions.js'
-import { type ArchiveReader, openArchive } from './archive-reader.js'
 import type { ArchiveEnd, ArchiveTable, Manifest } from './archive-manifest.js'
+import { type ArchiveReader, openArchive } from './archive-reader.js'
 import { ArchiveDamaged, ArchiveUnknown, TargetNotEmpty } from './backup-errors.js'
 import type { Progress } from './backup-service.js'
 import { listTables, quoted, quotedList, readTables } from './catalogue.js'
 
 /** As the audit room has it. */
 interface AuditTrail {
-  record(trx: Database, entry: { actor: string; action: string; target?: string; detail?: object }): Promise<void>
+  record(
+    trx: Database,
+    entry: { actor: string; action: string; target?: string; detail?: object },
+  ): Promise<void>
 }
 
 export interface RestoreOptions {
@@ -51,7 +54,11 @@ export async function restoreBackup(options: RestoreOptions): Promise<RestoreRes
       const archive = await openArchive(addAbortSignal(signal, options.input))
       await makeSchema(trx, archive.manifest, options)
       const end = await load(trx, archive, options)
-      return { manifest: archive.manifest, ...end, migrated: await bringForward(trx, archive.manifest, options) }
+      return {
+        manifest: archive.manifest,
+        ...end,
+        migrated: await bringForward(trx, archive.manifest, options),
+      }
     })
     // Without it the first queries would be planned as for empty tables.
     await pool.raw('analyze')
@@ -95,7 +102,8 @@ async function load(trx: Transaction, archive: ArchiveReader, options: RestoreOp
   let bytes = 0
   for (let part = await archive.nextTable(); part; part = await archive.nextTable()) {
     const { table, rows, end } = part
-    if (!isAmong(table, archive.manifest.tables)) throw new ArchiveDamaged(`the archive is damaged at ${table.name}`)
+    if (!isAmong(table, archive.manifest.tables))
+      throw new ArchiveDamaged(`the archive is damaged at ${table.name}`)
     if (!missing.delete(table.name)) throw new ArchiveDamaged(`the archive has ${table.name} twice`)
     const sql = `copy ${quoted(table.name)} (${quotedList(table.columns)}) from stdin`
     const counted = watch(rows, (count) => {
@@ -138,7 +146,11 @@ async function* watch(rows: AsyncIterable<Buffer>, onBytes: (count: number) => v
 }
 
 /** To the schema of this program, and so that nobody of the time of the archive is taken for alive. */
-async function bringForward(trx: Transaction, manifest: Manifest, options: RestoreOptions): Promise<string[]> {
+async function bringForward(
+  trx: Transaction,
+  manifest: Manifest,
+  options: RestoreOptions,
+): Promise<string[]> {
   const migrated = await migrateInside(trx, directoryOf(options))
   await fenceAllLeases(trx)
   await options.audit.record(trx, {

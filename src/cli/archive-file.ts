@@ -27,7 +27,8 @@ export async function openOutput(
   { force = false }: { force?: boolean | undefined } = {},
 ): Promise<ArchiveOutput> {
   if (file === '-') {
-    if (io.stdout.isTTY) throw new WrongUse('--out: an archive is not for a terminal; send it to a file or a pipe')
+    if (io.stdout.isTTY)
+      throw new WrongUse('--out: an archive is not for a terminal; send it to a file or a pipe')
     return { out: io.stdout, keep: async () => {}, discard: async () => {} }
   }
   const found = await stat(file).catch(() => undefined)
@@ -64,7 +65,8 @@ const exists = (file: string): WrongUse =>
 /** A file, or standard input for `-`. @throws WrongUse */
 export async function openInput(io: Pick<CliIo, 'stdin'>, file: string): Promise<Readable> {
   if (file === '-') {
-    if (io.stdin.isTTY) throw new WrongUse('--from: an archive does not come from a terminal; send it by a pipe')
+    if (io.stdin.isTTY)
+      throw new WrongUse('--from: an archive does not come from a terminal; send it by a pipe')
     return io.stdin
   }
   try {

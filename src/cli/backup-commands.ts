@@ -65,7 +65,9 @@ function addRestore(cli: Cli, program: Command): void {
   ]).action(async ({ from, json }: { from: string; json?: boolean }) => {
     const signal = cli.interruptible()
     const input = await openInput(io, from)
-    const done = await withMeter(io, 'restoring', (onProgress) => hooks.restore({ input, signal, onProgress }))
+    const done = await withMeter(io, 'restoring', (onProgress) =>
+      hooks.restore({ input, signal, onProgress }),
+    )
     io.out(json ? toJson(restoreBody(done)) : restoreText(done))
   })
 }
@@ -129,22 +131,30 @@ function restoreBody(done: Restored) {
 
 function restoreText(done: Restored): string {
   const { made_at, rows, tables, hub_version } = facts(done)
-  const told = { restored: `${rows} rows of ${tables} tables`, made_at, by: `firebreak ${hub_version}`, into: done.into }
+  const told = {
+    restored: `${rows} rows of ${tables} tables`,
+    made_at,
+    by: `firebreak ${hub_version}`,
+    into: done.into,
+  }
   return `${renderFields(told)}Next:\n${nextSteps(done)
     .map((text, index) => `  ${index + 1}. ${text}\n`)
     .join('')}`
 }
 
 /** What a copy from the past cannot know. */
-function nextSteps({ manifest }: Restored): string[] {
+function nextSteps({ manifest, usesKafka }: Restored): string[] {
+  const rewinds = usesKafka || manifest.log_positions !== null
   const steps = [
-    ...(manifest.keys === 'sealed' ? ['set FIREBREAK_MASTER_KEY to the key that the hub had when this was made'] : []),
+    ...(manifest.keys === 'sealed'
+      ? ['set FIREBREAK_MASTER_KEY to the key that the hub had when this was made']
+      : []),
     'see that no process of the old hub runs any more',
-    ...(manifest.log_positions ? ['firebreak log rewind --from-backup, before the first hub starts'] : []),
+    ...(rewinds ? ['firebreak log rewind --from-backup, before the first hub starts'] : []),
     'firebreak serve',
     `do again what was done after ${manifest.made_at}: revoked operators, tokens and keys, disabled receivers, erasures (firebreak operator list, keys list)`,
   ]
-  if (!manifest.log_positions) steps.push('ask the sources to send again what they sent since; repeats do no harm')
+  if (!rewinds) steps.push('ask the sources to send again what they sent since; repeats do no harm')
   return steps
 }
 

@@ -39,6 +39,8 @@ export interface Restored extends Archived {
   readonly migrated: readonly string[]
   /** Where it is now, for a person. */
   readonly into: string
+  /** The hub that would start there reads a Kafka log. */
+  readonly usesKafka: boolean
 }
 
 export interface Rewound {

@@ -23,7 +23,8 @@ export function addLogCommands({ hooks, io }: Cli, program: Command): void {
     .option('--json', 'print the result as JSON')
   examples(rewind, ['log rewind --from-backup', 'log rewind --to 2026-01-31T10:00:00Z']).action(
     async ({ to, fromBackup, json }: { to?: string; fromBackup?: boolean; json?: boolean }) => {
-      if ((to === undefined) === (fromBackup === undefined)) throw new WrongUse('give one of --to and --from-backup')
+      if ((to === undefined) === (fromBackup === undefined))
+        throw new WrongUse('give one of --to and --from-backup')
       const asked = to === undefined ? ({ fromBackup: true } as const) : { to }
       const done = await withProgress(io, 'rewinding', hooks.rewindLog(asked))
       io.out(json ? `${JSON.stringify(done, null, 2)}\n` : describe(done))

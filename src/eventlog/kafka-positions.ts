@@ -49,7 +49,8 @@ const TIMEOUT_MS = 60_000
 export function readKafkaPositions(place: KafkaPlace): Promise<LanePosition[]> {
   return withAdmin(place, async (admin) => {
     const lanes: LanePosition[] = []
-    for (const lane of LANES) lanes.push({ lane, partitions: await committed(admin, place.topicPrefix, lane) })
+    for (const lane of LANES)
+      lanes.push({ lane, partitions: await committed(admin, place.topicPrefix, lane) })
     return lanes
   })
 }
@@ -93,7 +94,11 @@ async function withAdmin<T>(place: KafkaPlace, work: (admin: Admin) => Promise<T
 }
 
 /** The topics' metadata first: without, kafkajs knows no broker that it could ask for a group. */
-async function workWithTopics<T>(admin: Admin, prefix: string, work: (admin: Admin) => Promise<T>): Promise<T> {
+async function workWithTopics<T>(
+  admin: Admin,
+  prefix: string,
+  work: (admin: Admin) => Promise<T>,
+): Promise<T> {
   await admin.connect()
   await admin.fetchTopicMetadata({ topics: LANES.map((lane) => topicOf(prefix, lane)) })
   return await work(admin)
@@ -101,7 +106,9 @@ async function workWithTopics<T>(admin: Admin, prefix: string, work: (admin: Adm
 
 async function requireNoReader(admin: Admin, prefix: string): Promise<void> {
   const { groups } = await admin.describeGroups(LANES.map((lane) => groupOf(prefix, lane)))
-  const read = groups.filter(({ state }) => state !== 'Empty' && state !== 'Dead').map(({ groupId }) => groupId)
+  const read = groups
+    .filter(({ state }) => state !== 'Empty' && state !== 'Dead')
+    .map(({ groupId }) => groupId)
   if (read.length === 0) return
   throw new Conflict(
     `A hub reads ${read.join(', ')} now: stop every hub, wait 10 s after one that was killed, and call this again.`,
@@ -110,7 +117,10 @@ async function requireNoReader(admin: Admin, prefix: string): Promise<void> {
 
 /** Only what was committed: a partition of which nothing was is read from its beginning anyway. */
 async function committed(admin: Admin, prefix: string, lane: Lane): Promise<PartitionPosition[]> {
-  const [group] = await admin.fetchOffsets({ groupId: groupOf(prefix, lane), topics: [topicOf(prefix, lane)] })
+  const [group] = await admin.fetchOffsets({
+    groupId: groupOf(prefix, lane),
+    topics: [topicOf(prefix, lane)],
+  })
   return (group?.partitions ?? [])
     .filter(({ offset }) => Number(offset) >= 0)
     .map(({ partition, offset }) => ({ partition, offset }))
@@ -125,7 +135,9 @@ async function planLane(
   const topic = topicOf(prefix, lane)
   const now = await committed(admin, prefix, lane)
   if (now.length === 0) return []
-  const lows = toMap((await admin.fetchTopicOffsets(topic)).map(({ partition, low }) => ({ partition, offset: low })))
+  const lows = toMap(
+    (await admin.fetchTopicOffsets(topic)).map(({ partition, low }) => ({ partition, offset: low })),
+  )
   const oldest = toMap(await admin.fetchTopicOffsetsByTimestamp(topic, oldestMs))
   const wanted = toMap(
     'timeMs' in target

@@ -104,7 +104,9 @@ export async function openKeyRing(
 
 /** How the ring stands in that database: plain as soon as one key is, for it opens what it has sealed. */
 export async function describeRing(db: Database): Promise<'sealed' | 'plain' | 'none'> {
-  const rows = await sqlRows<{ plain: boolean }>(db, 'select length(secret) = ? as plain from key_ring', [KEY_BYTES])
+  const rows = await sqlRows<{ plain: boolean }>(db, 'select length(secret) = ? as plain from key_ring', [
+    KEY_BYTES,
+  ])
   if (rows.length === 0) return 'none'
   return rows.some(({ plain }) => plain) ? 'plain' : 'sealed'
 }

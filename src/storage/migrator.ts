@@ -88,7 +88,9 @@ export async function migrateInside(
 /** Names of the migrations that the database has, in their order. */
 export async function appliedMigrations(db: Database): Promise<string[]> {
   if (!(await db.schema.hasTable(TABLE))) return []
-  return (await sqlRows<{ name: string }>(db, `select name from ${TABLE} order by name`)).map(({ name }) => name)
+  return (await sqlRows<{ name: string }>(db, `select name from ${TABLE} order by name`)).map(
+    ({ name }) => name,
+  )
 }
 
 async function apply(db: Database, directory: string, names: readonly string[]): Promise<string[]> {

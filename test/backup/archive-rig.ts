@@ -64,13 +64,17 @@ function* pieces(archive: Buffer, size: number): Generator<Buffer> {
 export async function rewrite(archive: Buffer, change: (frames: Frame[]) => Frame[]): Promise<Buffer> {
   const end = archive.indexOf('\n') + 1
   const frames: Frame[] = []
-  for await (const frame of decodeFrames(Readable.from([gunzipSync(archive.subarray(end))]))) frames.push(frame)
+  for await (const frame of decodeFrames(Readable.from([gunzipSync(archive.subarray(end))])))
+    frames.push(frame)
   const packed = gzipSync(Buffer.concat(change(frames).map(encodeFrame)))
   return Buffer.concat([archive.subarray(0, end), packed])
 }
 
 /** Count and digest of the rows of each table, partitions included with their parents. */
-export async function contents(db: Database, except: readonly string[] = []): Promise<Record<string, string>> {
+export async function contents(
+  db: Database,
+  except: readonly string[] = [],
+): Promise<Record<string, string>> {
   const tables = await sqlRows<{ name: string }>(
     db,
     `select relname::text name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
@@ -88,11 +92,13 @@ export async function contents(db: Database, except: readonly string[] = []): Pr
   return found
 }
 
-const AWKWARD = 'tab\t backslash \\ newline \n \\N return \r quote \' ü 🔥'
+const AWKWARD = "tab\t backslash \\ newline \n \\N return \r quote ' ü 🔥"
 
 /** Rows of every kind of column, days with and without partitions of the week, and what triggers write. */
 export async function fill(db: Database): Promise<void> {
-  await db.raw(`select ensure_day_partitions((now() at time zone 'utc')::date - 20, (now() at time zone 'utc')::date - 18)`)
+  await db.raw(
+    `select ensure_day_partitions((now() at time zone 'utc')::date - 20, (now() at time zone 'utc')::date - 18)`,
+  )
   const [ids] = await sqlRows<{ receiver: string; stream: string; event: string }>(
     db,
     'select gen_random_uuid()::text receiver, gen_random_uuid()::text stream, gen_random_uuid()::text event',

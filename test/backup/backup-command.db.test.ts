@@ -48,7 +48,12 @@ describe('the commands backup and restore', function () {
     assert.deepEqual(await readdir(folder), ['a.backup'])
     const back = await run(target, 'restore', '--from', file('a.backup'), '--json').ended
     assert.equal(back.code, 0, back.err)
-    const body = JSON.parse(back.out.toString()) as { rows: number; keys: string; migrated: string[]; next: string[] }
+    const body = JSON.parse(back.out.toString()) as {
+      rows: number
+      keys: string
+      migrated: string[]
+      next: string[]
+    }
     assert.equal(body.keys, 'plain')
     assert.ok(body.rows > 15_000 && body.next.length >= 3)
     assert.deepEqual(body.migrated, [])
@@ -57,8 +62,14 @@ describe('the commands backup and restore', function () {
   })
 
   it('pass an archive from one to the other', async () => {
-    const backup = runCommand(['backup', '--out', '-', '--json'], { env: { DATABASE_URL: source.url }, stdout: 'given' })
-    const restore = runCommand(['restore', '--from', '-'], { env: { DATABASE_URL: target.url }, stdin: 'pipe' })
+    const backup = runCommand(['backup', '--out', '-', '--json'], {
+      env: { DATABASE_URL: source.url },
+      stdout: 'given',
+    })
+    const restore = runCommand(['restore', '--from', '-'], {
+      env: { DATABASE_URL: target.url },
+      stdin: 'pipe',
+    })
     backup.child.stdout?.pipe(restore.child.stdin as NodeJS.WritableStream)
     const [made, back] = await Promise.all([backup.ended, restore.ended])
     assert.deepEqual([made.code, back.code], [0, 0], made.err + back.err)
@@ -131,7 +142,10 @@ describe('the commands backup and restore', function () {
   }
 
   it('end with 1 when whoever reads the archive goes away', async () => {
-    const backup = runCommand(['backup', '--out', '-'], { env: { DATABASE_URL: source.url }, stdout: 'given' })
+    const backup = runCommand(['backup', '--out', '-'], {
+      env: { DATABASE_URL: source.url },
+      stdout: 'given',
+    })
     backup.child.stdout?.once('data', () => backup.child.stdout?.destroy())
     assert.equal((await backup.ended).code, 1)
   })
@@ -147,6 +161,22 @@ describe('the commands backup and restore', function () {
     assert.equal(damaged.code, 1)
     assert.equal(damaged.err, 'firebreak: the archive is cut off\n')
     assert.deepEqual(await contents(target.db), {})
+  })
+
+  it('go on without a Kafka that does not answer, and warn', async () => {
+    const { code, out, err } = await runCommand(['backup', '--out', file('a.backup')], {
+      env: { DATABASE_URL: source.url, KAFKA_BROKERS: '127.0.0.1:1' },
+    }).ended
+    assert.equal(code, 0, err)
+    assert.match(
+      out.toString(),
+      /^warning: Kafka's positions are not in it \(Kafka at 127\.0\.0\.1:1 does not answer/m,
+    )
+    const { code: restored, out: told } = await runCommand(['restore', '--from', file('a.backup')], {
+      env: { DATABASE_URL: target.url, KAFKA_BROKERS: '127.0.0.1:1' },
+    }).ended
+    assert.equal(restored, 0)
+    assert.match(told.toString(), /log rewind --from-backup/)
   })
 
   it('name the setting when there is no database', async () => {

@@ -5,13 +5,26 @@ import path from 'node:path'
 import { Writable } from 'node:stream'
 import type { Frame } from '../../src/backup/archive-frames.js'
 import type { Manifest } from '../../src/backup/archive-manifest.js'
-import { ArchiveDamaged, ArchiveUnknown, NothingToBackUp, TargetNotEmpty } from '../../src/backup/backup-errors.js'
+import {
+  ArchiveDamaged,
+  ArchiveUnknown,
+  NothingToBackUp,
+  TargetNotEmpty,
+} from '../../src/backup/backup-errors.js'
 import { findLastRestore } from '../../src/backup/restored-read-model.js'
 import { sqlRows } from '../../src/storage/database.js'
 import { MIGRATIONS_DIR, migrate } from '../../src/storage/migrator.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { waitUntil } from '../support/wait.js'
-import { backUp, contents, createEmptyDatabase, emptyDatabase, fill, restore, rewrite } from './archive-rig.js'
+import {
+  backUp,
+  contents,
+  createEmptyDatabase,
+  emptyDatabase,
+  fill,
+  restore,
+  rewrite,
+} from './archive-rig.js'
 
 /** What a restore changes on purpose. */
 const OTHERWISE = ['hub_processes', 'oauth_artifacts', 'leases', 'audit_log', 'schema_migrations']
@@ -86,7 +99,10 @@ describe('backup and restore', function () {
       for (let n = 0; writing; n += 1) {
         // Both or neither: a copy that sees one of them saw two moments.
         await source.db.transaction(async (trx) => {
-          await trx.raw("insert into event_types (id, type, effect) values (gen_random_uuid(), ?, '\"neutral\"')", [`w${n}`])
+          await trx.raw(
+            'insert into event_types (id, type, effect) values (gen_random_uuid(), ?, \'"neutral"\')',
+            [`w${n}`],
+          )
           await trx.raw('insert into retired_tokens (token_hash) values (?)', [Buffer.from(`w${n}`)])
         })
       }
@@ -138,13 +154,23 @@ describe('backup and restore', function () {
   })
 
   it('refuses an archive of a newer format', async () => {
-    const newer = Buffer.concat([Buffer.from('firebreak backup 2\n'), archive.subarray(archive.indexOf('\n') + 1)])
+    const newer = Buffer.concat([
+      Buffer.from('firebreak backup 2\n'),
+      archive.subarray(archive.indexOf('\n') + 1),
+    ])
     await refused(newer, ArchiveUnknown, /format 2, and this firebreak knows up to 1/)
   })
 
   it('refuses an archive that is cut off, wherever', async () => {
     const first = archive.indexOf('\n') + 1
-    const places = [first, first + 5, first + 200, archive.length >> 1, archive.length - 20, archive.length - 1]
+    const places = [
+      first,
+      first + 5,
+      first + 200,
+      archive.length >> 1,
+      archive.length - 20,
+      archive.length - 1,
+    ]
     for (const end of places) await refused(archive.subarray(0, end), ArchiveDamaged, /cut off/)
     // Whole for the compression, but without its last parts.
     for (const drop of [1, 2, 5]) {
@@ -160,7 +186,10 @@ describe('backup and restore', function () {
       changed[at] = (changed[at] ?? 0) ^ 0x20
       await assert.rejects(restore(target.url, changed), (error) => {
         // What was changed may be the list of its tables.
-        assert.ok(error instanceof ArchiveDamaged || error instanceof ArchiveUnknown, `byte ${at}: ${String(error)}`)
+        assert.ok(
+          error instanceof ArchiveDamaged || error instanceof ArchiveUnknown,
+          `byte ${at}: ${String(error)}`,
+        )
         return true
       })
       assert.deepEqual(await tablesOf(target), [])
@@ -169,21 +198,35 @@ describe('backup and restore', function () {
 
   it('notices by its own sums what compression cannot: changed, missing, doubled and moved parts', async () => {
     const change = (kind: Frame['kind'], edit: (payload: string) => string) => (frames: Frame[]) => {
-      const at = frames.findIndex((frame) => frame.kind === kind && edit(frame.payload.toString()) !== frame.payload.toString())
+      const at = frames.findIndex(
+        (frame) => frame.kind === kind && edit(frame.payload.toString()) !== frame.payload.toString(),
+      )
       assert.ok(at >= 0)
       const { payload } = frames[at] as Frame
       return frames.with(at, { kind, payload: Buffer.from(edit(payload.toString())) })
     }
     const cases: [string, (frames: Frame[]) => Frame[], RegExp][] = [
       ['a row', change('rows', (text) => text.replace('aud', 'due')), /not as it was written/],
-      ['a name in the manifest', change('manifest', (text) => text.replace('0.0.0-test', '0.0.1-test')), /do not fit/],
+      [
+        'a name in the manifest',
+        change('manifest', (text) => text.replace('0.0.0-test', '0.0.1-test')),
+        /do not fit/,
+      ],
       ['a count', change('tableEnd', (text) => text.replace('"rows":300', '"rows":299')), /300/],
       ['the whole count', change('end', (text) => text.replace('"rows":', '"rows":1')), /do not fit/],
       ['rows left out', (frames) => frames.filter(({ kind }) => kind !== 'rows'), /not as it was written/],
-      ['a table twice', (frames) => [...frames.slice(0, -1), ...tableOf(frames, 0), ...frames.slice(-1)], /twice/],
+      [
+        'a table twice',
+        (frames) => [...frames.slice(0, -1), ...tableOf(frames, 0), ...frames.slice(-1)],
+        /twice/,
+      ],
       ['a table left out', (frames) => without(frames, tableOf(frames, 0)), /lacks/],
       ['something after the end', (frames) => [...frames, frames.at(-1) as Frame], /follows its end/],
-      ['rows without a table', (frames) => [frames[0] as Frame, ...frames.filter(({ kind }) => kind === 'rows')], /order/],
+      [
+        'rows without a table',
+        (frames) => [frames[0] as Frame, ...frames.filter(({ kind }) => kind === 'rows')],
+        /order/,
+      ],
     ]
     for (const [, edit, text] of cases) await refused(await rewrite(archive, edit), ArchiveDamaged, text)
 
@@ -214,7 +257,11 @@ describe('backup and restore', function () {
       // And from there back to a program that does not know that schema.
       const newer = await backUp(target.url)
       await emptyDatabase(target.db)
-      await refused(newer.archive, ArchiveUnknown, /firebreak 0\.0\.0-test, whose schema .*29991231000000_add_nickname/)
+      await refused(
+        newer.archive,
+        ArchiveUnknown,
+        /firebreak 0\.0\.0-test, whose schema .*29991231000000_add_nickname/,
+      )
     } finally {
       await rm(directory, { recursive: true })
     }
@@ -224,14 +271,18 @@ describe('backup and restore', function () {
     const other = await rewrite(archive, (frames) =>
       frames.map(({ kind, payload }) => ({
         kind,
-        payload: kind === 'manifest' ? Buffer.from(payload.toString().replace('"client_id"', '"id\\" --"')) : payload,
+        payload:
+          kind === 'manifest'
+            ? Buffer.from(payload.toString().replace('"client_id"', '"id\\" --"'))
+            : payload,
       })),
     )
     await refused(other, ArchiveUnknown, /another receivers/)
     const hidden = await rewrite(archive, (frames) =>
       frames.map(({ kind, payload }) => ({
         kind,
-        payload: kind === 'table' ? Buffer.from(payload.toString().replace('"receivers"', '"pg_authid"')) : payload,
+        payload:
+          kind === 'table' ? Buffer.from(payload.toString().replace('"receivers"', '"pg_authid"')) : payload,
       })),
     )
     await refused(hidden, ArchiveDamaged, /damaged at pg_authid/)
@@ -321,7 +372,7 @@ describe('backup and restore of a large table', function () {
   it('hold a bounded part of it in memory', async () => {
     const target = await createEmptyDatabase()
     try {
-      await insert(200_000, "repeat(md5(n::text), 40)")
+      await insert(200_000, 'repeat(md5(n::text), 40)')
       const made = await measured((sample) => backUp(source.url, { onProgress: sample }))
       assert.ok(made.result.bytes > 250_000_000, `${made.result.bytes} bytes`)
       assert.ok(made.peak < LIMIT_BYTES, `${made.peak} bytes held while writing`)

@@ -53,7 +53,13 @@ describe('a hub that moves from its embedded PostgreSQL to a real one', function
     await scene.settled()
 
     // A backup beside the living hub, without stopping anything.
-    const live = await firebreak({ DATA_DIR: embedded.dataDir }, 'backup', '--out', `${archive}.live`, '--json')
+    const live = await firebreak(
+      { DATA_DIR: embedded.dataDir },
+      'backup',
+      '--out',
+      `${archive}.live`,
+      '--json',
+    )
     assert.equal(live.code, 0, live.err)
     await embedded.ready()
     const refused = await firebreak({ DATA_DIR: embedded.dataDir }, 'restore', '--from', `${archive}.live`)
@@ -82,11 +88,18 @@ describe('a hub that moves from its embedded PostgreSQL to a real one', function
     await scene.settled()
 
     await waitUntil('what was open has come', () => scene.ledger.receipts('down').length >= 4)
-    const received = (name: string) => scene.ledger.receipts(name).map(({ txn }) => txn).sort()
+    const received = (name: string) =>
+      scene.ledger
+        .receipts(name)
+        .map(({ txn }) => txn)
+        .sort()
     assert.deepEqual(received('up'), ['after', 'before', 'open 1', 'open 2'])
     assert.deepEqual(received('down'), ['after', 'before', 'open 1', 'open 2'])
     // Same receiver token, same stream, and a key of before signs.
-    const stream = await down.receiver.call<{ stream_id: string }>('GET', `/ssf/streams?stream_id=${down.streamId}`)
+    const stream = await down.receiver.call<{ stream_id: string }>(
+      'GET',
+      `/ssf/streams?stream_id=${down.streamId}`,
+    )
     assert.equal(stream.stream_id, down.streamId)
     const rows = await sqlRows<{ n: number }>(
       target.db,

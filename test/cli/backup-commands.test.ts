@@ -17,7 +17,12 @@ const MANIFEST: Restored['manifest'] = {
   log_positions: null,
 }
 const BACKED_UP: BackedUp = { rows: 3, bytes: 5 * 1024 ** 2, manifest: MANIFEST, warnings: [] }
-const RESTORED: Restored = { ...BACKED_UP, migrated: ['c.js'], into: 'PostgreSQL at db.example.com' }
+const RESTORED: Restored = {
+  ...BACKED_UP,
+  migrated: ['c.js'],
+  into: 'PostgreSQL at db.example.com',
+  usesKafka: false,
+}
 
 describe('the commands backup, restore and log rewind', () => {
   let folder: string
@@ -136,7 +141,10 @@ describe('the commands backup, restore and log rewind', () => {
     }
     const { code, out } = await runWords(['log', 'rewind', '--from-backup'], { hooks: { rewindLog } })
     assert.equal(code, 0)
-    assert.match(out, /^rewound to the positions of the backup of 2026-01-31T10:00:00\.000Z\nLANE .*\nurgent +7\n/)
+    assert.match(
+      out,
+      /^rewound to the positions of the backup of 2026-01-31T10:00:00\.000Z\nLANE .*\nurgent +7\n/,
+    )
     await runWords(['log', 'rewind', '--to', '2026-01-31T10:00:00+01:00'], { hooks: { rewindLog } })
     assert.deepEqual(asked, [{ fromBackup: true }, { to: '2026-01-31T09:00:00.000Z' }])
   })

@@ -81,7 +81,9 @@ describe('fault: two releases on one database', function () {
     assert.deepEqual(await older.ended(), { code: 1, signal: null })
     assert.match(
       older.stderr(),
-      new RegExp(`firebreak: the database was migrated by a newer firebreak \\(${TAKES}\\).*start that release`),
+      new RegExp(
+        `firebreak: the database was migrated by a newer firebreak \\(${TAKES}\\).*start that release`,
+      ),
     )
   })
 })

@@ -104,10 +104,13 @@ describe('storage: migrator', () => {
 
   it('has no migration that takes something away without saying what it needs', async () => {
     const since = '20261123'
-    const takes = /\b(drop (table|column|constraint)|rename (to|column)|alter column \w+ (set not null|type))\b/i
+    const takes =
+      /\b(drop (table|column|constraint)|rename (to|column)|alter column \w+ (set not null|type))\b/i
     const taking: string[] = []
     for (const name of await knownMigrations()) {
-      const [up = ''] = (await readFile(path.join(MIGRATIONS_DIR, name), 'utf8')).split('export async function down')
+      const [up = ''] = (await readFile(path.join(MIGRATIONS_DIR, name), 'utf8')).split(
+        'export async function down',
+      )
       if (takes.test(up)) taking.push(name)
     }
     // Before 0.1.0 nothing was carried on; that these are found shows that others would be.
