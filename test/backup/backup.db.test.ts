@@ -12,7 +12,7 @@ import {
   TargetNotEmpty,
 } from '../../src/backup/backup-errors.js'
 import { findLastRestore } from '../../src/backup/restored-read-model.js'
-import { sqlRows } from '../../src/storage/database.js'
+import { openPool, sqlRows } from '../../src/storage/database.js'
 import { MIGRATIONS_DIR, migrate } from '../../src/storage/migrator.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { waitUntil } from '../support/wait.js'
@@ -27,7 +27,7 @@ import {
 } from './archive-rig.js'
 
 /** What a restore changes on purpose. */
-const OTHERWISE = ['hub_processes', 'oauth_artifacts', 'leases', 'audit_log', 'schema_migrations']
+const OTHERWISE = ['hub_processes', 'oauth_artifacts', 'leases', 'audit_log', 'schema_migrations', 'schema_migrations_lock']
 
 describe('backup and restore', function () {
   this.timeout(60_000)
@@ -140,6 +140,22 @@ describe('backup and restore', function () {
       (error) => error instanceof TargetNotEmpty && /already holds \d+ tables.*createdb/.test(error.message),
     )
     assert.deepEqual(await contents(target.db), before)
+  })
+
+  it('lets a hub that starts meanwhile wait for its end, and find all done', async () => {
+    let starting: ReturnType<typeof migrate> | undefined
+    const pool = openPool(target.url, { name: 'hub', max: 2 })
+    try {
+      await restore(target.url, archive, {
+        onProgress() {
+          starting ??= migrate(pool)
+        },
+      })
+      assert.deepEqual(await starting, { applied: [] })
+      assert.deepEqual(await contents(target.db, OTHERWISE), await contents(source.db, OTHERWISE))
+    } finally {
+      await pool.destroy()
+    }
   })
 
   it('refuses to back up what is no database of firebreak', async () => {

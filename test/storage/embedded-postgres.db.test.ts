@@ -271,7 +271,7 @@ describe('storage: embedded Postgres', () => {
     await stop(first)
     await writeFile(path.join(first.folder, 'data', 'PG_VERSION'), '15\n')
     const { refused } = await hub().next()
-    assert.match(refused ?? '', /PostgreSQL 15.*pg_dump.*restore/)
+    assert.match(refused ?? '', /PostgreSQL 15.*firebreak backup.*restore/)
   })
 
   it('starts from a package whose install scripts did not run', async () => {

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { exitOf, HUB_ENTRY, plainEnvironment } from './hub-process.js'
+import { once } from 'node:events'
+import { HUB_ENTRY, plainEnvironment } from './hub-process.js'
 
 export interface CommandRun {
   readonly child: ChildProcess
@@ -23,9 +24,10 @@ export function runCommand(
   })
   return {
     child,
-    ended: exitOf(child).then(async (code) => {
-      await new Promise((resolve) => setImmediate(resolve))
-      return { code, out: Buffer.concat(out), err }
-    }),
+    ended: once(child, 'close').then(([code]: (number | null)[]) => ({
+      code: code ?? null,
+      out: Buffer.concat(out),
+      err,
+    })),
   }
 }
