@@ -214,9 +214,7 @@ interface ResolvedKeys {
 
 /** For the audit row: which stream was asked for, never the credentials. */
 function streamDetail(plan: StreamPlan | null | undefined): object {
-  return plan
-    ? { stream: present({ method: plan.method, events: plan.eventsRequested }) }
-    : {}
+  return plan ? { stream: present({ method: plan.method, events: plan.eventsRequested }) } : {}
 }
 
 /** @returns whether the request says where keys come from */

@@ -118,7 +118,8 @@ const CASES: readonly Case[] = [
   {
     title: 'a registry that is away',
     expected: '503 ERR_UNAVAILABLE',
-    find: () => Promise.reject(new Unavailable('The registry is away; send the SET again.', { retryAfterS: 1.5 })),
+    find: () =>
+      Promise.reject(new Unavailable('The registry is away; send the SET again.', { retryAfterS: 1.5 })),
     answerHeaders: { 'retry-after': /^2$/ },
   },
 ]
@@ -144,9 +145,7 @@ describe('error answers of the push endpoint', () => {
     const ingest = createSetIngest({
       clock,
       keys: createIssuerKeys({ outgoing, clock, logger: silentLogger, metrics }),
-      budgets: given.spent
-        ? { take: () => 'spent' }
-        : createSourceBudgets(clock),
+      budgets: given.spent ? { take: () => 'spent' } : createSourceBudgets(clock),
       log: { append: given.append ?? (async () => {}) },
     })
     const find = given.find ?? (async (id: string) => (id === TRANSMITTER_ID ? transmitter : undefined))
@@ -205,7 +204,8 @@ describe('error answers of the push endpoint', () => {
       assert.equal(headers['content-language'], 'en')
       assert.equal(headers['cache-control'], 'no-store')
       for (const name of ['retry-after', 'allow', 'www-authenticate', 'connection']) {
-        const expected = each.answerHeaders?.[name] ?? (name === 'connection' ? /^keep-alive$/ : /^undefined$/)
+        const expected =
+          each.answerHeaders?.[name] ?? (name === 'connection' ? /^keep-alive$/ : /^undefined$/)
         assert.match(String(headers[name]), expected, name)
       }
       seen.add(body.err ? String(status) : each.expected)
