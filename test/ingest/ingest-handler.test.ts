@@ -204,13 +204,6 @@ describe('ingest: the push endpoint', () => {
     assert.equal(log.events.length, 1)
   })
 
-  it('takes POST only', async () => {
-    await start()
-    const answer = await fetch(`${server?.url}/ingest/${TRANSMITTER_ID}`)
-    assert.equal(answer.status, 405)
-    assert.equal(answer.headers.get('allow'), 'POST')
-  })
-
   it('sends urgent events by routine past the first bound and answers 429 past the second', async () => {
     await start({ transmitter: { budgetPerS: 1 } })
     const statuses: number[] = []
