@@ -96,6 +96,12 @@ describe('ingest: SSF metadata of an issuer', () => {
     })
   }
 
+  it('is found also when the issuer itself stands at a well-known place', async () => {
+    const issuer = `${idpUrl}/.well-known/idp`
+    serve(`${WELL_KNOWN}/.well-known/idp`, document(issuer))
+    assert.equal((await discoverIssuer(outgoing, true, issuer)).issuer, issuer)
+  })
+
   it('may stand elsewhere when the issuer is given', async () => {
     serve('/metadata.json', document('https://idp.example'))
     const url = `${idpUrl}/metadata.json`

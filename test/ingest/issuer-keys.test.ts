@@ -3,6 +3,7 @@ import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createIssuerKeys, type IssuerKeys } from '../../src/ingest/issuer-keys.js'
 import type { Transmitter } from '../../src/ingest/transmitter.js'
+import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics, type Metrics } from '../../src/kernel/metrics.js'
 import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
 import { KeysUnavailable } from '../../src/secevent/verify-set.js'
@@ -176,12 +177,21 @@ describe('ingest: keys of an issuer', () => {
   })
 
   it('fetches known keys again only when they are older than five minutes', async () => {
+    let asked = 0
+    const counted: Pick<Outgoing, 'request'> = {
+      request(request) {
+        asked += 1
+        return outgoing.request(request)
+      },
+    }
+    keys = createIssuerKeys({ outgoing: counted, clock, logger: silentLogger, metrics: createMetrics() })
     await find(RS1)
     clock.advance(300_000)
     assert.ok(await find(RS1))
+    assert.equal(asked, 1)
     clock.advance(1)
     assert.ok(await find(RS1))
-    await waitUntil('the second fetch', () => fetches === 2)
+    assert.equal(asked, 2)
   })
 
   it('believes keys for a day, and no longer', async () => {
