@@ -82,10 +82,7 @@ describe('what an event says, whoever says it', () => {
     assert.equal(factOf(event({ claims: { event_timestamp: 0 } }))?.dated, true)
     assert.equal(factOf(event({ claims: { initiating_entity: 'policy' } }))?.dated, false)
     // This type declares no event_timestamp, so another hub's copy has none.
-    assert.equal(
-      factOf(event({ type: RISC.accountDisabled, claims: { event_timestamp: 7 } }))?.dated,
-      false,
-    )
+    assert.equal(factOf(event({ type: RISC.accountDisabled, claims: { event_timestamp: 7 } }))?.dated, false)
   })
 
   it('is nothing for an event that is never passed on', () => {

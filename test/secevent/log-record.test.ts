@@ -66,7 +66,10 @@ describe('a record of the log', () => {
   ]
   for (const [what, text] of malformed) {
     it(`is malformed with ${what}, though the hub's own key signed it`, () => {
-      assert.deepEqual(readLogRecord(text, () => p256.publicKey), { refused: 'malformed' })
+      assert.deepEqual(
+        readLogRecord(text, () => p256.publicKey),
+        { refused: 'malformed' },
+      )
     })
   }
 

@@ -89,7 +89,12 @@ describe('a person in what is stored', () => {
     const rows: [subject: object, inside: boolean, names: string[], noNames: string[]][] = [
       [EMAIL, true, ['al@example.com'], []],
       [{ format: 'phone_number', phone_number: '+12065550100' }, true, ['+12065550100'], []],
-      [{ format: 'account', uri: 'acct:al@example.com' }, true, ['al@example.com', 'acct:AL@example.com'], []],
+      [
+        { format: 'account', uri: 'acct:al@example.com' },
+        true,
+        ['al@example.com', 'acct:AL@example.com'],
+        [],
+      ],
       [{ format: 'did', url: 'did:example:123456' }, true, ['did:example:123456'], []],
       [{ format: 'uri', uri: 'spiffe://example.org/al' }, true, ['spiffe://example.org/al'], []],
       [{ format: 'iss_sub', iss, sub: '00u-12345678' }, false, ['00u-12345678'], [iss]],
@@ -102,7 +107,13 @@ describe('a person in what is stored', () => {
         [iss],
       ],
       [
-        { format: 'scim', uri: '/Users/12345678', externalId: 'e-12345678', id: 'i-12345678', other: 'o-12345678' },
+        {
+          format: 'scim',
+          uri: '/Users/12345678',
+          externalId: 'e-12345678',
+          id: 'i-12345678',
+          other: 'o-12345678',
+        },
         false,
         ['/Users/12345678', 'e-12345678', 'i-12345678'],
         ['o-12345678'],
@@ -137,6 +148,7 @@ describe('a person in what is stored', () => {
     assert.ok(al.isNamedBy(['x', 7, null, 'al@example.com']))
     assert.ok(al.isNamedBy({ a: 1, b: { c: 'al@example.com' }, d: null }))
     assert.ok(al.isNamedBy({ a: 1, 'al@example.com': null, b: 'x' }))
-    for (const value of [undefined, null, true, 7, '', [], {}, ['x'], { x: ['y'] }]) assert.ok(!al.isNamedBy(value))
+    for (const value of [undefined, null, true, 7, '', [], {}, ['x'], { x: ['y'] }])
+      assert.ok(!al.isNamedBy(value))
   })
 })

@@ -66,7 +66,15 @@ describe('the form of', () => {
       'phone_number',
       'phone_number',
       ['+12', `+${'1'.repeat(15)}`],
-      ['+1', `+${'1'.repeat(16)}`, '+02065550100', '12065550100', 'x+12065550100', '+12065550100x', '+1206555x0100'],
+      [
+        '+1',
+        `+${'1'.repeat(16)}`,
+        '+02065550100',
+        '12065550100',
+        'x+12065550100',
+        '+12065550100x',
+        '+1206555x0100',
+      ],
     ],
     [
       'account',
@@ -198,7 +206,10 @@ describe('members of a subject', () => {
       [{ format: 'account', uri: 'x' }, /an account URI \(acct:/],
       [{ format: 'aliases', identifiers: [7] }, /"identifiers" must hold/],
       [{ format: 'complex', device: 7 }, /"device" must hold/],
-      [{ format: 'complex', device: { format: 'complex' } }, /"device" must hold a simple subject, not "complex"/],
+      [
+        { format: 'complex', device: { format: 'complex' } },
+        /"device" must hold a simple subject, not "complex"/,
+      ],
       [{ format: 'catalog_item', id: 'x'.repeat(3000) }, /"id" is too long/],
       [scimOf(101), /too many members/],
     ]
@@ -213,10 +224,7 @@ describe('keys of subjects', () => {
   it('are written the same for ever', () => {
     const rows: [unknown, string][] = [
       [joe, '{"format":"iss_sub","iss":"https://idp.example.com/","sub":"joe"}'],
-      [
-        { format: 'scim', uri: 'Users/1', externalId: 'e' },
-        '{"format":"scim","uri":"/Users/1"}',
-      ],
+      [{ format: 'scim', uri: 'Users/1', externalId: 'e' }, '{"format":"scim","uri":"/Users/1"}'],
       [
         { format: 'ip-addresses', 'ip-addresses': ['10.0.0.2', '10.0.0.1', '10.0.0.2'] },
         '{"format":"ip-addresses","ip-addresses":["10.0.0.1","10.0.0.2"]}',
@@ -255,7 +263,12 @@ describe('keys of subjects', () => {
 
   it('are those of the first alias, in whatever order they come', () => {
     const [a, b, c] = [opaque('a'), opaque('b'), opaque('c')]
-    for (const identifiers of [[a, b, c], [c, b, a], [b, a, c], [c, a, b]]) {
+    for (const identifiers of [
+      [a, b, c],
+      [c, b, a],
+      [b, a, c],
+      [c, a, b],
+    ]) {
       assert.equal(keyOf({ format: 'aliases', identifiers }), keyOf(a))
     }
   })

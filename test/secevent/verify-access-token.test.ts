@@ -76,7 +76,11 @@ describe('an access token of another authorization server', () => {
     ['the signature of another key', { key: otherRsa.privateKey }],
     ['RS512, which is not on the list', { header: { alg: 'RS512' } }],
     ['ES384, which is not on the list', { header: { alg: 'ES384' }, key: p384.privateKey }, p384.publicKey],
-    ['Ed25519, which is not on the list', { header: { alg: 'Ed25519' }, key: ed25519.privateKey }, ed25519.publicKey],
+    [
+      'Ed25519, which is not on the list',
+      { header: { alg: 'Ed25519' }, key: ed25519.privateKey },
+      ed25519.publicKey,
+    ],
     ['an HMAC keyed with the public key', { header: { alg: 'HS256' } }],
     ['a key that is too short', { key: smallRsa.privateKey }, smallRsa.publicKey],
     ['a key of another kind at the issuer', {}, p256.publicKey],
