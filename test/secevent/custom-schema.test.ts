@@ -168,7 +168,7 @@ describe('schemas of registered event types', () => {
     assert.equal(problems({ required: names(300).map(String) }), '')
   })
 
-  it('is told of a keyword and of a fault in few words', () => {
+  it('have what is wrong with them said in few words', () => {
     const [keyword = ''] = schemaProblems({ type: 'object', ['x'.repeat(200)]: 1 })
     assert.equal(keyword, `schema may not use ${'x'.repeat(100)}.`)
     const [fault = ''] = schemaProblems({ type: 'object', required: Array.from({ length: 500 }, () => 1) })

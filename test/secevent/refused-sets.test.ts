@@ -265,7 +265,7 @@ describe('a SET that is refused', () => {
     ['how long a jti may be', token({ claims: { jti: '' } }), /"jti" of 1 to 512 characters/],
   ]
   for (const [what, text, message] of SAID) {
-    it(`is told ${what}`, async () => void (await assert.rejects(receive(text), { message })))
+    it(`tells its sender ${what}`, async () => void (await assert.rejects(receive(text), { message })))
   }
 
   it('never repeats what it holds', async () => {

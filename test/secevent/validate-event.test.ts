@@ -136,7 +136,7 @@ describe('event payloads', () => {
     })
   }
 
-  it('are told all their faults, up to 20', () => {
+  it('have all their faults named, up to 20', () => {
     const faults = (amr: unknown[]) =>
       validateReceived(CAEP.sessionEstablished, { event_timestamp: 'x', initiating_entity: 'robot', amr })
     assert.equal(faults([]).length, 2)
@@ -145,7 +145,7 @@ describe('event payloads', () => {
     assert.equal(faults(Array.from({ length: 19 }, () => 1)).length, 20)
   })
 
-  it('are told each fault once', () => {
+  it('have each fault named once', () => {
     const emitted = (type: string, claims: object) => validateEmitted(type, { claims, subject })
     assert.deepEqual(emitted(CAEP.sessionRevoked, { event_timestamp: 'x' }), [
       '/event_timestamp must be number.',
