@@ -97,7 +97,6 @@ export function compileSchema(schema: object): ValidateFunction {
     strictSchema: true,
     strictTypes: false,
     strictTuples: false,
-    addUsedSchema: false,
     logger: false,
   }).compile(schema)
 }
