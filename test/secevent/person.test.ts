@@ -109,16 +109,16 @@ describe('a person in what is stored', () => {
       [
         {
           format: 'scim',
-          uri: '/Users/12345678',
+          uri: '/Groups/12345678',
           externalId: 'e-12345678',
           id: 'i-12345678',
           other: 'o-12345678',
         },
         false,
-        ['/Users/12345678', 'e-12345678', 'i-12345678'],
+        ['/Groups/12345678', 'e-12345678', 'i-12345678'],
         ['o-12345678'],
       ],
-      [{ format: 'scim', uri: '/Users/12345678' }, false, ['/Users/12345678'], []],
+      [{ format: 'scim', uri: '/Groups/12345678' }, false, ['/Groups/12345678'], []],
       [{ format: 'catalog_item', catalog_id: 'c-12345678' }, false, [], ['c-12345678', 'catalog_item']],
     ]
     for (const [subject, inside, names, noNames] of rows) {

@@ -18,7 +18,7 @@ const complexOf = (members: number) => ({
 })
 const scimOf = (members: number) => ({
   format: 'scim',
-  uri: '/Users/1',
+  uri: '/Groups/1',
   ...Object.fromEntries(many(members, (n) => [`m${n}`, 'x'])),
 })
 
@@ -122,11 +122,11 @@ describe('the form of', () => {
 
   it('SCIM paths is a whole URI or one that begins at the root', () => {
     for (const [uri, expected] of [
-      ['/Users/1', '/Users/1'],
-      ['Users/1', '/Users/1'],
-      ['https://scim.example.com/Users/1', 'https://scim.example.com/Users/1'],
+      ['/Groups/1', '/Groups/1'],
+      ['Groups/1', '/Groups/1'],
+      ['https://scim.example.com/Groups/1', 'https://scim.example.com/Groups/1'],
       ['URN:example:1', 'URN:example:1'],
-      ['Users/urn:example:1', '/Users/urn:example:1'],
+      ['Groups/urn:example:1', '/Groups/urn:example:1'],
       ['1:2', '/1:2'],
     ]) {
       assert.deepEqual(parseSubject({ format: 'scim', uri }), { format: 'scim', uri: expected })
@@ -135,10 +135,10 @@ describe('the form of', () => {
 
   it('SCIM attributes is text that is not empty; others are left out', () => {
     assert.deepEqual(
-      parseSubject({ subject_type: 'scim', uri: '/Users/1', id: '1', externalId: '', n: 7, o: {}, z: null }),
-      { format: 'scim', uri: '/Users/1', id: '1' },
+      parseSubject({ subject_type: 'scim', uri: '/Groups/1', id: '1', externalId: '', n: 7, o: {}, z: null }),
+      { format: 'scim', uri: '/Groups/1', id: '1' },
     )
-    isRefused({ format: 'scim', uri: '/Users/1', id: 'x'.repeat(2049) })
+    isRefused({ format: 'scim', uri: '/Groups/1', id: 'x'.repeat(2049) })
   })
 })
 
@@ -224,7 +224,7 @@ describe('keys of subjects', () => {
   it('are written the same for ever', () => {
     const rows: [unknown, string][] = [
       [joe, '{"format":"iss_sub","iss":"https://idp.example.com/","sub":"joe"}'],
-      [{ format: 'scim', uri: 'Users/1', externalId: 'e' }, '{"format":"scim","uri":"/Users/1"}'],
+      [{ format: 'scim', uri: 'Groups/1', externalId: 'e' }, '{"format":"scim","uri":"/Groups/1"}'],
       [
         { format: 'ip-addresses', 'ip-addresses': ['10.0.0.2', '10.0.0.1', '10.0.0.2'] },
         '{"format":"ip-addresses","ip-addresses":["10.0.0.1","10.0.0.2"]}',
