@@ -27,7 +27,14 @@ import {
 } from './archive-rig.js'
 
 /** What a restore changes on purpose. */
-const OTHERWISE = ['hub_processes', 'oauth_artifacts', 'leases', 'audit_log', 'schema_migrations', 'schema_migrations_lock']
+const OTHERWISE = [
+  'hub_processes',
+  'oauth_artifacts',
+  'leases',
+  'audit_log',
+  'schema_migrations',
+  'schema_migrations_lock',
+]
 
 describe('backup and restore', function () {
   this.timeout(60_000)

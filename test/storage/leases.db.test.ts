@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { createClock } from '../../src/kernel/clock.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { type Database, openPool, sqlRows } from '../../src/storage/database.js'
-import { hasOwner } from '../../src/storage/lease-repository.js'
+import { fenceAllLeases, hasOwner } from '../../src/storage/lease-repository.js'
 import { createLeases, LEASE_MS, type LeaseSet } from '../../src/storage/leases.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { waitUntil } from '../support/wait.js'
@@ -136,5 +136,30 @@ describe('storage: leases', () => {
       "select (extract(epoch from expires_at - clock_timestamp()) * 1000)::float8 ms from leases where kind = 'term'",
     )
     assert.ok((rows[0]?.ms ?? 0) > 0 && (rows[0]?.ms ?? 0) <= LEASE_MS)
+  })
+
+  it('takes everything from everybody in a restored copy, under epochs that a process of before cannot hold', async () => {
+    const database = await createTestDatabase()
+    try {
+      const before = await start('copied', database.db)
+      const ahead = 1_000
+      // Units changed hands often after the copy was made: the old process is ahead of what stands in it.
+      await database.db.raw('update leases set epoch = epoch + ?', [ahead])
+      await database.db.transaction(fenceAllLeases)
+      await waitUntil('it notices', async () => {
+        const lease = before.get(0)
+        return lease === undefined || lease.epoch > ahead + 1
+      })
+      const rows = await sqlRows<{ low: number }>(database.db, 'select min(epoch) low from leases')
+      assert.ok((rows[0]?.low ?? 0) > 1e12)
+      // Twice at the same moment it still rises.
+      await database.db.transaction(fenceAllLeases)
+      const again = await sqlRows<{ low: number }>(database.db, 'select min(epoch) low from leases')
+      assert.ok((again[0]?.low ?? 0) > (rows[0]?.low ?? 0))
+      await before.stop()
+      started = started.filter((set) => set !== before)
+    } finally {
+      await database.close()
+    }
   })
 })
