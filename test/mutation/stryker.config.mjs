@@ -9,7 +9,10 @@ export default {
   coverageAnalysis: 'perTest',
   buildCommand: 'npx tsc -p tsconfig.json',
   mutate: ROOMS[room].mutate,
-  mochaOptions: { spec: ROOMS[room].spec.map((tests) => `dist/${tests}.test.js`) },
+  mochaOptions: {
+    require: ['./dist/test/support/answer-hooks.js', './test/mutation/credit-hooks.mjs'],
+    spec: ROOMS[room].spec.map((tests) => `dist/${tests}.test.js`),
+  },
   ignorePatterns: ['.cache', 'dist', '.firebreak'],
   tempDirName: `.cache/mutation/${room}`,
   incremental: true,
