@@ -256,6 +256,35 @@ describe('auth: authorization server', () => {
     assert.equal((await send(await sign('four'))).status, 401)
   })
 
+  for (const [alg, status] of [
+    ['RS256', 200],
+    ['PS256', 200],
+    ['ES256', 200],
+    ['EdDSA', 200],
+    ['RS512', 401],
+    ['ES384', 401],
+  ] as const) {
+    it(`answers ${status} to an assertion signed by ${alg}`, async () => {
+      const { publicKey, privateKey } = await generateKeyPair(alg)
+      const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1' }] }
+      const client = await register({ token_endpoint_auth_method: 'private_key_jwt', jwks })
+      const client_assertion = await new SignJWT({ jti: alg })
+        .setProtectedHeader({ alg, kid: 'k1' })
+        .setIssuer(client.client_id)
+        .setSubject(client.client_id)
+        .setAudience(`${ISSUER}/oauth/token`)
+        .setExpirationTime('1 minute')
+        .sign(privateKey)
+      const res = await request(hub.app).post('/oauth/token').type('form').send({
+        grant_type: 'client_credentials',
+        scope: 'ssf.read',
+        client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+        client_assertion,
+      })
+      assert.equal(res.status, status, res.text)
+    })
+  }
+
   it('takes no assertion made for the server that a request line names', async () => {
     const { publicKey, privateKey } = await generateKeyPair('ES256')
     const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1' }] }

@@ -142,6 +142,21 @@ describe('auth: operators', () => {
     assert.equal((await patch(null)).body.expires_at, null)
   })
 
+  it('takes bodies of 16 KiB, and none a byte longer', async () => {
+    const { id } = await add('measured', 'viewer')
+    const receiver = await admin().post('/v1/receivers').send({ name: 'measured' })
+    const calls = [
+      () => admin().post('/v1/operators'),
+      () => admin().patch(`/v1/operators/${id}`),
+      () => admin().post(`/v1/receivers/${receiver.body.id}/tokens`),
+    ]
+    for (const call of calls) {
+      const statusOf = async (bytes: number) =>
+        (await call().type('json').send('{"odd":1}'.padEnd(bytes, ' '))).status
+      assert.deepEqual([await statusOf(16_384), await statusOf(16_385)], [400, 413])
+    }
+  })
+
   it('shows when an operator was revoked, and changes nothing when it is revoked again', async () => {
     const { id } = await add('twice', 'viewer')
     const revokedAt = new Date(clock.now()).toISOString()
