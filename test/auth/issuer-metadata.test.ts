@@ -8,6 +8,14 @@ import { silentLogger } from '../../src/kernel/logger.js'
 const ISSUER = 'https://as.example.com/realms/main'
 const [OAUTH_URL, OPENID_URL] = metadataUrlsOf(ISSUER) as [string, string]
 
+function gate(): { promise: Promise<void>; open(): void } {
+  let open = () => {}
+  const promise = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return { promise, open: () => open() }
+}
+
 describe('auth: metadata of another issuer', () => {
   it('stands between host and path, or behind the path as OpenID Connect has it', () => {
     assert.deepEqual(metadataUrlsOf(ISSUER), [
@@ -25,8 +33,15 @@ describe('auth: metadata of another issuer', () => {
     const asked: string[] = []
     const clock = { nowMs: 1_000_000 }
     const warnings: unknown[][] = []
+    let held: Promise<void> | undefined
+    const hold = () => {
+      const { promise, open } = gate()
+      held = promise
+      return open
+    }
     const fetchJson: FetchJson = async ({ url }) => {
       asked.push(url)
+      await held
       const body = pages[url]
       if (body instanceof Error) throw body
       return { status: body === undefined ? 404 : 200, body }
@@ -37,7 +52,7 @@ describe('auth: metadata of another issuer', () => {
       clock: { monotonicMs: () => clock.nowMs },
       logger: { ...silentLogger, warn: (...line) => void warnings.push(line) },
     })
-    return { discover, asked, clock, warnings }
+    return { discover, asked, clock, warnings, hold }
   }
 
   it('is asked once, and again after an hour', async () => {
@@ -71,6 +86,19 @@ describe('auth: metadata of another issuer', () => {
     await discover()
     await new Promise(setImmediate)
     assert.equal(asked.length, before + 2)
+  })
+
+  it('is asked for once while an answer is awaited, however long that takes', async () => {
+    const { discover, asked, clock, hold } = start({
+      [OAUTH_URL]: { issuer: ISSUER, jwks_uri: 'https://as.example.com/1' },
+    })
+    const open = hold()
+    const first = discover()
+    clock.nowMs += 5_001
+    const second = discover()
+    assert.deepEqual(asked, [OAUTH_URL])
+    open()
+    assert.deepEqual(await Promise.all([first, second]), Array(2).fill('https://as.example.com/1'))
   })
 
   it('is taken from OpenID Connect where there is no other', async () => {
