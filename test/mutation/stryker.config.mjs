@@ -17,6 +17,7 @@ export default {
   tempDirName: `.cache/mutation/${room}`,
   incremental: true,
   incrementalFile: `.cache/mutation/${room}.results.json`,
+  ignoreStatic: !ROOMS[room].tables,
   timeoutMS: 10_000,
   concurrency: Number(process.env.MUTATION_WORKERS ?? 2),
   reporters: ['progress-append-only', 'json', 'html'],
