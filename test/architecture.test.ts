@@ -29,7 +29,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   auth: ['storage', 'secevent', 'http'],
   eventlog: ['secevent', 'storage', 'keys'],
   ...Object.fromEntries(
-    ['ingest', 'upstream', 'streams', 'delivery', 'enforcement'].map((room) => [
+    ['ingest', 'upstream', 'streams', 'delivery', 'enforcement', 'alerts'].map((room) => [
       room,
       ['secevent', 'config', 'storage', 'outgoing', 'http', 'keys', 'audit', 'auth', 'eventlog'],
     ]),
@@ -42,7 +42,7 @@ const ACROSS: Readonly<Record<string, readonly string[]>> = {
   delivery: ['streams'],
   upstream: ['ingest'],
 }
-const FEATURE_ROOMS = ['ingest', 'upstream', 'streams', 'delivery', 'enforcement']
+const FEATURE_ROOMS = ['ingest', 'upstream', 'streams', 'delivery', 'enforcement', 'alerts']
 /** Pure: the types of a stream and the shard that follows from its id. It imports no room, which is checked. */
 const WORDS = ['src/streams/stream.ts']
 

@@ -41,7 +41,18 @@ interface AlertRow {
   resolved_at: Date | null
 }
 
-const COLUMNS = 'id, kind, object, severity, summary, detail, opened_at, last_seen_at, resolved_at'
+const COLUMN_NAMES = [
+  'id',
+  'kind',
+  'object',
+  'severity',
+  'summary',
+  'detail',
+  'opened_at',
+  'last_seen_at',
+  'resolved_at',
+] as const
+const COLUMNS = COLUMN_NAMES.join(', ')
 
 const toAlert = (row: AlertRow): Alert => ({
   id: row.id,
@@ -119,7 +130,7 @@ export const alertRepository = {
 
   /** Newest first. */
   async list(db: Database, filter: AlertFilter): Promise<Alert[]> {
-    const query = db<AlertRow, AlertRow[]>('alerts').select(db.raw(COLUMNS))
+    const query = db<AlertRow, AlertRow[]>('alerts').select(...COLUMN_NAMES)
     if (filter.state === 'open') query.whereNull('resolved_at')
     if (filter.state === 'resolved') query.whereNotNull('resolved_at')
     if (filter.kind) query.where('kind', filter.kind)
