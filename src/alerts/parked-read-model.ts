@@ -27,14 +27,14 @@ const BY_STREAM = `
   from held cross join lateral (
     select count(*) as count, min(parked_at) as oldest_at, array_agg(distinct code) as codes from (
       select p.parked_at, p.code from parked p
-      where p.resolved_at is null and p.kind = 'delivery' and p.stream_id = held.stream_id limit ${COUNTED}) some) items
+      where p.resolved_at is null and p.kind = 'delivery' and p.stream_id = held.stream_id limit ${COUNTED}) counted) items
   left join streams s on s.stream_id = held.stream_id left join receivers r on r.id = s.receiver_id
   where held.stream_id is not null`
 
 const OF_NO_STREAM = `
   select kind, count(*) as count, min(parked_at) as oldest_at, array_agg(distinct code) as codes
   from (values ('event'), ('record')) as kinds(kind) cross join lateral (
-    select p.parked_at, p.code from parked p where p.resolved_at is null and p.kind = kinds.kind limit ${COUNTED}) some
+    select p.parked_at, p.code from parked p where p.resolved_at is null and p.kind = kinds.kind limit ${COUNTED}) counted
   group by kind`
 
 /** What is parked, an alert per stream. Reasons are a receiver's own words and stay out of it. */

@@ -109,7 +109,7 @@ describe('alerts: what is told', () => {
       assert.deepEqual(await streams().look(), [])
     })
 
-    it('finds each of many streams, and costs rows by stream and lane, not by delivery', async () => {
+    it('opens for each of many streams, behind whatever else they are owed', async () => {
       const many: SeedReceiver[] = []
       for (let count = 0; count < 5; count += 1) {
         many.push({ ...pusher, streamId: await seedStream(test.db, pusher.receiverId, 'push') })
@@ -276,7 +276,6 @@ describe('alerts: what is told', () => {
       await accepted({ acceptedAtMs: nowMs - 15 * MINUTE_MS, receivedMs: 14 * MINUTE_MS })
       assert.deepEqual(await probe.look(), [])
       unreadS = 0
-      await assert.rejects(probe.look(), /still being counted/)
       await assert.rejects(probe.look(), /still being counted/)
       assert.equal((await probe.look())[0]?.detail.count, 1)
     })
