@@ -1,6 +1,7 @@
+import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { describeError, StartupError } from '../kernel/errors.js'
-import type { Tell } from './webhook.js'
+import type { Tell } from './tell.js'
 
 /** Standard output, or a stream that stands for it. */
 export interface Output {
@@ -13,14 +14,18 @@ export interface Output {
  * @param file `-` is `output`
  */
 export function createAlertLog(file: string, output: Output): Tell {
-  return async ({ id, body }) => {
+  // One after the other: a file system that hangs holds one thread and not all of them.
+  let last: Promise<unknown> = Promise.resolve()
+  return ({ id, body }, signal) => {
     const line = `${JSON.stringify({ id, ...(JSON.parse(body) as object) })}\n`
-    try {
+    const written = last.then(async () => {
+      // Given up while it waited: it comes again.
+      if (signal.aborted) throw new Error('timeout')
       await (file === '-' ? print(output, line) : append(file, line))
-      return { ok: true }
-    } catch (error) {
-      return { ok: false, failure: describeError(error) }
-    }
+      return { ok: true } as const
+    })
+    last = written.catch(() => {})
+    return written
   }
 }
 
@@ -30,8 +35,11 @@ function print(output: Output, line: string): Promise<void> {
   })
 }
 
+/** A pipe that nobody reads is refused at once, instead of waited for. */
+const APPEND = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK
+
 async function append(file: string, line: string): Promise<void> {
-  const handle = await open(file, 'a', 0o640)
+  const handle = await open(file, APPEND, 0o640)
   try {
     await handle.appendFile(line)
     await handle.datasync().catch((error: NodeJS.ErrnoException) => {
@@ -49,6 +57,8 @@ export async function checkAlertLog(file: string): Promise<void> {
   try {
     await append(file, '')
   } catch (cause) {
+    // A pipe whose reader is not there yet.
+    if ((cause as NodeJS.ErrnoException).code === 'ENXIO') return
     throw new StartupError(
       `ALERT_LOG_FILE: cannot write to ${file} (${describeError(cause)}); name a file in a folder that is there.`,
       { cause },

@@ -1,14 +1,15 @@
-import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { CounterMetric } from '../kernel/metrics.js'
 import { createPeriodicWorker, type PeriodicWorker } from '../kernel/periodic-worker.js'
 import type { Database } from '../storage/database.js'
 import { alertRepository, type Channel, type Notice } from './alert-repository.js'
-import type { Tell, Told } from './webhook.js'
+import { type Tell, type Told, tellWithin } from './tell.js'
 
 const EVERY_MS = 1_000
 /** Told at a time; the next look finds the rest. */
 const AT_ONCE = 10
+/** Longer than an attempt: whoever dies under way is followed then. */
+const CLAIM_MS = 15_000
 const FIRST_WAIT_MS = 1_000
 const MAX_WAIT_MS = 300_000
 const GIVE_UP_AFTER_MS = 7 * 86_400_000
@@ -55,9 +56,11 @@ export function createNoticeWorker(options: NoticeWorkerOptions): PeriodicWorker
   }
 
   async function tell(notice: Notice): Promise<void> {
-    const told = await options
-      .tell({ id: notice.noticeId, body: notice.body }, stopping.signal)
-      .catch((error: unknown): Told => ({ ok: false, failure: describeError(error) }))
+    const told = await tellWithin(
+      options.tell,
+      { id: notice.noticeId, body: notice.body },
+      { signal: stopping.signal },
+    )
     // What was cut off by our own end is nobody's failure: the next process tells it.
     if (!told.ok && stopping.signal.aborted) return
     await note(notice, told)
@@ -65,7 +68,7 @@ export function createNoticeWorker(options: NoticeWorkerOptions): PeriodicWorker
 
   async function round(): Promise<void> {
     while (options.isLeader() && !stopping.signal.aborted) {
-      const due = await alertRepository.dueNotices(db, channel, AT_ONCE)
+      const due = await alertRepository.claimNotices(db, channel, { limit: AT_ONCE, forMs: CLAIM_MS })
       await Promise.all(due.map(tell))
       if (due.length < AT_ONCE) return
     }

@@ -166,8 +166,15 @@ export const alertRepository = {
     )
   },
 
-  /** Of each alert its oldest notice only, so that nobody hears of a recovery first. */
-  async dueNotices(db: Database, channel: Channel, limit: number): Promise<Notice[]> {
+  /**
+   * Takes notices that are due, for so long: two that think they lead tell each only once. Of each alert its oldest only,
+   * so that nobody hears of a recovery first.
+   */
+  async claimNotices(
+    db: Database,
+    channel: Channel,
+    claim: { limit: number; forMs: number },
+  ): Promise<Notice[]> {
     const rows = await sqlRows<{
       seq: number
       notice_id: string
@@ -176,13 +183,15 @@ export const alertRepository = {
       age_ms: number
     }>(
       db,
-      `select seq, notice_id, body, attempts,
-         extract(epoch from clock_timestamp() - created_at)::float8 * 1000 as age_ms
-       from alert_notices n
-       where channel = ? and next_attempt_at <= clock_timestamp() and not exists (
-         select from alert_notices e where e.alert_id = n.alert_id and e.channel = n.channel and e.seq < n.seq)
-       order by seq limit ?`,
-      [channel, limit],
+      `update alert_notices set next_attempt_at = clock_timestamp() + ?::float8 * interval '1 millisecond'
+       where seq in (
+         select n.seq from alert_notices n
+         where n.channel = ? and n.next_attempt_at <= clock_timestamp() and not exists (
+           select from alert_notices e where e.alert_id = n.alert_id and e.channel = n.channel and e.seq < n.seq)
+         order by n.seq limit ? for update skip locked)
+       returning seq, notice_id, body, attempts,
+         extract(epoch from clock_timestamp() - created_at)::float8 * 1000 as age_ms`,
+      [claim.forMs, channel, claim.limit],
     )
     return rows.map(({ notice_id, age_ms, ...row }) => ({ ...row, noticeId: notice_id, ageMs: age_ms }))
   },

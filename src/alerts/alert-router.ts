@@ -6,7 +6,7 @@ import { parseQuery } from '../http/validate.js'
 import { ALERT_KINDS, type AlertKind, renderAlert } from './alert.js'
 import type { AlertFilter } from './alert-repository.js'
 import type { AlertService, TestResult } from './alert-service.js'
-import type { Told } from './webhook.js'
+import type { Told } from './tell.js'
 
 export const ALERTS_QUERY = {
   type: 'object',

@@ -1,12 +1,12 @@
 import type { AuditLog } from '../audit/audit-log.js'
 import { type Clock, toTimestamp } from '../kernel/clock.js'
-import { Conflict, describeError } from '../kernel/errors.js'
+import { Conflict } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
 import type { Database } from '../storage/database.js'
 import type { Alert } from './alert.js'
 import { type AlertFilter, alertRepository, type Channel } from './alert-repository.js'
 import { renderTestNotice } from './notice.js'
-import type { Tell, Told } from './webhook.js'
+import { type Tell, type Told, tellWithin } from './tell.js'
 
 /** How a test went, by way out; a way that is not configured is absent. */
 export interface TestResult {
@@ -38,12 +38,7 @@ export function createAlertService(options: {
       await audit.record(db, { actor, action: 'alerts.test', detail: { notice_id: noticeId } })
       const notice = { id: noticeId, body: renderTestNotice(toTimestamp(clock.now())) }
       const told = await Promise.all(
-        channels.map(async ([channel, tell]) => {
-          const result = await tell(notice, new AbortController().signal).catch(
-            (error: unknown): Told => ({ ok: false, failure: describeError(error) }),
-          )
-          return [channel, result] as const
-        }),
+        channels.map(async ([channel, tell]) => [channel, await tellWithin(tell, notice)] as const),
       )
       return { noticeId, told: Object.fromEntries(told) }
     },

@@ -3,20 +3,7 @@ import type { Clock } from '../kernel/clock.js'
 import type { Outgoing } from '../outgoing/outgoing.js'
 import { OutgoingFailed } from '../outgoing/outgoing-errors.js'
 import { retryAfterMs } from '../outgoing/retry-after.js'
-
-/** One attempt to tell. `failure` is a word for the log, the metrics and the operator who tests. */
-export type Told =
-  | { readonly ok: true; readonly status?: number }
-  | {
-      readonly ok: false
-      readonly failure: string
-      readonly status?: number
-      /** Asked for by the other side. */
-      readonly waitMs?: number
-    }
-
-/** One way out of this hub. */
-export type Tell = (notice: { id: string; body: string }, signal: AbortSignal) => Promise<Told>
+import type { Tell } from './tell.js'
 
 const DEADLINE_MS = 5_000
 const MAX_ANSWER_BYTES = 16_384

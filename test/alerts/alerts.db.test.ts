@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { createHmac } from 'node:crypto'
 import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { checkAlertLog, createAlertLog } from '../../src/alerts/alert-log.js'
 import { exposeAlerts } from '../../src/alerts/alert-metrics.js'
-import type { Tell } from '../../src/alerts/webhook.js'
+import { type Tell, tellWithin } from '../../src/alerts/tell.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { waitUntil } from '../support/wait.js'
@@ -284,6 +285,9 @@ describe('alerts: told once, with recovery', function () {
     assert.equal(await isEmpty(), false)
     first.lead(false)
     await start()
+    await looks(5)
+    assert.equal(endpoint.posts.length, 1, 'it is still being told')
+    await test.db.raw('update alert_notices set next_attempt_at = now()')
     await waitUntil('it is taken', isEmpty)
     assert.equal(endpoint.posts.length, 2)
     assert.equal(endpoint.posts[0]?.id, endpoint.posts[1]?.id)
@@ -351,6 +355,23 @@ describe('alerts: told once, with recovery', function () {
     assert.equal(JSON.parse(text).type, 'alert.opened')
   })
 
+  it('in time for the stop of the hub, though nobody reads what is written', async () => {
+    probe.find(LAG)
+    let begun = 0
+    const process = await start({
+      log: createAlertLog('-', {
+        write: () => {
+          begun += 1
+        },
+      }),
+    })
+    await waitUntil('a line is being written', () => begun === 1)
+    await waitUntil('the webhook has it', () => endpoint.posts.length === 1)
+    await process.stop()
+    const waiting = await test.db('alert_notices').select('channel', 'attempts')
+    assert.deepEqual(waiting, [{ channel: 'log', attempts: 0 }])
+  })
+
   it('and counts what is open and what waits', async () => {
     const metrics = createMetrics()
     exposeAlerts(metrics, test.db)
@@ -368,6 +389,43 @@ describe('alerts: told once, with recovery', function () {
 })
 
 describe('alerts: a file that cannot be written', () => {
+  it('is a failed attempt after the deadline, and nothing of it is written later', async () => {
+    const waiting: ((error?: Error) => void)[] = []
+    let text = ''
+    const log = createAlertLog('-', {
+      write(line, done) {
+        text += line
+        waiting.push(done)
+      },
+    })
+    const notices = ['one', 'two'].map((id) => ({ id, body: '{}' }))
+    const told = await Promise.all(notices.map((notice) => tellWithin(log, notice, { deadlineMs: 20 })))
+    assert.deepEqual(told, [
+      { ok: false, failure: 'timeout' },
+      { ok: false, failure: 'timeout' },
+    ])
+    const third = tellWithin(log, { id: 'three', body: '{}' })
+    waiting.shift()?.()
+    await waitUntil('its turn has come', () => waiting.length === 1)
+    waiting.shift()?.()
+    assert.deepEqual(await third, { ok: true })
+    assert.equal(text, '{"id":"one"}\n{"id":"three"}\n')
+  })
+
+  it('is told at once when it is a pipe without a reader', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'firebreak-pipe-'))
+    const pipe = join(folder, 'pipe')
+    execFileSync('mkfifo', [pipe])
+    try {
+      await checkAlertLog(pipe)
+      const log = createAlertLog(pipe, { write: () => assert.fail() })
+      const told = await tellWithin(log, { id: 'one', body: '{}' })
+      assert.ok(!told.ok && /ENXIO/.test(told.failure))
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+
   it('stops the start with the name of the setting', async () => {
     await assert.rejects(checkAlertLog(join(tmpdir(), 'no-such-folder', 'alerts.jsonl')), /ALERT_LOG_FILE: cannot write/)
     await checkAlertLog('-')
