@@ -9,9 +9,11 @@ const KERNEL = [
   'errors',
   'group-commit',
   'ids',
+  'issuer-url',
   'logger',
   'metrics',
   'periodic-worker',
+  'present',
   'wake',
   'worker',
 ]

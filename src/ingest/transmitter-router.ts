@@ -6,12 +6,14 @@ import { parsePage, toPage } from '../http/page.js'
 import { uuidParam } from '../http/params.js'
 import { parseBody } from '../http/validate.js'
 import { toTimestamp } from '../kernel/clock.js'
+import { ingestUrl } from '../kernel/issuer-url.js'
+import { present } from '../kernel/present.js'
 import { SET_ALGORITHMS } from '../secevent/set-header.js'
 import { TOLERANCE_SWITCHES } from '../secevent/tolerances.js'
 import type { SetTolerances } from '../secevent/verify-set.js'
 import { DELIVERY_SCHEMA, type DeliveryBody, toStreamMembers, toStreamPlan } from './stream-body.js'
 import type { StreamView } from './stream-plan.js'
-import { ingestUrl, type JwkSetDocument, type Transmitter } from './transmitter.js'
+import type { JwkSetDocument, Transmitter } from './transmitter.js'
 import type { TransmitterChange, TransmitterService } from './transmitter-service.js'
 
 /** Who may call; supplied by the hub. */
@@ -148,20 +150,20 @@ export function transmitterRouter(options: TransmitterRouterOptions): Router {
 
 function toChange(body: TransmitterBody): TransmitterChange {
   const stream = body.delivery && toStreamPlan(body.delivery)
-  return {
-    ...(body.name !== undefined && { name: body.name }),
-    ...(body.jwks_uri !== undefined && { jwksUri: body.jwks_uri }),
-    ...(body.jwks !== undefined && { jwks: body.jwks }),
-    ...(body.discover !== undefined && { discover: body.discover }),
-    ...(body.audience !== undefined && { audience: [body.audience].flat() }),
-    ...(body.algorithms !== undefined && { algorithms: body.algorithms }),
-    ...(body.authorization_header !== undefined && { authorizationHeader: body.authorization_header }),
-    ...(body.tolerances !== undefined && { tolerances: toTolerances(body.tolerances) }),
-    ...(body.budget_per_s !== undefined && { budgetPerS: body.budget_per_s }),
-    ...(body.enabled !== undefined && { enabled: body.enabled }),
-    ...(body.receiver_id !== undefined && { receiverId: body.receiver_id }),
-    ...(stream !== undefined && { stream }),
-  }
+  return present({
+    name: body.name,
+    jwksUri: body.jwks_uri,
+    jwks: body.jwks,
+    discover: body.discover,
+    audience: body.audience === undefined ? undefined : [body.audience].flat(),
+    algorithms: body.algorithms,
+    authorizationHeader: body.authorization_header,
+    tolerances: body.tolerances && toTolerances(body.tolerances),
+    budgetPerS: body.budget_per_s,
+    enabled: body.enabled,
+    receiverId: body.receiver_id,
+    stream,
+  })
 }
 
 function toTolerances(body: Record<string, boolean | number>): SetTolerances {

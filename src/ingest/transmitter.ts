@@ -1,4 +1,3 @@
-import { endpointUrl } from '../kernel/issuer-url.js'
 import type { SetTolerances } from '../secevent/verify-set.js'
 
 /** An upstream source of SETs and what is believed of it. */
@@ -33,8 +32,3 @@ export type JwkSetDocument = { keys: readonly Record<string, unknown>[] }
 
 /** What an operator decides; the rest is given by the hub. */
 export type TransmitterSettings = Omit<Transmitter, 'id' | 'version' | 'createdAt' | 'updatedAt'>
-
-/** Where its SETs are taken (RFC 8935). */
-export function ingestUrl(issuer: string, transmitterId: string): string {
-  return endpointUrl(issuer, `/ingest/${transmitterId}`)
-}

@@ -7,3 +7,8 @@ export function issuerPath(issuer: string): string {
 export function endpointUrl(issuer: string, path: string): string {
   return `${issuer.replace(/\/$/, '')}${path}`
 }
+
+/** Where the SETs of a transmitter are taken (RFC 8935). */
+export function ingestUrl(issuer: string, transmitterId: string): string {
+  return endpointUrl(issuer, `/ingest/${transmitterId}`)
+}

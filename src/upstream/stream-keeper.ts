@@ -1,5 +1,6 @@
-import { ingestUrl, type Transmitter } from '../ingest/transmitter.js'
+import type { Transmitter } from '../ingest/transmitter.js'
 import { describeError } from '../kernel/errors.js'
+import { ingestUrl } from '../kernel/issuer-url.js'
 import { createWake } from '../kernel/wake.js'
 import { AddressRefused } from '../outgoing/outgoing-errors.js'
 import type { Database } from '../storage/database.js'

@@ -40,7 +40,9 @@ if (unknown !== undefined) {
   console.error(`no room "${unknown}"; say ${Object.keys(ROOMS).join(', ')}, or nothing for all`)
   process.exit(2)
 }
-// Processes of mutants come and go; their server stays, and ends with this process.
+// Processes of mutants come and go; their server stays, and ends with this process. Databases are made and dropped
+// thousands of times: in memory where there is some.
+if (existsSync('/dev/shm')) process.env.TMPDIR = '/dev/shm'
 const { startTemplateServer } = await import('../../dist/test/support/postgres.js')
 const postgres = await startTemplateServer()
 for (const room of asked.length > 0 ? asked : Object.keys(ROOMS)) {

@@ -14,6 +14,7 @@ export default {
   tempDirName: `.cache/mutation/${room}`,
   incremental: true,
   incrementalFile: `.cache/mutation/${room}.results.json`,
+  timeoutMS: 10_000,
   concurrency: Number(process.env.MUTATION_WORKERS ?? 2),
   reporters: ['progress-append-only', 'json', 'html'],
   jsonReporter: { fileName: `.cache/mutation/${room}.json` },
