@@ -39,7 +39,7 @@ function failing(stream: StreamHealth, failingMs: number): Condition | undefined
   const what = method === 'poll' ? 'has not acknowledged a SET' : 'has not taken a SET'
   return {
     ...common,
-    summary: `${receiver} ${what} for ${spell(failingS)}${failure ? `: ${failure}` : ''}.`,
+    summary: `${receiver} ${what} for ${spell(failingS)}.`,
     detail: {
       ...names,
       why: method === 'poll' ? 'not_acknowledged' : 'not_taken',

@@ -7,9 +7,11 @@ import { pathToFileURL } from 'node:url'
 import { loadConfig } from '../../src/config/config.js'
 import { type Hub, startHub } from '../../src/hub.js'
 import { silentLogger } from '../../src/kernel/logger.js'
-import { type HubApi, hubApi } from '../support/hub-api.js'
+import { addPushStream, addReceiver, type HubApi, hubApi } from '../support/hub-api.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { readText } from '../support/source-files.js'
+import { startSink } from '../support/set-sink.js'
+import { SESSION_REVOKED } from '../support/upstream.js'
 import { waitUntil } from '../support/wait.js'
 import { startWebhookEndpoint, type WebhookEndpoint } from './webhook-endpoint.js'
 
@@ -48,6 +50,7 @@ describe('alerts of a running hub', function () {
         ALERT_WEBHOOK_URL: endpoint.url,
         ALERT_WEBHOOK_SECRET: SECRET,
         ALERT_LOG_FILE: file,
+        ALERT_STREAM_FAILING_MS: '2000',
       }),
       logger: silentLogger,
       onProgress: () => {},
@@ -106,6 +109,37 @@ describe('alerts of a running hub', function () {
     refused({}, opened.body, `whsec_${randomBytes(32).toString('base64')}`)
   })
 
+  it('say that a receiver takes nothing, by what its failing endpoint leaves in the queue, and when it does again', async () => {
+    const sink = await startSink(() => {})
+    try {
+      const receiver = await addReceiver(admin, 'gateway-7')
+      const url = hubs[0]?.url ?? ''
+      const streamId = await addPushStream(
+        hubApi(() => url, receiver.token),
+        sink.url,
+      )
+      await sink.shut()
+      await admin.call('POST', '/v1/events', {
+        type: SESSION_REVOKED,
+        sub_id: { format: 'opaque', id: 's1' },
+        event: {},
+      })
+      const about = (type: string) =>
+        endpoint.posts.find((post) => post.type === type && post.object === `stream:${streamId}`)
+      const opened = await waitUntil('it is told', () => about('alert.opened'), { deadlineMs: 60_000 })
+      const { data } = JSON.parse(opened.body)
+      assert.deepEqual(
+        [data.kind, data.severity, data.detail.receiver, data.detail.why],
+        ['stream_failing', 'critical', 'gateway-7', 'not_taken'],
+      )
+      assert.match(data.detail.failure, /ECONNREFUSED/)
+      await sink.open()
+      await waitUntil('it is over', () => about('alert.resolved'), { deadlineMs: 60_000 })
+    } finally {
+      await sink.close()
+    }
+  })
+
   it('are tested by an operator, and counted', async () => {
     const result = await admin.call<{ notice_id: string; webhook: object }>('POST', '/v1/alerts/test')
     assert.deepEqual(result.webhook, { delivered: true, status: 204, failure: null })
@@ -120,7 +154,7 @@ describe('alerts of a running hub', function () {
     ])
     assert.equal(
       told.reduce((sum, [, count]) => sum + Number(count), 0),
-      2,
+      4,
     )
   })
 })
