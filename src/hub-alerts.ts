@@ -111,6 +111,9 @@ function probesOf({ config, pools, clock }: HubBase, log: HubEventLog['log']) {
       clock,
     }),
     createSourceClockProbe(db, config.alertClockSkewMs),
-    createReportsProbe(db, ALERT_KINDS.filter((kind) => kind === 'broker_fallback' || kind === 'clock_skew')),
+    createReportsProbe(
+      db,
+      ALERT_KINDS.filter((kind) => kind === 'broker_fallback' || kind === 'clock_skew'),
+    ),
   ]
 }

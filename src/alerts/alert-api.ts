@@ -34,10 +34,7 @@ const TOLD = nullable(
     failure: TEXT_OR_NULL,
   }),
 )
-const TEST = closed(
-  { notice_id: TEXT, webhook: TOLD, log: TOLD },
-  { title: 'AlertTest' },
-)
+const TEST = closed({ notice_id: TEXT, webhook: TOLD, log: TOLD }, { title: 'AlertTest' })
 
 /** Told of `alertRouter`. */
 export const ALERT_API: ApiSection = {

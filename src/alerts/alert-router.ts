@@ -19,9 +19,7 @@ export const ALERTS_QUERY = {
 }
 
 const renderTold = (told: Told | undefined) =>
-  told
-    ? { delivered: told.ok, status: told.status ?? null, failure: told.ok ? null : told.failure }
-    : null
+  told ? { delivered: told.ok, status: told.status ?? null, failure: told.ok ? null : told.failure } : null
 
 const renderTest = ({ noticeId, told }: TestResult) => ({
   notice_id: noticeId,

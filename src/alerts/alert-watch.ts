@@ -58,7 +58,9 @@ export function createAlertWatch(options: AlertWatchOptions): PeriodicWorker {
     const { opened, resolved } = await db.transaction(async (trx) => {
       const open = await alertRepository.touch(trx, seen)
       // Twice in a row: what passes within a round is nothing to call anybody for.
-      const fresh = seen.filter((condition) => !open.has(keyOf(condition)) && seenBefore.has(keyOf(condition)))
+      const fresh = seen.filter(
+        (condition) => !open.has(keyOf(condition)) && seenBefore.has(keyOf(condition)),
+      )
       const { admitted, rest } = admit(fresh, await alertRepository.countOpen(trx), maxOpenOfAKind)
       await alertRepository.touch(trx, rest)
       const changes = {
@@ -91,11 +93,7 @@ export function createAlertWatch(options: AlertWatchOptions): PeriodicWorker {
   })
 }
 
-function noticesOf(
-  type: NoticeType,
-  alerts: readonly Alert[],
-  channels: readonly Channel[],
-): NewNotice[] {
+function noticesOf(type: NoticeType, alerts: readonly Alert[], channels: readonly Channel[]): NewNotice[] {
   return alerts.flatMap((alert) => {
     const at = type === 'alert.opened' ? alert.openedAt : (alert.resolvedAt ?? alert.lastSeenAt)
     const body = renderNotice(type, alert, toTimestamp(at.getTime()))

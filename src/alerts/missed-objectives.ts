@@ -55,7 +55,10 @@ export function createMissedObjectivesProbe(options: MissedObjectivesOptions): P
       found = found.filter(({ atMs }) => atMs > nowMs - windowMs)
       // Nothing may end while there is more to look at.
       if (!isDone) throw new Error('revocations of the time before are still being counted')
-      return toConditions(found.flatMap(({ missed }) => missed), objectiveMs)
+      return toConditions(
+        found.flatMap(({ missed }) => missed),
+        objectiveMs,
+      )
     },
   }
 }

@@ -1,4 +1,4 @@
-import { type Lane, LANES } from '../secevent/event.js'
+import { LANES, type Lane } from '../secevent/event.js'
 import { type Condition, type Probe, spell } from './alert.js'
 import type { StreamHealth, StreamHealthReadModel } from './stream-health-read-model.js'
 
@@ -18,7 +18,10 @@ export function createStreamProbe({ streams, lag, failingMs, lagMs }: StreamProb
       const [read, inLog] = await Promise.all([streams.read(), lag()])
       return [
         ...read.flatMap((stream) => failing(stream, failingMs) ?? []),
-        ...LANES.flatMap((lane) => lagging(lane, read, inLog.find((each) => each.lane === lane)?.oldestAgeS ?? 0, lagMs) ?? []),
+        ...LANES.flatMap(
+          (lane) =>
+            lagging(lane, read, inLog.find((each) => each.lane === lane)?.oldestAgeS ?? 0, lagMs) ?? [],
+        ),
       ]
     },
   }

@@ -59,7 +59,8 @@ export const ALERT_SETTINGS = {
   }),
   ALERT_REVOKE_WINDOW_MS: setting(whole(10_000, 3_600_000).prefault('300000'), {
     section: 'Alerts',
-    description: 'How long a missed objective counts, in ms: the alert ends when none was missed for this long.',
+    description:
+      'How long a missed objective counts, in ms: the alert ends when none was missed for this long.',
   }),
   ALERT_LAG_MS: setting(whole(1_000, DAY_MS).prefault('30000'), {
     section: 'Alerts',

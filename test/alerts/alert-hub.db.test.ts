@@ -9,8 +9,8 @@ import { type Hub, startHub } from '../../src/hub.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { addPushStream, addReceiver, type HubApi, hubApi } from '../support/hub-api.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
-import { readText } from '../support/source-files.js'
 import { startSink } from '../support/set-sink.js'
+import { readText } from '../support/source-files.js'
 import { SESSION_REVOKED } from '../support/upstream.js'
 import { waitUntil } from '../support/wait.js'
 import { startWebhookEndpoint, type WebhookEndpoint } from './webhook-endpoint.js'
@@ -76,7 +76,8 @@ describe('alerts of a running hub', function () {
   })
 
   const list = async (state: string) =>
-    (await admin.call<{ items: { kind: string; object: string }[] }>('GET', `/v1/alerts?state=${state}`)).items
+    (await admin.call<{ items: { kind: string; object: string }[] }>('GET', `/v1/alerts?state=${state}`))
+      .items
 
   it('are told once by two processes, can be read, and verify by the documented example', async () => {
     const { check } = await documentedChecker(folder)

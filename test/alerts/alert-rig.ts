@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { AlertKind, Condition, Probe } from '../../src/alerts/alert.js'
+import { countTold } from '../../src/alerts/alert-metrics.js'
 import { createNoticeWorker } from '../../src/alerts/alert-notices.js'
 import type { Channel } from '../../src/alerts/alert-repository.js'
 import { createAlertWatch } from '../../src/alerts/alert-watch.js'
@@ -10,7 +11,6 @@ import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics, type Metrics } from '../../src/kernel/metrics.js'
 import type { Worker } from '../../src/kernel/worker.js'
 import { createOutgoing } from '../../src/outgoing/outgoing.js'
-import { countTold } from '../../src/alerts/alert-metrics.js'
 import type { Database } from '../../src/storage/database.js'
 
 export const SECRET = randomBytes(32)

@@ -80,20 +80,31 @@ describe('/v1/alerts', () => {
       seen.push(...objects(page))
       cursor = page.next
     }
-    assert.deepEqual(seen, ['clock:node-1', 'stream:5', 'stream:4', 'stream:3', 'stream:2', 'stream:1', 'stream:0'])
+    assert.deepEqual(seen, [
+      'clock:node-1',
+      'stream:5',
+      'stream:4',
+      'stream:3',
+      'stream:2',
+      'stream:1',
+      'stream:0',
+    ])
     const [item] = (await list('?limit=1')).items
-    assert.deepEqual({ ...item, id: 0, opened_at: 0, last_seen_at: 0 }, {
-      id: 0,
-      kind: 'clock_skew',
-      object: 'clock:node-1',
-      severity: 'warning',
-      state: 'open',
-      summary: 'clock_skew at clock:node-1',
-      detail: { count: 1 },
-      opened_at: 0,
-      last_seen_at: 0,
-      resolved_at: null,
-    })
+    assert.deepEqual(
+      { ...item, id: 0, opened_at: 0, last_seen_at: 0 },
+      {
+        id: 0,
+        kind: 'clock_skew',
+        object: 'clock:node-1',
+        severity: 'warning',
+        state: 'open',
+        summary: 'clock_skew at clock:node-1',
+        detail: { count: 1 },
+        opened_at: 0,
+        last_seen_at: 0,
+        resolved_at: null,
+      },
+    )
   })
 
   it('refuses queries that name no state or kind', async () => {
@@ -104,7 +115,9 @@ describe('/v1/alerts', () => {
   })
 
   it('drops what ended as long ago as events are kept, and nothing that is open', async () => {
-    await test.db.raw("update alerts set opened_at = now() - interval '90 days', resolved_at = resolved_at - interval '31 days'")
+    await test.db.raw(
+      "update alerts set opened_at = now() - interval '90 days', resolved_at = resolved_at - interval '31 days'",
+    )
     await alertRepository.forget(test.db, 30)
     const left = await test.db('alerts').select<{ resolved_at: Date | null }[]>('resolved_at')
     assert.equal(left.length, 4)
@@ -130,7 +143,10 @@ describe('/v1/alerts', () => {
     assert.deepEqual(refused.body.webhook, { delivered: false, status: 401, failure: 'answered 401' })
     assert.equal(refused.body.log, null)
     const nowhere = await request(
-      appWith({ webhook: webhookTo('https://10.1.2.3/', door), log: createAlertLog('/nonexistent/x', { write() {} }) }),
+      appWith({
+        webhook: webhookTo('https://10.1.2.3/', door),
+        log: createAlertLog('/nonexistent/x', { write() {} }),
+      }),
     ).post('/v1/alerts/test')
     assert.deepEqual(nowhere.body.webhook, { delivered: false, status: null, failure: 'refused_address' })
     assert.match(nowhere.body.log.failure, /ENOENT/)

@@ -56,7 +56,9 @@ describe('alerts: told once, with recovery', function () {
     rmSync(folder, { recursive: true })
   })
 
-  async function start(options: { tell?: Tell; log?: Tell; maxOpenOfAKind?: number } = {}): Promise<AlertProcess> {
+  async function start(
+    options: { tell?: Tell; log?: Tell; maxOpenOfAKind?: number } = {},
+  ): Promise<AlertProcess> {
     const { tell = webhookTo(endpoint.url, door), log, maxOpenOfAKind } = options
     const process = await startProcess({
       db: test.db,
@@ -227,7 +229,10 @@ describe('alerts: told once, with recovery', function () {
     assert.equal(new Set(endpoint.posts.map(({ id, body }) => `${id} ${body}`)).size, 1)
     for (const post of endpoint.posts) assert.equal(post.signature, signatureOf(post, post.body))
     await looks(5)
-    assert.deepEqual(types().filter((type) => type !== 'alert.opened'), [])
+    assert.deepEqual(
+      types().filter((type) => type !== 'alert.opened'),
+      [],
+    )
   })
 
   it('later when the endpoint asks for it, and a redirect is no success', async () => {
@@ -235,7 +240,8 @@ describe('alerts: told once, with recovery', function () {
     probe.find(LAG)
     await start()
     const later = async () => {
-      const rows = await test.db('alert_notices')
+      const rows = await test
+        .db('alert_notices')
         .select('last_failure')
         .whereRaw("next_attempt_at > now() + interval '50 minutes'")
       return rows[0] as { last_failure: string } | undefined
@@ -258,7 +264,10 @@ describe('alerts: told once, with recovery', function () {
     await waitUntil('all is taken', isEmpty)
     const ofFirst = endpoint.posts.filter(({ object }) => object === 'lane:urgent').map(({ type }) => type)
     assert.equal(ofFirst.at(-1), 'alert.resolved')
-    assert.deepEqual(ofFirst.slice(0, -1).filter((type) => type !== 'alert.opened'), [])
+    assert.deepEqual(
+      ofFirst.slice(0, -1).filter((type) => type !== 'alert.opened'),
+      [],
+    )
     const text = await process.metrics.render()
     assert.match(text, /firebreak_alert_notices_total\{channel="webhook",outcome="failed"\} \d/)
     assert.match(text, /firebreak_alert_notices_total\{channel="webhook",outcome="delivered"\} 3/)
@@ -299,7 +308,9 @@ describe('alerts: told once, with recovery', function () {
     probe.find(LAG)
     const process = await start()
     await waitUntil('it is tried', () => endpoint.posts.length > 0)
-    await test.db.raw("update alert_notices set created_at = now() - interval '8 days', next_attempt_at = now()")
+    await test.db.raw(
+      "update alert_notices set created_at = now() - interval '8 days', next_attempt_at = now()",
+    )
     await waitUntil('it is given up', isEmpty)
     assert.match(await process.metrics.render(), /channel="webhook",outcome="given_up"\} 1/)
   })
@@ -427,7 +438,10 @@ describe('alerts: a file that cannot be written', () => {
   })
 
   it('stops the start with the name of the setting', async () => {
-    await assert.rejects(checkAlertLog(join(tmpdir(), 'no-such-folder', 'alerts.jsonl')), /ALERT_LOG_FILE: cannot write/)
+    await assert.rejects(
+      checkAlertLog(join(tmpdir(), 'no-such-folder', 'alerts.jsonl')),
+      /ALERT_LOG_FILE: cannot write/,
+    )
     await checkAlertLog('-')
   })
 })

@@ -25,7 +25,8 @@ import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { waitUntil } from '../support/wait.js'
 
 const MINUTE_MS = 60_000
-const brief = (conditions: readonly Condition[]) => conditions.map(({ kind, object }) => `${kind} ${object}`).sort()
+const brief = (conditions: readonly Condition[]) =>
+  conditions.map(({ kind, object }) => `${kind} ${object}`).sort()
 
 describe('alerts: what is told', () => {
   let test: TestDatabase
@@ -58,10 +59,15 @@ describe('alerts: what is told', () => {
       failingMs: MINUTE_MS,
       lagMs: 30_000,
     })
-  const queue = (to: SeedReceiver, fields: { ageMs: number; attempts?: number; failure?: string; lane?: number }) =>
-    seedDelivery(test.db, to, { place: 'queue', acceptedAtMs: ago(fields.ageMs), attempts: 0, ...fields })
+  const queue = (
+    to: SeedReceiver,
+    fields: { ageMs: number; attempts?: number; failure?: string; lane?: number },
+  ) => seedDelivery(test.db, to, { place: 'queue', acceptedAtMs: ago(fields.ageMs), attempts: 0, ...fields })
   const setStatus = (streamId: string, status: string, by: string) =>
-    test.db('streams').where({ stream_id: streamId }).update({ status, status_by: by, status_reason: 'silent' })
+    test
+      .db('streams')
+      .where({ stream_id: streamId })
+      .update({ status, status_by: by, status_reason: 'silent' })
 
   describe('stream_failing', () => {
     it('opens when a receiver has not taken a SET for the set time, and ends when it is taken', async () => {
@@ -182,7 +188,10 @@ describe('alerts: what is told', () => {
       assert.equal(own?.detail.count, 3)
       assert.deepEqual(own?.detail.codes, ['ERR_REJECTED'])
       assert.match(own?.summary ?? '', /^3 parked: SETs that pusher-.* does not take\.$/)
-      assert.ok(!JSON.stringify(found).includes('refused it'), 'the words of a receiver stay where they can be erased')
+      assert.ok(
+        !JSON.stringify(found).includes('refused it'),
+        'the words of a receiver stay where they can be erased',
+      )
       await test.db('parked').update({ resolved_at: new Date() })
       assert.deepEqual(await probe.look(), [])
     })
@@ -248,9 +257,10 @@ describe('alerts: what is told', () => {
       const neutral = await accepted({ ...late, type: CREDENTIAL_CHANGE })
       await test.db('deliveries').where({ event_id: neutral.eventId }).update({ effect: 'neutral' })
       const parked = await accepted({ place: 'parked' })
-      await test.db.raw(`update parked set delivery = delivery || '{"effect": "loosens"}' where event_id = ?`, [
-        parked.eventId,
-      ])
+      await test.db.raw(
+        `update parked set delivery = delivery || '{"effect": "loosens"}' where event_id = ?`,
+        [parked.eventId],
+      )
       assert.deepEqual(await objectives().look(), [])
       await accepted(late)
       assert.equal((await objectives().look()).length, 1)
@@ -286,9 +296,17 @@ describe('alerts: what is told', () => {
       const probe = createSourceClockProbe(test.db, 2_000)
       const source = await seedSource(test.db, `idp-${randomUUID()}`)
       const acceptedAtMs = ago(1_000)
-      await seedDelivery(test.db, poller, { acceptedAtMs, eventTimestampMs: acceptedAtMs + 1_900, sourceId: source })
+      await seedDelivery(test.db, poller, {
+        acceptedAtMs,
+        eventTimestampMs: acceptedAtMs + 1_900,
+        sourceId: source,
+      })
       assert.deepEqual(await probe.look(), [])
-      await seedDelivery(test.db, poller, { acceptedAtMs, eventTimestampMs: acceptedAtMs + 600_000, sourceId: source })
+      await seedDelivery(test.db, poller, {
+        acceptedAtMs,
+        eventTimestampMs: acceptedAtMs + 600_000,
+        sourceId: source,
+      })
       const [condition] = await probe.look()
       assert.equal(condition?.object, `source:${source}`)
       assert.match(condition?.summary ?? '', /^The clock of idp-.* is 10 min ahead\.$/)
