@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { createHmac } from 'node:crypto'
+import { createHmac, randomUUID } from 'node:crypto'
 import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { checkAlertLog, createAlertLog } from '../../src/alerts/alert-log.js'
 import { exposeAlerts } from '../../src/alerts/alert-metrics.js'
+import { alertRepository } from '../../src/alerts/alert-repository.js'
 import { type Tell, tellWithin } from '../../src/alerts/tell.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
@@ -151,29 +152,57 @@ describe('alerts: told once, with recovery', function () {
     assert.deepEqual(await alerts(), [])
   })
 
-  it('by nobody who does not hold the lease, and no recovery for what cannot be looked at', async () => {
+  it('by nobody who does not hold the lease, and by the next one who does', async () => {
     probe.find(LAG)
-    const process = await start()
+    const first = await start()
     await waitUntil('it is told', () => endpoint.posts.length === 1)
-    process.lead(false)
-    const before = probe.looks()
-    await test.db.raw("update alerts set last_seen_at = now() - interval '1 hour'")
-    const second = await start()
+    first.lead(false)
+    const idle = probe
+    probe = scriptedProbe('delivery_lag')
+    probe.find(LAG)
+    await start()
+    await looks(2)
+    const before = idle.looks()
+    await looks(8)
+    assert.equal(idle.looks(), before)
+    probe.find()
+    await waitUntil('its end is told', () => endpoint.posts.length === 2)
+    assert.deepEqual(types(), ['alert.opened', 'alert.resolved'])
+  })
+
+  it('as over only by a look that could see', async () => {
+    probe.find(LAG)
+    await start()
+    await waitUntil('it is open', async () => (await alerts()).length === 1)
     probe.fail(new Error('the database is busy'))
+    await looks(2)
+    await test.db.raw("update alerts set last_seen_at = now() - interval '1 hour'")
     await looks(5)
-    assert.deepEqual(await resolved(), false)
-    assert.ok(probe.looks() > before)
+    assert.equal(await resolved(), false)
     probe.find(LAG)
     await looks(3)
     assert.equal(await resolved(), false, 'touched before anything is resolved')
-    second.lead(false)
-    const still = probe.looks()
     probe.find()
-    process.lead(true)
-    await waitUntil('the other one ends it', resolved)
-    assert.ok(probe.looks() > still)
-    await waitUntil('it is told', () => types().includes('alert.resolved'))
-    assert.deepEqual(types(), ['alert.opened', 'alert.resolved'])
+    await waitUntil('it is over', resolved)
+  })
+
+  it('by one process only, of many that ask for what waits at once', async () => {
+    const notices = Array.from({ length: 20 }, (_, number) => ({
+      channel: 'webhook' as const,
+      noticeId: `msg_${number}`,
+      alertId: randomUUID(),
+      body: '{}',
+    }))
+    await test.db.transaction((trx) => alertRepository.addNotices(trx, notices))
+    const claims = await Promise.all(
+      Array.from({ length: 8 }, () =>
+        alertRepository.claimNotices(test.db, 'webhook', { limit: 20, forMs: 60_000 }),
+      ),
+    )
+    const ids = claims.flat().map(({ noticeId }) => noticeId)
+    assert.equal(ids.length, new Set(ids).size)
+    const rest = await alertRepository.claimNotices(test.db, 'webhook', { limit: 20, forMs: 60_000 })
+    assert.equal(ids.length + rest.length, notices.length)
   })
 
   it('as one alert for the rest when too many of a kind come at once', async () => {
