@@ -240,7 +240,7 @@ describe('alerts: what is told', () => {
     })
 
     it('measures a point by applied where it reports that', async () => {
-      const inTime = await accepted({ expects: 3 })
+      const inTime = await accepted({ expects: 3, receivedMs: 20_000 })
       await seedReport(test.db, inTime, { status: 'applied', atMs: nowMs - MINUTE_MS + 5_000 })
       assert.deepEqual(await objectives().look(), [])
       const late = await accepted({ expects: 3 })
