@@ -14,6 +14,7 @@ import { createSourceClockProbe } from './alerts/source-clock-read-model.js'
 import { createStreamHealthReadModel } from './alerts/stream-health-read-model.js'
 import { createStreamProbe } from './alerts/stream-probe.js'
 import type { Tell } from './alerts/tell.js'
+import { createUpstreamProbe } from './alerts/upstream-read-model.js'
 import { createWebhook } from './alerts/webhook.js'
 import type { Config } from './config/config.js'
 import { createMissedObjectiveReadModel } from './enforcement/missed-objective-read-model.js'
@@ -102,6 +103,7 @@ function probesOf({ config, pools, clock }: HubBase, log: HubEventLog['log']) {
       failingMs: config.alertStreamFailingMs,
       lagMs: config.alertLagMs,
     }),
+    createUpstreamProbe(db, config.alertStreamFailingMs),
     createParkedProbe(db),
     createMissedObjectivesProbe({
       count: (range) => missed.count(range, objectiveMs),

@@ -1,6 +1,7 @@
 /** Everything that is told. The documents have the same list, with what to do: docs/operating.md. */
 export const ALERT_KINDS = [
   'stream_failing',
+  'upstream_failing',
   'sets_parked',
   'objective_missed',
   'broker_fallback',
@@ -15,6 +16,7 @@ export type Severity = (typeof SEVERITIES)[number]
 
 export const SEVERITY: Readonly<Record<AlertKind, Severity>> = {
   stream_failing: 'critical',
+  upstream_failing: 'critical',
   sets_parked: 'warning',
   objective_missed: 'critical',
   broker_fallback: 'warning',

@@ -200,7 +200,11 @@ describe('alerts: told once, with recovery', function () {
     await test.db.transaction((trx) => alertRepository.addNotices(trx, notices))
     await test.db.transaction(async (trx) => {
       assert.deepEqual(ids(await claim(trx, 2)), ['msg_a', 'msg_b'])
-      assert.deepEqual(ids(await claim(test.db, 5)), ['msg_c'], 'it neither waits for the other nor takes the same')
+      assert.deepEqual(
+        ids(await claim(test.db, 5)),
+        ['msg_c'],
+        'it neither waits for the other nor takes the same',
+      )
     })
     assert.deepEqual(await claim(test.db, 5), [])
   })

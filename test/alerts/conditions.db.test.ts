@@ -9,6 +9,7 @@ import { reportRepository } from '../../src/alerts/report-repository.js'
 import { createSourceClockProbe } from '../../src/alerts/source-clock-read-model.js'
 import { createStreamHealthReadModel } from '../../src/alerts/stream-health-read-model.js'
 import { createStreamProbe } from '../../src/alerts/stream-probe.js'
+import { createUpstreamProbe } from '../../src/alerts/upstream-read-model.js'
 import { createMissedObjectiveReadModel } from '../../src/enforcement/missed-objective-read-model.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import {
@@ -128,6 +129,62 @@ describe('alerts: what is told', () => {
         brief(await streams().look()),
         many.map(({ streamId }) => `stream_failing stream:${streamId}`).sort(),
       )
+    })
+  })
+
+  describe('upstream_failing', () => {
+    const upstream = async (fields: object) => {
+      const id = await seedSource(test.db, `up-${randomUUID()}`)
+      await test.db('upstream_streams').insert({
+        transmitter_id: id,
+        issuer: 'https://up.example',
+        metadata_url: 'https://up.example/metadata',
+        method: 'poll',
+        events_requested: [],
+        credentials: '{}',
+        secret_wrapped: Buffer.alloc(1),
+        phase: 'active',
+        status: 'enabled',
+        ...fields,
+      })
+      return id
+    }
+    const minutesAgo = (count: number) => new Date(ago(count * MINUTE_MS))
+    const probe = () => createUpstreamProbe(test.db, MINUTE_MS)
+    afterEach(() => test.db.raw('truncate upstream_streams cascade'))
+
+    for (const [why, fields] of [
+      ['paused', { status: 'paused', status_reason: 'busy' }],
+      ['disabled', { status: 'disabled' }],
+      ['stopped', { phase: 'stopped', last_error: 'another iss', last_error_of: 'trust' }],
+      ['setup', { phase: 'setup', last_error: 'answered 500', updated_at: minutesAgo(2) }],
+      ['poll', { last_error: 'timeout', last_error_of: 'poll', updated_at: minutesAgo(2) }],
+      ['poll', { last_error: 'timeout', last_error_of: 'poll', last_poll_at: minutesAgo(2) }],
+    ] as const) {
+      it(`opens when a stream at an upstream brings nothing (${why}), and ends when it is enabled and answers${'last_poll_at' in fields ? ' again' : ''}`, async () => {
+        const id = await upstream(fields)
+        const [condition, ...more] = await probe().look()
+        assert.deepEqual(more, [])
+        assert.deepEqual([condition?.object, condition?.detail.why], [`source:${id}`, why])
+        assert.match(condition?.summary ?? '', /up-/)
+        await test.db('upstream_streams').update({
+          phase: 'active',
+          status: 'enabled',
+          last_error: null,
+          last_error_of: null,
+        })
+        assert.deepEqual(await probe().look(), [])
+      })
+    }
+
+    it('stays closed for what fails for a moment, and for what is being left or switched off', async () => {
+      await upstream({ last_error: 'timeout', last_error_of: 'poll', last_poll_at: minutesAgo(0) })
+      await upstream({ phase: 'setup', last_error: 'answered 500' })
+      await upstream({ last_error: 'timeout', last_error_of: 'poll' })
+      await upstream({ phase: 'leaving', status: 'paused' })
+      const off = await upstream({ status: 'paused' })
+      await test.db('transmitters').where({ id: off }).update({ enabled: false })
+      assert.deepEqual(await probe().look(), [])
     })
   })
 
