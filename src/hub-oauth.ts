@@ -8,7 +8,10 @@ import type { IssuerKeys } from './ingest/issuer-keys.js'
 import type { Worker } from './kernel/worker.js'
 
 /** The authorization server of OAUTH_ISSUER; undefined when the hub's own serves the receivers. */
-export function openExternalTokens(base: HubBase, issuerKeys: IssuerKeys): ExternalTokens | undefined {
+export function openExternalTokens(
+  base: Pick<HubBase, 'config' | 'issuer' | 'clock' | 'logger' | 'outgoing'>,
+  issuerKeys: IssuerKeys,
+): ExternalTokens | undefined {
   const { config, clock, logger } = base
   const issuer = config.oauthIssuer
   if (!issuer) return undefined

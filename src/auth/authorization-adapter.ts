@@ -28,7 +28,6 @@ export function createAdapterFactory(options: AdapterOptions): (model: string) =
   const artifacts = createArtifactRepository()
   const receivers = createReceiverRepository()
   let purgedAt = clock.monotonicMs()
-
   let purging = false
 
   /** In the background: whoever asks for a token waits for no others to be forgotten. */
@@ -76,22 +75,17 @@ export function createAdapterFactory(options: AdapterOptions): (model: string) =
       if (model !== 'Client') return (await artifacts.find(db, model, id)) as AdapterPayload | undefined
       // Ids of ours are found by text; anything unstorable would be an error of the database.
       const receiver = id.includes('\0') ? undefined : await receivers.find(db, { client_id: id })
-      // A client of another issuer has no secret here.
-      if (!receiver?.enabled || receiver.tokenIssuer !== null) return undefined
+      if (!receiver?.enabled) return undefined
       const secretHash = await receivers.secretHash(db, id)
-      // Registered while another server issued the tokens: it has no secret before its first rotation.
+      // A client of another server has no secret here; nor, before its first rotation, has one registered beside those.
       if (!secretHash && receiver.authMethod !== 'private_key_jwt') return undefined
       return toClient(receiver, secretHash)
     },
     upsert: (id, payload, expiresInS) =>
       store(model, id, payload as ArtifactPayload, expiresInS ?? LONGEST_S),
     destroy: (id) => artifacts.delete(db, model, id),
-    async findByUid() {
-      return undefined
-    },
-    async findByUserCode() {
-      return undefined
-    },
+    async findByUid() {},
+    async findByUserCode() {},
     async consume() {},
     async revokeByGrantId() {},
   })

@@ -1,3 +1,5 @@
+import { present } from '../kernel/present.js'
+
 /** Asks for a document elsewhere. Rejects when there is no answer. */
 export type FetchJson = (request: {
   url: string
@@ -24,10 +26,9 @@ export function createFetchJson(
       method: form ? 'POST' : 'GET',
       headers: {
         accept: 'application/json',
-        ...(form && { 'content-type': 'application/x-www-form-urlencoded' }),
-        ...(authorization && { authorization }),
+        ...present({ 'content-type': form && 'application/x-www-form-urlencoded', authorization }),
       },
-      ...(form && { body: new URLSearchParams(form).toString() }),
+      ...present({ body: form && new URLSearchParams(form).toString() }),
       deadlineMs: DEADLINE_MS,
     })
     return { status, body: status === 200 ? JSON.parse(body.toString('utf8')) : undefined }

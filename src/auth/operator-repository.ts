@@ -1,3 +1,4 @@
+import { present } from '../kernel/present.js'
 import type { Database } from '../storage/database.js'
 import type { Operator } from './callers.js'
 import type { Role } from './roles.js'
@@ -106,13 +107,8 @@ export function createOperatorRepository() {
 }
 
 function toRow(change: OperatorChange): Partial<OperatorRow> {
-  return {
-    ...(change.name !== undefined && { name: change.name }),
-    ...(change.role !== undefined && { role: change.role }),
-    ...(change.tokenHash !== undefined && { token_hash: change.tokenHash }),
-    ...(change.expiresAt !== undefined && { expires_at: change.expiresAt }),
-    ...(change.revokedAt !== undefined && { revoked_at: change.revokedAt }),
-  }
+  const { name, role, tokenHash, expiresAt, revokedAt } = change
+  return present({ name, role, token_hash: tokenHash, expires_at: expiresAt, revoked_at: revokedAt })
 }
 
 function toRecord(row: Omit<OperatorRow, 'token_hash'>): OperatorRecord {

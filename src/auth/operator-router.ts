@@ -3,6 +3,7 @@ import { jsonBody } from '../http/body.js'
 import { parsePage, toPage } from '../http/page.js'
 import { uuidParam } from '../http/params.js'
 import { parseBody, parseTime } from '../http/validate.js'
+import { present } from '../kernel/present.js'
 import { actorOf, requireOperator } from './callers.js'
 import type { OperatorRecord } from './operator-repository.js'
 import type { OperatorService } from './operator-service.js'
@@ -40,8 +41,7 @@ export function operatorRouter(operators: OperatorService): Router {
   router.use(requireOperator(operators, 'operators.manage'))
   router.get('/', async (req, res) => {
     const { limit, after } = parsePage(req.query, 1)
-    const afterName = after?.[0]
-    const rows = await operators.list({ limit: limit + 1, ...(afterName !== undefined && { afterName }) })
+    const rows = await operators.list({ limit: limit + 1, ...present({ afterName: after?.[0] }) })
     res.json(toPage(rows, limit, { keysOf: (row) => [row.name], render: toBody }))
   })
   router.post('/', jsonBody('16kb'), async (req, res) => {
@@ -55,12 +55,7 @@ export function operatorRouter(operators: OperatorService): Router {
   })
   router.patch('/:id', jsonBody('16kb'), async (req, res) => {
     const { name, role, expires_at } = parseBody<Partial<OperatorBody>>(OPERATOR_CHANGE, req.body)
-    const expiresAt = toDate(expires_at)
-    const change = {
-      ...(name !== undefined && { name }),
-      ...(role !== undefined && { role }),
-      ...(expiresAt !== undefined && { expiresAt }),
-    }
+    const change = present({ name, role, expiresAt: toDate(expires_at) })
     res.json(toBody(await operators.update(uuidParam(req, 'id', what), change, actorOf(res))))
   })
   router.post('/:id/rotate', async (req, res) => {

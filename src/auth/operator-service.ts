@@ -1,6 +1,7 @@
 import type { Clock } from '../kernel/clock.js'
 import { Conflict, InvalidRequest, NotFound } from '../kernel/errors.js'
 import { newId, newSecret } from '../kernel/ids.js'
+import { present } from '../kernel/present.js'
 import type { Database } from '../storage/database.js'
 import type { AttemptLimiter } from './attempt-limiter.js'
 import type { AuditTrail } from './audit-trail.js'
@@ -68,8 +69,7 @@ export function createOperatorService(options: OperatorServiceOptions): Operator
   }
 
   return {
-    ...(options.attempts && { attempts: options.attempts }),
-    ...(options.calls && { calls: options.calls }),
+    ...present({ attempts: options.attempts, calls: options.calls }),
     authenticate: (token) => operators.findActive(db, hashSecret(token)),
     list: (page) => operators.list(db, page),
 

@@ -1,3 +1,4 @@
+import { present } from '../kernel/present.js'
 import type { Database } from '../storage/database.js'
 import type { AttemptLimiter } from './attempt-limiter.js'
 import type { CallLimiter } from './call-limiter.js'
@@ -19,8 +20,7 @@ export function createReceiverAuth(options: {
   const { db, external } = options
   const receivers = createReceiverRepository()
   return {
-    ...(options.attempts && { attempts: options.attempts }),
-    ...(options.calls && { calls: options.calls }),
+    ...present({ attempts: options.attempts, calls: options.calls }),
     async authenticate(token, sender) {
       const own = await receivers.authenticate(db, hashSecret(token))
       const proof = own ?? (await external?.verify(token, sender))

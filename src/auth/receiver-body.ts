@@ -1,4 +1,5 @@
 import { parseBody, parseTime } from '../http/validate.js'
+import { present } from '../kernel/present.js'
 import type { Scope } from './callers.js'
 import { COMPATIBILITY_SWITCHES, parseCompatibility, toCompatibilityBody } from './compatibility.js'
 import { PROFILES, type Profile } from './profile.js'
@@ -121,7 +122,7 @@ export function parseNewReceiver(body: unknown): NewReceiver {
     grantEventTypes: null,
     grantSources: null,
     ...toSettings(input),
-    ...(input.client_id !== undefined && { clientId: input.client_id }),
+    ...present({ clientId: input.client_id }),
   }
 }
 
@@ -139,20 +140,20 @@ export function parseTokenRequest(body: unknown): { scopes: Scope[]; expiresAt: 
 }
 
 function toSettings(input: Partial<ReceiverBody>): Partial<ReceiverSettings> {
-  const { grants } = input
-  return {
-    ...(input.name !== undefined && { name: input.name }),
-    ...(input.token_endpoint_auth_method !== undefined && { authMethod: input.token_endpoint_auth_method }),
-    ...(input.jwks !== undefined && { jwks: input.jwks }),
-    ...(input.default_subjects !== undefined && { defaultSubjects: input.default_subjects }),
-    ...(input.reports !== undefined && { reports: input.reports }),
-    ...(input.profile !== undefined && { profile: input.profile }),
-    ...(input.compatibility !== undefined && { compatibility: parseCompatibility(input.compatibility) }),
-    ...(input.inactivity_timeout_s !== undefined && { inactivityTimeoutS: input.inactivity_timeout_s }),
-    ...(input.signing_alg !== undefined && { signingAlg: input.signing_alg }),
-    ...(grants?.event_types !== undefined && { grantEventTypes: grants.event_types }),
-    ...(grants?.sources !== undefined && { grantSources: grants.sources }),
-  }
+  const { name, grants, reports, profile, compatibility, jwks } = input
+  return present({
+    name,
+    authMethod: input.token_endpoint_auth_method,
+    jwks,
+    defaultSubjects: input.default_subjects,
+    reports,
+    profile,
+    compatibility: compatibility && parseCompatibility(compatibility),
+    inactivityTimeoutS: input.inactivity_timeout_s,
+    signingAlg: input.signing_alg,
+    grantEventTypes: grants?.event_types,
+    grantSources: grants?.sources,
+  })
 }
 
 export function toReceiverBody(receiver: Receiver) {

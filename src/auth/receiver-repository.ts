@@ -1,3 +1,4 @@
+import { present } from '../kernel/present.js'
 import { type Database, sqlRows } from '../storage/database.js'
 import type { AuthenticatedReceiver } from './callers.js'
 import { readCompatibility, toCompatibilityBody } from './compatibility.js'
@@ -97,8 +98,7 @@ export function createReceiverRepository() {
         .where({ id })
         .update({
           ...toRow(change),
-          ...(change.enabled !== undefined && { enabled: change.enabled }),
-          ...(change.secretHash !== undefined && { client_secret_hash: change.secretHash }),
+          ...present({ enabled: change.enabled, client_secret_hash: change.secretHash }),
           version: db.raw('version + 1'),
           updated_at: db.fn.now(),
         })
@@ -174,19 +174,19 @@ const AUTHENTICATE = `
 function toRow(settings: Partial<ReceiverSettings>): Partial<ReceiverRow> {
   const { name, authMethod, jwks, defaultSubjects, reports, profile, compatibility } = settings
   const { signingAlg, inactivityTimeoutS, grantEventTypes, grantSources } = settings
-  return {
-    ...(name !== undefined && { name }),
-    ...(authMethod !== undefined && { token_endpoint_auth_method: authMethod }),
-    ...(jwks !== undefined && { jwks: jwks && JSON.stringify(jwks) }),
-    ...(defaultSubjects !== undefined && { default_subjects: defaultSubjects }),
-    ...(reports !== undefined && { reports }),
-    ...(profile !== undefined && { profile }),
-    ...(compatibility !== undefined && { compatibility: toCompatibilityBody(compatibility) }),
-    ...(signingAlg !== undefined && { signing_alg: signingAlg }),
-    ...(inactivityTimeoutS !== undefined && { inactivity_timeout_s: inactivityTimeoutS }),
-    ...(grantEventTypes !== undefined && { grant_event_types: grantEventTypes }),
-    ...(grantSources !== undefined && { grant_sources: grantSources }),
-  }
+  return present({
+    name,
+    token_endpoint_auth_method: authMethod,
+    jwks: jwks && JSON.stringify(jwks),
+    default_subjects: defaultSubjects,
+    reports,
+    profile,
+    compatibility: compatibility && toCompatibilityBody(compatibility),
+    signing_alg: signingAlg,
+    inactivity_timeout_s: inactivityTimeoutS,
+    grant_event_types: grantEventTypes,
+    grant_sources: grantSources,
+  })
 }
 
 function toReceiver(row: ReceiverRow): Receiver {

@@ -2,6 +2,7 @@ import { type Request, type RequestHandler, Router } from 'express'
 import { jsonBody } from '../http/body.js'
 import { parsePage, toPage } from '../http/page.js'
 import { uuidParam } from '../http/params.js'
+import { present } from '../kernel/present.js'
 import { actorOf, type OperatorAuth, requireOperator } from './callers.js'
 import {
   parseNewReceiver,
@@ -20,15 +21,12 @@ export function receiverRouter(receivers: ReceiverService, operators: OperatorAu
 
   router.get('/', mayRead, async (req, res) => {
     const { limit, after } = parsePage(req.query, 1)
-    const afterName = after?.[0]
-    const rows = await receivers.list({ limit: limit + 1, ...(afterName !== undefined && { afterName }) })
+    const rows = await receivers.list({ limit: limit + 1, ...present({ afterName: after?.[0] }) })
     res.json(toPage(rows, limit, { keysOf: (row) => [row.name], render: toReceiverBody }))
   })
   router.post('/', mayManage, jsonBody(), async (req, res) => {
     const { receiver, secret } = await receivers.create(parseNewReceiver(req.body), actorOf(res))
-    res
-      .status(201)
-      .json({ ...toReceiverBody(receiver), ...(secret !== undefined && { client_secret: secret }) })
+    res.status(201).json({ ...toReceiverBody(receiver), ...present({ client_secret: secret }) })
   })
   router.get('/:id', mayRead, async (req, res) => {
     res.json(toReceiverBody(await receivers.get(idOf(req))))

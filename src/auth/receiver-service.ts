@@ -1,6 +1,7 @@
 import type { Clock } from '../kernel/clock.js'
 import { Conflict, InvalidRequest, NotFound } from '../kernel/errors.js'
 import { newId, newSecret } from '../kernel/ids.js'
+import { present } from '../kernel/present.js'
 import type { Database } from '../storage/database.js'
 import type { AuditTrail } from './audit-trail.js'
 import type { Scope } from './callers.js'
@@ -120,7 +121,7 @@ export function createReceiverService(options: ReceiverServiceOptions) {
           throw new Conflict(`A receiver with the ${taken} exists; choose another.`)
         }
         await audit.record(trx, { actor, action: 'receiver.created', target: id, detail: auditDetail(draft) })
-        return { receiver: await locked(trx, id), ...(secret !== undefined && { secret }) }
+        return { receiver: await locked(trx, id), ...present({ secret }) }
       })
     },
 

@@ -2,6 +2,7 @@ import { Router } from 'express'
 import { actorOf } from '../auth/callers.js'
 import { jsonBody } from '../http/body.js'
 import { parseBody } from '../http/validate.js'
+import { present } from '../kernel/present.js'
 import { MAX_EPOCH_SECONDS } from '../secevent/security-event.js'
 import type { EventService } from './event-service.js'
 import type { Authorize } from './transmitter-router.js'
@@ -36,8 +37,7 @@ export function eventRouter(options: { events: EventService; authorize: Authoriz
       type: body.type,
       subject: body.sub_id,
       claims: body.event,
-      ...(body.event_timestamp !== undefined && { eventTimestampS: body.event_timestamp }),
-      ...(body.txn !== undefined && { txn: body.txn }),
+      ...present({ eventTimestampS: body.event_timestamp, txn: body.txn }),
     }
     const { txn, eventId } = await options.events.emit(input, actorOf(res))
     res.status(202).json({ txn, event_id: eventId })

@@ -80,12 +80,12 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
 
   async function store(transmitter: Transmitter, verified: VerifiedSet): Promise<IngestedSet> {
     const allowance = options.budgets.take(transmitter.id, transmitter.budgetPerS)
-    if (allowance.state === 'spent') {
+    if (allowance === 'spent') {
       throw new TooManyRequests('This transmitter sends more than its budget; send the SET again later.', {
-        retryAfterS: allowance.retryAfterS,
+        retryAfterS: 1,
       })
     }
-    const overBudget = allowance.state === 'over'
+    const overBudget = allowance === 'over'
     // The stamp and the append stand in one turn of the loop: hub order is log order inside a process.
     const event = toEvent(transmitter, verified, { eventId: nextEventId(), overBudget, eventTypes })
     await within(appendDeadlineMs, options.log.append([event]))

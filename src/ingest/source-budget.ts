@@ -1,9 +1,10 @@
 import type { Clock } from '../kernel/clock.js'
 
-/** `within`: its own lane. `over`: urgent events go by routine. `spent`: not taken now. */
-export type Allowance = { state: 'within' | 'over' } | { state: 'spent'; retryAfterS: number }
+/** `within`: its own lane. `over`: urgent events go by routine. `spent`: not taken now; the next second has room for more. */
+export type Allowance = 'within' | 'over' | 'spent'
 
 export interface SourceBudgets {
+  /** @param budgetPerS at least 1 */
   take(sourceId: string, budgetPerS: number): Allowance
 }
 
@@ -27,7 +28,7 @@ export function createSourceBudgets(clock: Pick<Clock, 'monotonicMs'>): SourceBu
   return {
     take(sourceId, budgetPerS) {
       const nowMs = clock.monotonicMs()
-      const ownMax = Math.max(1, budgetPerS * BURST_S)
+      const ownMax = budgetPerS * BURST_S
       const totalMax = ownMax * TOTAL_FACTOR
       const bucket = buckets.get(sourceId) ?? { own: ownMax, total: totalMax, atMs: nowMs }
       buckets.set(sourceId, bucket)
@@ -35,14 +36,11 @@ export function createSourceBudgets(clock: Pick<Clock, 'monotonicMs'>): SourceBu
       bucket.atMs = nowMs
       bucket.own = Math.min(ownMax, bucket.own + passedS * budgetPerS)
       bucket.total = Math.min(totalMax, bucket.total + passedS * budgetPerS * TOTAL_FACTOR)
-      if (bucket.total < 1) {
-        const waitS = (1 - bucket.total) / (budgetPerS * TOTAL_FACTOR)
-        return { state: 'spent', retryAfterS: Math.max(1, Math.ceil(waitS)) }
-      }
+      if (bucket.total < 1) return 'spent'
       bucket.total -= 1
-      if (bucket.own < 1) return { state: 'over' }
+      if (bucket.own < 1) return 'over'
       bucket.own -= 1
-      return { state: 'within' }
+      return 'within'
     },
   }
 }

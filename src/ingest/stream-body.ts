@@ -1,5 +1,6 @@
 import { toTimestamp } from '../kernel/clock.js'
 import { InvalidRequest } from '../kernel/errors.js'
+import { present } from '../kernel/present.js'
 import type { StreamCredentials, StreamMethod, StreamPlan, StreamView } from './stream-plan.js'
 
 const METHODS: Readonly<Record<string, StreamMethod>> = {
@@ -70,8 +71,8 @@ export function toStreamPlan(body: DeliveryBody): StreamPlan | null {
   }
   return {
     method,
-    ...(body.events_requested && { eventsRequested: body.events_requested }),
     credentials: toCredentials(body.credentials),
+    ...present({ eventsRequested: body.events_requested }),
   }
 }
 
@@ -92,10 +93,12 @@ function toCredentials(body: NonNullable<DeliveryBody['credentials']>): StreamCr
   return {
     clientId,
     clientSecret,
-    ...(client.token_endpoint !== undefined && { tokenEndpoint: client.token_endpoint }),
-    ...(client.authorization_server !== undefined && { authorizationServer: client.authorization_server }),
-    ...(client.token_endpoint_auth_method && { authMethod: client.token_endpoint_auth_method }),
-    ...(client.scope !== undefined && { scope: client.scope }),
+    ...present({
+      tokenEndpoint: client.token_endpoint,
+      authorizationServer: client.authorization_server,
+      authMethod: client.token_endpoint_auth_method,
+      scope: client.scope,
+    }),
   }
 }
 
@@ -108,14 +111,14 @@ export function toStreamMembers(view: StreamView | undefined): object {
     delivery: {
       method: view.method,
       events_requested: view.eventsRequested,
-      credentials: {
+      credentials: present({
         type: clientId === undefined ? 'token' : 'client',
-        ...(clientId !== undefined && { client_id: clientId }),
-        ...(tokenEndpoint !== undefined && { token_endpoint: tokenEndpoint }),
-        ...(authorizationServer !== undefined && { authorization_server: authorizationServer }),
-        ...(authMethod !== undefined && { token_endpoint_auth_method: authMethod }),
-        ...(scope !== undefined && { scope }),
-      },
+        client_id: clientId,
+        token_endpoint: tokenEndpoint,
+        authorization_server: authorizationServer,
+        token_endpoint_auth_method: authMethod,
+        scope,
+      }),
     },
     stream: {
       state: view.phase,

@@ -1,3 +1,4 @@
+import { present } from '../kernel/present.js'
 import type { SetTolerances } from '../secevent/verify-set.js'
 import { type Database, sqlRows } from '../storage/database.js'
 import type { JwkSetDocument, Transmitter, TransmitterSettings } from './transmitter.js'
@@ -118,16 +119,18 @@ function toTransmitter(row: TransmitterRow): Transmitter {
     id: row.id,
     name: row.name,
     issuer: row.issuer,
-    ...(row.jwks_uri !== null && { jwksUri: row.jwks_uri }),
-    ...(row.jwks !== null && { jwks: row.jwks }),
-    ...(row.discover !== null && { discover: row.discover }),
+    ...present({
+      jwksUri: row.jwks_uri ?? undefined,
+      jwks: row.jwks ?? undefined,
+      discover: row.discover ?? undefined,
+      authorizationHash: row.authorization_hash ?? undefined,
+      receiverId: row.receiver_id ?? undefined,
+    }),
     audience: row.audience,
     algorithms: row.algorithms,
-    ...(row.authorization_hash !== null && { authorizationHash: row.authorization_hash }),
     tolerances: row.tolerances,
     budgetPerS: row.budget_per_s,
     enabled: row.enabled,
-    ...(row.receiver_id !== null && { receiverId: row.receiver_id }),
     version: row.version,
     createdAt: row.created_at,
     updatedAt: row.updated_at,

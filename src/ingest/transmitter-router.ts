@@ -121,13 +121,13 @@ export function transmitterRouter(options: TransmitterRouterOptions): Router {
   router.get('/', read, async (req, res) => {
     const { limit, after } = parsePage(req.query, 1)
     const afterName = after?.[0]
-    const rows = await transmitters.list({ limit: limit + 1, ...(afterName !== undefined && { afterName }) })
+    const rows = await transmitters.list({ limit: limit + 1, ...present({ afterName }) })
     res.json(toPage(rows, limit, { keysOf: (row) => [row.name], render: await renderAll(rows) }))
   })
   router.post('/', manage, jsonBody(), async (req, res) => {
     const body = parseBody<TransmitterBody & { name: string; issuer?: string }>(NEW_TRANSMITTER, req.body)
     const { name, issuer } = body
-    const input = { ...toChange(body), name, ...(issuer !== undefined && { issuer }) }
+    const input = { ...toChange(body), name, ...present({ issuer }) }
     res.status(201).json(await render(await transmitters.create(input, actorOf(res))))
   })
   router.get('/:id', read, async (req, res) => {
@@ -167,13 +167,12 @@ function toChange(body: TransmitterBody): TransmitterChange {
 }
 
 function toTolerances(body: Record<string, boolean | number>): SetTolerances {
-  const known = Object.entries(TOLERANCES).filter(([name]) => body[name] !== undefined)
-  return Object.fromEntries(known.map(([name, member]) => [member, body[name]]))
+  return present(Object.fromEntries(Object.entries(TOLERANCES).map(([name, member]) => [member, body[name]])))
 }
 
 function fromTolerances(tolerances: SetTolerances): Record<string, unknown> {
-  const set = Object.entries(TOLERANCES).filter(([, member]) => tolerances[member] !== undefined)
-  return Object.fromEntries(set.map(([name, member]) => [name, tolerances[member]]))
+  const all = Object.entries(TOLERANCES).map(([name, member]) => [name, tolerances[member]])
+  return present(Object.fromEntries(all))
 }
 
 function toBody(transmitter: Transmitter, stream: StreamView | undefined, issuer: string) {
@@ -181,9 +180,7 @@ function toBody(transmitter: Transmitter, stream: StreamView | undefined, issuer
     id: transmitter.id,
     name: transmitter.name,
     issuer: transmitter.issuer,
-    ...(transmitter.jwksUri !== undefined && { jwks_uri: transmitter.jwksUri }),
-    ...(transmitter.jwks && { jwks: transmitter.jwks }),
-    ...(transmitter.discover !== undefined && { discover: transmitter.discover }),
+    ...present({ jwks_uri: transmitter.jwksUri, jwks: transmitter.jwks, discover: transmitter.discover }),
     audience: transmitter.audience,
     algorithms: transmitter.algorithms,
     has_authorization_header: transmitter.authorizationHash !== undefined,

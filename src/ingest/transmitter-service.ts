@@ -2,6 +2,7 @@ import { hashSecret } from '../auth/secrets.js'
 import { refuseTakenName } from '../auth/taken-name.js'
 import { Conflict, InvalidRequest, NotFound } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
+import { present } from '../kernel/present.js'
 import type { Outgoing } from '../outgoing/outgoing.js'
 import { canVerify } from '../secevent/jwk-set.js'
 import type { SetTolerances } from '../secevent/verify-set.js'
@@ -95,14 +96,15 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
     if (!change.stream) return change
     const { id: transmitterId, issuer, metadataUrl } = transmitter
     if (metadataUrl === undefined) throw needsDiscover()
-    const header = change.authorizationHeader
     const authorizationHeader = await options.streams.put(trx, {
       transmitterId,
       issuer,
       metadataUrl,
       plan: change.stream,
-      ...(change.audience && { audience: change.audience }),
-      ...(typeof header === 'string' && { authorizationHeader: header }),
+      ...present({
+        audience: change.audience,
+        authorizationHeader: change.authorizationHeader ?? undefined,
+      }),
     })
     return authorizationHeader === undefined ? change : { ...change, authorizationHeader }
   }
@@ -212,9 +214,7 @@ interface ResolvedKeys {
 
 /** For the audit row: which stream was asked for, never the credentials. */
 function streamDetail(plan: StreamPlan | null | undefined): object {
-  return plan
-    ? { stream: { method: plan.method, ...(plan.eventsRequested && { events: plan.eventsRequested }) } }
-    : {}
+  return plan ? { stream: present({ method: plan.method, events: plan.eventsRequested }) } : {}
 }
 
 /** @returns whether the request says where keys come from */
@@ -256,14 +256,16 @@ function applyChange(base: TransmitterSettings, change: TransmitterChange): Tran
   const receiver = change.receiverId === undefined ? receiverId : (change.receiverId ?? undefined)
   return {
     ...rest,
-    ...(change.name !== undefined && { name: change.name }),
-    ...(change.audience !== undefined && { audience: change.audience }),
-    ...(change.algorithms !== undefined && { algorithms: change.algorithms }),
-    ...(change.tolerances !== undefined && { tolerances: change.tolerances }),
-    ...(change.budgetPerS !== undefined && { budgetPerS: change.budgetPerS }),
-    ...(change.enabled !== undefined && { enabled: change.enabled }),
-    ...(hash && { authorizationHash: hash }),
-    ...(receiver !== undefined && { receiverId: receiver }),
+    ...present({
+      name: change.name,
+      audience: change.audience,
+      algorithms: change.algorithms,
+      tolerances: change.tolerances,
+      budgetPerS: change.budgetPerS,
+      enabled: change.enabled,
+      authorizationHash: hash,
+      receiverId: receiver,
+    }),
   }
 }
 

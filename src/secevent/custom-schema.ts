@@ -97,8 +97,6 @@ export function compileSchema(schema: object): ValidateFunction {
     strictSchema: true,
     strictTypes: false,
     strictTuples: false,
-    strictRequired: false,
-    addUsedSchema: false,
     logger: false,
   }).compile(schema)
 }

@@ -4,7 +4,7 @@ export const MAX_JSON_DEPTH = 32
 /** Numbers from here on fit no bigint, and Postgres would refuse the row. */
 const NUMBER_LIMIT = 2 ** 63
 
-const NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y
+const NUMBER = /\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 /** With the u flag a surrogate pair is one code point, so this finds only lone halves. */
 const LONE_SURROGATE = /\p{Surrogate}/u
 
@@ -27,10 +27,11 @@ export function scanJson(text: string): string | undefined {
       if (problem) return problem
       nameNext = false
       index = end
-    } else if (char === '-' || (char >= '0' && char <= '9')) {
+    } else if (char >= '0' && char <= '9') {
+      // A minus before it changes nothing.
       NUMBER.lastIndex = index
       const literal = NUMBER.exec(text)?.[0] ?? char
-      if (Math.abs(Number(literal)) >= NUMBER_LIMIT) return 'holds a number beyond 64 bits'
+      if (Number(literal) >= NUMBER_LIMIT) return 'holds a number beyond 64 bits'
       index += literal.length
     } else {
       if (char === '{' || char === '[') {
@@ -38,7 +39,8 @@ export function scanJson(text: string): string | undefined {
           return `is nested deeper than ${MAX_JSON_DEPTH} levels`
         }
       } else if (char === '}' || char === ']') open.pop()
-      nameNext = (char === '{' || char === ',' || nameNext) && open.at(-1) !== undefined && char !== '}'
+      // After a comma in an array too, of whose strings nothing is kept.
+      if (char === '{' || char === ',') nameNext = true
       index += 1
     }
   }

@@ -20,9 +20,8 @@ export function createSetSigner(key: { kid: string; alg: SetAlgorithm; privateKe
   const header = Buffer.from(JSON.stringify({ alg: key.alg, typ: 'secevent+jwt', kid: key.kid })).toString(
     'base64url',
   )
-  // JWS wants r and s side by side (RFC 7518 §3.4), not the DER that node:crypto makes by default.
-  const input =
-    key.alg === 'ES256' ? { key: key.privateKey, dsaEncoding: 'ieee-p1363' as const } : key.privateKey
+  // JWS wants r and s side by side (RFC 7518 §3.4), not the DER that node:crypto makes by default. RSA has no choice.
+  const input = { key: key.privateKey, dsaEncoding: 'ieee-p1363' } as const
   return {
     kid: key.kid,
     alg: key.alg,

@@ -1,4 +1,5 @@
 import type { Compatibility } from '../auth/compatibility.js'
+import { present } from '../kernel/present.js'
 import { isJsonObject } from '../secevent/canonical-json.js'
 import { METHOD_URI } from './stream.js'
 import type { StreamConfiguration } from './stream-configuration.js'
@@ -40,12 +41,7 @@ function fromRisc(delivery: Record<string, unknown>): Record<string, unknown> {
   const { delivery_method, url, ...rest } = delivery
   const named = rest.method ?? delivery_method
   const method = METHODS.find(([risc]) => risc === named)?.[1] ?? named
-  const endpointUrl = rest.endpoint_url ?? url
-  return {
-    ...rest,
-    ...(method !== undefined && { method }),
-    ...(endpointUrl !== undefined && { endpoint_url: endpointUrl }),
-  }
+  return present({ ...rest, method, endpoint_url: rest.endpoint_url ?? url })
 }
 
 function isEmptyPollUrl(delivery: Record<string, unknown>): boolean {

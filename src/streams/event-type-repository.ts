@@ -1,3 +1,4 @@
+import { present } from '../kernel/present.js'
 import type { AccessEffect } from '../secevent/event.js'
 import {
   type CustomEventType,
@@ -30,10 +31,12 @@ interface TypeRow {
 /** One change at a time, and none while a transaction decides by the types there are. */
 const TYPES_LOCK = 0x46426574
 
+const ALL = 'select * from event_types order by type'
+
 /** Sole writer of `event_types`. A missing row is `undefined`. */
 export function createEventTypeRepository(db: Database) {
   async function all(): Promise<RegisteredType[]> {
-    return (await sqlRows<TypeRow>(db, 'select * from event_types order by type')).map(toType)
+    return (await sqlRows<TypeRow>(db, ALL)).map(toType)
   }
 
   return {
@@ -48,7 +51,7 @@ export function createEventTypeRepository(db: Database) {
     async hold(): Promise<EventTypes> {
       const [, rows] = await sqlInOrder<[object, TypeRow]>(db, [
         ['select pg_advisory_xact_lock_shared(?)', [TYPES_LOCK]],
-        ['select * from event_types order by type', []],
+        [ALL, []],
       ])
       return createEventTypes(rows.map(toType))
     },
@@ -117,8 +120,7 @@ function toType(row: TypeRow): RegisteredType {
     id: row.id,
     type: row.type,
     effect: row.effect,
-    ...(row.schema && { schema: row.schema }),
-    ...(row.description !== null && { description: row.description }),
+    ...present({ schema: row.schema ?? undefined, description: row.description ?? undefined }),
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   }

@@ -6,6 +6,7 @@ import { PAGE_PROPERTIES, parsePage, toPage } from '../http/page.js'
 import { uuidParam } from '../http/params.js'
 import { parseBody, parseQuery } from '../http/validate.js'
 import { InvalidRequest } from '../kernel/errors.js'
+import { present } from '../kernel/present.js'
 import type { AccessEffect } from '../secevent/event.js'
 import { EVENT_TYPES, type EventTypeInfo, lanesOf } from '../secevent/event-types.js'
 import type { RegisteredType } from './event-type-repository.js'
@@ -67,8 +68,7 @@ export function eventTypeRouter(options: {
     const input = {
       type: body.type,
       effect: parseEffect(body.effect),
-      ...(body.schema && { schema: body.schema }),
-      ...(body.description && { description: body.description }),
+      ...present({ schema: body.schema ?? undefined, description: body.description ?? undefined }),
     }
     res.status(201).json(toBody(await types.create(input, actorOf(res))))
   })
@@ -91,9 +91,8 @@ export function eventTypeRouter(options: {
 function parseEffect(effect: unknown): RegisteredType['effect'] {
   if (isEffect(effect)) return effect
   const { member, values, otherwise, ...others } = effect as Record<string, unknown>
-  const entries = typeof values === 'object' && values !== null ? Object.entries(values) : []
+  const entries: [string, unknown][] = Object.entries(values ?? {})
   const isRule =
-    typeof effect === 'object' &&
     typeof member === 'string' &&
     member.length > 0 &&
     member.length <= 100 &&

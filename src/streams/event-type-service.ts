@@ -1,5 +1,6 @@
 import { Conflict, InvalidRequest, NotFound } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
+import { present } from '../kernel/present.js'
 import { schemaProblems } from '../secevent/custom-schema.js'
 import { BUILT_IN_EVENT_TYPES, isReservedType } from '../secevent/event-types.js'
 import type { Database } from '../storage/database.js'
@@ -98,8 +99,7 @@ export function createEventTypeService(options: EventTypeServiceOptions): EventT
         const after = await types.update({
           ...rest,
           effect: effect ?? before.effect,
-          ...(newSchema && { schema: newSchema }),
-          ...(newDescription != null && { description: newDescription }),
+          ...present({ schema: newSchema ?? undefined, description: newDescription ?? undefined }),
         })
         if (!after) throw gone()
         await audit.record(trx, {

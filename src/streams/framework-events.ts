@@ -1,5 +1,6 @@
 import type { TransactionalLog } from '../eventlog/event-log.js'
 import { eventIdTimeMs, newId } from '../kernel/ids.js'
+import { present } from '../kernel/present.js'
 import { HUB_SOURCE_ID } from '../secevent/event.js'
 import { SSF } from '../secevent/event-types.js'
 import { createSecurityEvent } from '../secevent/security-event.js'
@@ -48,10 +49,9 @@ export function createFrameworkEvents(options: FrameworkEventsOptions): Framewor
   }
 
   return {
-    verification: (trx, streamId, state) =>
-      append(trx, SSF.verification, streamId, state === undefined ? {} : { state }),
+    verification: (trx, streamId, state) => append(trx, SSF.verification, streamId, present({ state })),
     streamUpdated: (trx, streamId, status, reason) =>
-      append(trx, SSF.streamUpdated, streamId, reason === undefined ? { status } : { status, reason }),
+      append(trx, SSF.streamUpdated, streamId, present({ status, reason })),
     wake: () => options.log.wake(['urgent']),
   }
 }

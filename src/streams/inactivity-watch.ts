@@ -58,7 +58,7 @@ export function createInactivityWatch(options: InactivityWatchOptions): Inactivi
         failure = describeError(error)
         logger.warn('stream.watch_failed', { error: failure })
       }
-      if (!stopping) await wake.wait(options.everyMs)
+      await wake.wait(options.everyMs)
     }
   }
 
@@ -66,14 +66,12 @@ export function createInactivityWatch(options: InactivityWatchOptions): Inactivi
     name: 'stream-inactivity',
     sweep,
     async start() {
-      stopping = false
-      running ??= watch()
+      running = watch()
     },
     async stop() {
       stopping = true
       wake.ring()
       await running
-      running = undefined
     },
     health: () =>
       failure ? { ok: false, reason: `Inactive streams are not found: ${failure}` } : { ok: true },

@@ -4,6 +4,7 @@ import type { Compatibility } from '../auth/compatibility.js'
 import { jsonBody } from '../http/body.js'
 import { refuseMethod } from '../http/method-not-allowed.js'
 import { isUuid } from '../http/params.js'
+import { present } from '../kernel/present.js'
 import { parseSubject } from '../secevent/subject.js'
 import { readDialect, writeDialect } from './delivery-dialect.js'
 import { type MetadataRouterOptions, metadataRouter, pathsBelow } from './metadata-router.js'
@@ -170,5 +171,5 @@ function sentBody(req: Request): unknown {
 }
 
 function toStatusBody({ streamId, status, reason }: StatusView): object {
-  return { stream_id: streamId, status, ...(reason !== undefined && { reason }) }
+  return present({ stream_id: streamId, status, reason })
 }

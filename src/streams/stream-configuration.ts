@@ -1,4 +1,5 @@
 import { endpointUrl } from '../kernel/issuer-url.js'
+import { present } from '../kernel/present.js'
 import type { EventTypes } from '../secevent/event-types.js'
 import type { ReceiverTerms } from './receiver-terms-read-model.js'
 import { METHOD_URI, type Stream, type StreamSettings } from './stream.js'
@@ -69,22 +70,23 @@ export function toConfiguration(
   { terms, types }: { terms: ReceiverTerms; types: EventTypes },
   settings: StreamSettings,
 ): StreamConfiguration {
-  const { issuer, minVerificationIntervalS } = settings
-  const inactivityTimeoutS = inactivityTimeoutOf(terms, settings)
+  const { issuer } = settings
   return {
     stream_id: stream.streamId,
     iss: issuer,
     aud: terms.audience,
     events_supported: eventsSupported(terms, types),
-    ...(stream.eventsRequested && { events_requested: stream.eventsRequested }),
     events_delivered: stream.eventsDelivered,
     delivery: {
       method: METHOD_URI[stream.deliveryMethod],
       endpoint_url: stream.endpointUrl ?? pollUrl(issuer, stream.streamId),
     },
-    ...(minVerificationIntervalS > 0 && { min_verification_interval: minVerificationIntervalS }),
-    ...(inactivityTimeoutS && { inactivity_timeout: inactivityTimeoutS }),
-    ...(stream.description !== undefined && { description: stream.description }),
+    ...present({
+      events_requested: stream.eventsRequested,
+      min_verification_interval: settings.minVerificationIntervalS || undefined,
+      inactivity_timeout: inactivityTimeoutOf(terms, settings),
+      description: stream.description,
+    }),
   }
 }
 

@@ -15,10 +15,7 @@ interface StreamRow {
   events_delivered: string[]
   description: string | null
   subject_count: number
-  verified_at: Date | null
   version: number
-  created_at: Date
-  updated_at: Date
 }
 
 /** What a receiver's request, or a change of its grants, may alter. */
@@ -75,9 +72,6 @@ export function createStreamRepository(db: Database) {
     find: (receiverId: string, streamId: string) =>
       one('select * from streams where receiver_id = ? and stream_id = ?', [receiverId, streamId]),
 
-    /** Any receiver's stream: for the hub's own work, never for a receiver's call. */
-    findAny: (streamId: string) => one('select * from streams where stream_id = ?', [streamId]),
-
     async list(receiverId: string): Promise<Stream[]> {
       const rows = await sqlRows<StreamRow>(
         db,
@@ -120,6 +114,7 @@ export function createStreamRepository(db: Database) {
     lock: (receiverId: string, streamId: string) =>
       one('select * from streams where receiver_id = ? and stream_id = ? for update', [receiverId, streamId]),
 
+    /** Any receiver's stream: for the hub's own work, never for a receiver's call. */
     lockAny: (streamId: string) => one('select * from streams where stream_id = ? for update', [streamId]),
 
     async insert(stream: NewStream): Promise<Stream> {
@@ -236,9 +231,6 @@ function toStream(row: StreamRow): Stream {
     eventsDelivered: row.events_delivered,
     description: row.description ?? undefined,
     subjectCount: row.subject_count,
-    verifiedAt: row.verified_at ?? undefined,
     version: row.version,
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
   }
 }

@@ -2,6 +2,7 @@ import type { Request } from 'express'
 import { isUuid } from '../http/params.js'
 import { parseBody } from '../http/validate.js'
 import { InvalidRequest } from '../kernel/errors.js'
+import { present } from '../kernel/present.js'
 import {
   type DeliveryChoice,
   METHOD_URI,
@@ -99,11 +100,11 @@ export function parseEdit(body: unknown): { streamId: string; edit: StreamEdit }
 }
 
 function toChoice(body: ConfigurationBody): Partial<StreamChoice> {
-  return {
-    ...(body.delivery && { delivery: toDelivery(body.delivery) }),
-    ...(body.events_requested && { eventsRequested: body.events_requested }),
-    ...(body.description !== undefined && { description: truncate(body.description) }),
-  }
+  return present({
+    delivery: body.delivery && toDelivery(body.delivery),
+    eventsRequested: body.events_requested,
+    description: body.description && truncate(body.description),
+  })
 }
 
 function toDelivery(delivery: NonNullable<ConfigurationBody['delivery']>): DeliveryChoice {
@@ -113,8 +114,8 @@ function toDelivery(delivery: NonNullable<ConfigurationBody['delivery']>): Deliv
   return {
     method: 'push',
     endpointUrl: delivery.endpoint_url,
-    ...(delivery.authorization_header !== undefined && {
-      authorizationHeader: toHeaderValue(delivery.authorization_header),
+    ...present({
+      authorizationHeader: delivery.authorization_header && toHeaderValue(delivery.authorization_header),
     }),
   }
 }
@@ -132,7 +133,7 @@ function toHeaderValue(header: string): string {
 
 /** SSF 1.0 §8.1.1 allows to truncate; by code points, so that no character is cut in two. */
 function truncate(text: string): string {
-  return text.length > MAX_DESCRIPTION_CHARS ? [...text].slice(0, MAX_DESCRIPTION_CHARS).join('') : text
+  return [...text].slice(0, MAX_DESCRIPTION_CHARS).join('')
 }
 
 export const STATUS_CHANGE = {
@@ -146,13 +147,17 @@ export const STATUS_CHANGE = {
 } as const
 
 /** SSF 1.0 §8.1.2.2. */
-export function parseStatus(body: unknown): { streamId: string; status: StreamStatus; reason?: string } {
+export function parseStatus(body: unknown): {
+  streamId: string
+  status: StreamStatus
+  reason: string | undefined
+} {
   const { stream_id, status, reason } = parseBody<{
     stream_id: string
     status: StreamStatus
     reason?: string
   }>(STATUS_CHANGE, body)
-  return { streamId: stream_id, status, ...(reason !== undefined && { reason }) }
+  return { streamId: stream_id, status, reason }
 }
 
 export const VERIFICATION_REQUEST = {

@@ -1,5 +1,6 @@
 import { InvalidRequest } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
+import { present } from '../kernel/present.js'
 import type { Database, Transaction } from '../storage/database.js'
 import { createEventTypeRepository } from './event-type-repository.js'
 import { createReceiverTermsReadModel, type ReceiverTerms } from './receiver-terms-read-model.js'
@@ -258,9 +259,9 @@ function deliveryOf(stream: Stream) {
 
 /** Who will be told what, and where: no secret, and no URL's query, where one may stand. */
 function auditDetail(stream: Stream): object {
-  return {
+  return present({
     delivery: stream.deliveryMethod,
-    ...(stream.endpointUrl && { endpoint_url: stream.endpointUrl.replace(/[?#].*$/s, '') }),
+    endpoint_url: stream.endpointUrl?.replace(/[?#].*/s, ''),
     events_delivered: stream.eventsDelivered,
-  }
+  })
 }

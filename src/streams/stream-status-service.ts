@@ -1,3 +1,4 @@
+import { present } from '../kernel/present.js'
 import type { Database } from '../storage/database.js'
 import type { FrameworkEvents } from './framework-events.js'
 import { createReceiverTermsReadModel } from './receiver-terms-read-model.js'
@@ -132,7 +133,7 @@ function auditOf(streamId: string, { status, reason }: StatusChange) {
   return {
     action: `stream.${status}`,
     target: `stream:${streamId}`,
-    detail: reason === undefined ? {} : { reason },
+    detail: present({ reason }),
   }
 }
 

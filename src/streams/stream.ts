@@ -33,11 +33,8 @@ export interface Stream {
   readonly eventsDelivered: readonly string[]
   readonly description: string | undefined
   readonly subjectCount: number
-  readonly verifiedAt: Date | undefined
   /** Rises with each change: a cache that holds another one is stale. */
   readonly version: number
-  readonly createdAt: Date
-  readonly updatedAt: Date
 }
 
 /** What of a stream the receiver decides. */

@@ -59,16 +59,11 @@ export function createSubjectService(options: SubjectServiceOptions): SubjectSer
       const stream = await streams.lock(receiverId, streamId)
       if (!terms || !stream) throw new StreamNotFound()
       let added = await apply(trx, stream, terms.defaultSubjects)
-      if (
-        added > 0 &&
-        stream.subjectCount + added > maxSubjectsPerStream &&
-        terms.defaultSubjects === 'NONE'
-      ) {
+      const isTooMuch = () => added > 0 && stream.subjectCount + added > maxSubjectsPerStream
+      if (isTooMuch() && terms.defaultSubjects === 'NONE') {
         added += await createSubjectRepository(trx).deleteRetired(streamId, subjectRemovalGraceS)
       }
-      if (added > 0 && stream.subjectCount + added > maxSubjectsPerStream) {
-        throw new SubjectLimitReached(maxSubjectsPerStream)
-      }
+      if (isTooMuch()) throw new SubjectLimitReached(maxSubjectsPerStream)
       await streams.saveSubjectCount(streamId, added)
     })
   }

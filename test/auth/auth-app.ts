@@ -13,6 +13,7 @@ import {
   requireOperator,
   requireReceiver,
 } from '../../src/auth/callers.js'
+import type { ExternalTokens } from '../../src/auth/external-tokens.js'
 import { ensureFirstAdmin } from '../../src/auth/first-admin.js'
 import { operatorRouter } from '../../src/auth/operator-router.js'
 import { createOperatorService } from '../../src/auth/operator-service.js'
@@ -20,9 +21,9 @@ import { createReceiverAuth } from '../../src/auth/receiver-auth.js'
 import { receiverRouter } from '../../src/auth/receiver-router.js'
 import { createReceiverService, type ReceiverObserver } from '../../src/auth/receiver-service.js'
 import { createApp } from '../../src/http/app.js'
-import { createClock } from '../../src/kernel/clock.js'
+import { type Clock, createClock } from '../../src/kernel/clock.js'
 import { newId } from '../../src/kernel/ids.js'
-import { silentLogger } from '../../src/kernel/logger.js'
+import { type Logger, silentLogger } from '../../src/kernel/logger.js'
 import type { Database } from '../../src/storage/database.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
@@ -59,6 +60,12 @@ export interface AuthAppOptions {
   tokenLifetimeS?: number
   /** Bounds calls and tokens of one caller. */
   calls?: CallLimiter
+  /** Default: the machine's. */
+  clock?: Clock
+  /** Of the authorization server. */
+  logger?: Logger
+  /** Tokens of another issuer; the hub's own authorization server stands beside it, which no hub has. */
+  external?: ExternalTokens
   /** Another way to the same database. */
   openDb?(test: TestDatabase): Database
 }
@@ -67,23 +74,24 @@ export interface AuthAppOptions {
 export async function createAuthApp(options: AuthAppOptions = {}): Promise<AuthApp> {
   const test = await createTestDatabase()
   const db = options.openDb?.(test) ?? test.db
-  const clock = createClock()
+  const { clock = createClock(), external } = options
   const issuer = options.issuer ?? ISSUER
   const attempts = createAttemptLimiter({ clock, failures: options.failures ?? 1000 })
   const limits = options.calls ? { calls: options.calls } : {}
   const operators = createOperatorService({ db, audit: plainAudit, clock, attempts, ...limits })
-  const receivers = createReceiverAuth({ db, attempts, ...limits })
+  const receivers = createReceiverAuth({ db, attempts, external, ...limits })
   const service = createReceiverService({
     db,
     audit: plainAudit,
     clock,
     issuer,
+    externalIssuer: external?.issuer,
     ...(options.observer && { observer: options.observer }),
   })
   const mountOauth = await createAuthorizationServer({
     db,
     clock,
-    logger: silentLogger,
+    logger: options.logger ?? silentLogger,
     issuer,
     attempts,
     ...(options.calls && { tokens: options.calls }),

@@ -49,6 +49,29 @@ describe('ingest: admission', () => {
     assert.ok(admission.enter('s1'))
   })
 
+  it('keeps count of a network that gives back one place of several', () => {
+    const admission = admissionOf({ maxUnverified: 12 })
+    const places = [1, 2, 3].map(() => admission.admit('a', noCut))
+    places[0]?.leave()
+    assert.ok(admission.admit('a', noCut))
+    assert.equal(admission.admit('a', noCut), undefined)
+  })
+
+  it('counts no bytes of a push that was cut to make room for itself', () => {
+    const admission = admissionOf({ maxBytes: 100 })
+    let cuts = 0
+    const place = admission.admit('a', () => {
+      cuts += 1
+    })
+    assert.ok(place)
+    assert.ok(place.hold(20))
+    nowMs = 600
+    assert.equal(place.hold(20), false)
+    assert.equal(cuts, 1)
+    assert.equal(place.hold(1), false)
+    assert.ok(admission.admit('a', noCut)?.hold(25))
+  })
+
   it('has all its room again once everybody has left, however often they say so', () => {
     const step = fc.record({
       network: fc.constantFrom('a', 'b', 'c'),

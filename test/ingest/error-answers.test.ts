@@ -87,6 +87,12 @@ const CASES: readonly Case[] = [
     answerHeaders: CUT,
   },
   {
+    title: 'a stranger whose body is still coming',
+    expected: '404 ERR_NOT_FOUND',
+    id: 'x',
+    stallAfter: 10,
+  },
+  {
     title: 'a source that has used up its budget',
     expected: '429 ERR_TOO_MANY_REQUESTS',
     spent: true,
@@ -112,8 +118,9 @@ const CASES: readonly Case[] = [
   {
     title: 'a registry that is away',
     expected: '503 ERR_UNAVAILABLE',
-    find: () => Promise.reject(new Unavailable('The registry is away; send the SET again.')),
-    answerHeaders: RETRY,
+    find: () =>
+      Promise.reject(new Unavailable('The registry is away; send the SET again.', { retryAfterS: 1.5 })),
+    answerHeaders: { 'retry-after': /^2$/ },
   },
 ]
 
@@ -138,9 +145,7 @@ describe('error answers of the push endpoint', () => {
     const ingest = createSetIngest({
       clock,
       keys: createIssuerKeys({ outgoing, clock, logger: silentLogger, metrics }),
-      budgets: given.spent
-        ? { take: () => ({ state: 'spent', retryAfterS: 1.5 }) }
-        : createSourceBudgets(clock),
+      budgets: given.spent ? { take: () => 'spent' } : createSourceBudgets(clock),
       log: { append: given.append ?? (async () => {}) },
     })
     const find = given.find ?? (async (id: string) => (id === TRANSMITTER_ID ? transmitter : undefined))
@@ -168,7 +173,7 @@ describe('error answers of the push endpoint', () => {
       method,
       port: server?.port,
       path: `/ingest/${id}`,
-      headers: { ...length, ...headers },
+      headers: { connection: 'keep-alive', ...length, ...headers },
       agent: false,
     }
     return new Promise<Answer>((resolve, reject) => {
@@ -198,8 +203,10 @@ describe('error answers of the push endpoint', () => {
       assert.equal(headers['content-type'], 'application/json')
       assert.equal(headers['content-language'], 'en')
       assert.equal(headers['cache-control'], 'no-store')
-      for (const [name, value] of Object.entries(each.answerHeaders ?? {})) {
-        assert.match(String(headers[name]), value, name)
+      for (const name of ['retry-after', 'allow', 'www-authenticate', 'connection']) {
+        const expected =
+          each.answerHeaders?.[name] ?? (name === 'connection' ? /^keep-alive$/ : /^undefined$/)
+        assert.match(String(headers[name]), expected, name)
       }
       seen.add(body.err ? String(status) : each.expected)
     })

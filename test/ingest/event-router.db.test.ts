@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { Unavailable } from '../../src/kernel/errors.js'
 import { HUB_SOURCE_ID } from '../../src/secevent/event.js'
 import { CAEP, SSF } from '../../src/secevent/event-types.js'
+import { MAX_EPOCH_SECONDS } from '../../src/secevent/security-event.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { type Body, type IngestRig, startIngestRig } from './ingest-rig.js'
 
@@ -54,26 +55,63 @@ describe('ingest: events that operators state', () => {
     assert.match(String(answer.body.txn), /^[0-9a-f-]{36}$/)
   })
 
-  const BAD_EVENTS: [title: string, change: Body][] = [
-    ['an unknown type', { type: 'https://idp.example/event' }],
-    ['a framework type', { type: SSF.verification }],
-    ['no subject', { sub_id: undefined }],
-    ['an odd subject', { sub_id: { format: 'email' } }],
-    ['no event', { event: undefined }],
-    ['an event member that the type does not have', { event: { colour: 'red' } }],
-    ['milliseconds', { event_timestamp: 1_700_000_000_000 }],
-    ['two different timestamps', { event: { event_timestamp: 1 }, event_timestamp: 2 }],
-    ['an unknown member', { lane: 'control' }],
-    ['a txn with a space', { txn: 'a b' }],
+  const notListed = /type must be the URI of an event type that/
+  const BAD_EVENTS: [title: string, change: Body, says: RegExp][] = [
+    ['an unknown type', { type: 'https://idp.example/event' }, notListed],
+    ['a framework type', { type: SSF.verification }, notListed],
+    ['no type', { type: undefined }, /^type is required/],
+    ['an empty type', { type: '' }, /^type /],
+    ['a type of more than 512 characters', { type: 'a'.repeat(513) }, /^type .*512/],
+    ['no subject', { sub_id: undefined }, /^sub_id is required/],
+    ['a subject that is text', { sub_id: 'ada' }, /^sub_id must be a JSON object/],
+    ['an odd subject', { sub_id: { format: 'email' } }, /email/],
+    ['no event', { event: undefined }, /^event is required/],
+    ['an event that is a list', { event: [] }, /^event must be a JSON object/],
+    ['an event member that the type does not have', { event: { colour: 'red' } }, /colour/],
+    ['a negative time', { event_timestamp: -1 }, /event_timestamp/],
+    ['half a second', { event_timestamp: 1.5 }, /event_timestamp/],
+    [
+      'the first second that can only be milliseconds',
+      { event_timestamp: MAX_EPOCH_SECONDS },
+      /event_timestamp/,
+    ],
+    ['two different timestamps', { event: { event_timestamp: 1 }, event_timestamp: 2 }, /give it once/],
+    ['an unknown member', { lane: 'control' }, /lane/],
+    ['a txn with a space', { txn: 'a b' }, /^txn /],
+    ['an empty txn', { txn: '' }, /^txn /],
+    ['a txn of more than 200 characters', { txn: 'a'.repeat(201) }, /^txn .*200/],
   ]
-  for (const [title, change] of BAD_EVENTS) {
+  for (const [title, change, says] of BAD_EVENTS) {
     it(`refuses to emit ${title}`, async () => {
       const answer = await rig.call('POST', '/v1/events', event(change))
       assert.equal(answer.status, 400)
       assert.match(String(answer.body.code), /^ERR_INVALID_(REQUEST|SUBJECT)$/)
+      assert.match(String(answer.body.message), says)
       assert.equal(rig.log.events.length, 0)
     })
   }
+
+  it('takes the time from the event, from beside it, or from both when they agree', async () => {
+    for (const change of [
+      { event: { event_timestamp: 5 } },
+      { event_timestamp: 5 },
+      { event: { event_timestamp: 5 }, event_timestamp: 5 },
+    ]) {
+      const answer = await rig.call('POST', '/v1/events', event(change))
+      assert.equal(answer.status, 202, JSON.stringify(answer.body))
+      assert.equal(rig.log.events.at(-1)?.claims.event_timestamp, 5)
+    }
+  })
+
+  it('takes times and names up to their limits', async () => {
+    for (const change of [
+      { event_timestamp: 0 },
+      { event_timestamp: MAX_EPOCH_SECONDS - 1 },
+      { txn: 'a'.repeat(200) },
+    ]) {
+      assert.equal((await rig.call('POST', '/v1/events', event(change))).status, 202, JSON.stringify(change))
+    }
+  })
 
   it('leaves no audit row of an event that the log did not take', async () => {
     rig.log.failWith = new Unavailable('The log is away.')

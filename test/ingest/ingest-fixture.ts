@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createHttpServer } from '../../src/http/server.js'
 import type { Transmitter } from '../../src/ingest/transmitter.js'
 import type { Clock } from '../../src/kernel/clock.js'
-import { silentLogger } from '../../src/kernel/logger.js'
+import { type LogFields, type Logger, silentLogger } from '../../src/kernel/logger.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { CAEP } from '../../src/secevent/event-types.js'
 
@@ -102,6 +102,22 @@ export function listLog() {
       events.push(...added)
     },
   }
+}
+
+/** A logger that is a list. */
+export function listLogger() {
+  const lines: { level: string; event: string; fields: LogFields }[] = []
+  const keep =
+    (level: string) =>
+    (event: string, fields: LogFields | (() => LogFields) = {}) =>
+      void lines.push({ level, event, fields: typeof fields === 'function' ? fields() : fields })
+  const logger: Logger = {
+    debug: keep('debug'),
+    info: keep('info'),
+    warn: keep('warn'),
+    error: keep('error'),
+  }
+  return { lines, logger }
 }
 
 export interface TestServer {

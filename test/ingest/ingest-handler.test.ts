@@ -18,6 +18,7 @@ import { waitUntil } from '../support/wait.js'
 import {
   claimsOf,
   listLog,
+  listLogger,
   manualClock,
   serveHandler,
   setOf,
@@ -41,6 +42,7 @@ describe('ingest: the push endpoint', () => {
   let log: ReturnType<typeof listLog>
   let clock: ReturnType<typeof manualClock>
   let metrics: Metrics
+  let lines: ReturnType<typeof listLogger>['lines']
 
   afterEach(async () => {
     await server?.stop()
@@ -51,6 +53,8 @@ describe('ingest: the push endpoint', () => {
     log = listLog()
     clock = manualClock()
     metrics = createMetrics()
+    const listed = listLogger()
+    lines = listed.lines
     const transmitter = transmitterOf(setup.transmitter)
     const outgoing = { request: () => assert.fail('a request left') }
     const ingest = createSetIngest({
@@ -66,7 +70,7 @@ describe('ingest: the push endpoint', () => {
         registry: { find },
         ingest,
         clock,
-        logger: silentLogger,
+        logger: listed.logger,
         metrics,
         ...(setup.limits && { limits: setup.limits }),
         addressOf: (req) => String(req.headers['x-test-address'] ?? '192.0.2.1'),
@@ -101,6 +105,7 @@ describe('ingest: the push endpoint', () => {
     const answer = await pending
     assert.equal(answer.status, 202)
     assert.equal(answer.headers.get('content-length'), '0')
+    assert.equal(answer.headers.get('cache-control'), 'no-store')
   })
 
   it('appends what the SET says, with hub order, source and the upstream txn', async () => {
@@ -169,6 +174,12 @@ describe('ingest: the push endpoint', () => {
     assert.equal(log.events.length, 0)
   })
 
+  it('looks at no query', async () => {
+    await start()
+    assert.equal((await post(setOf(), {}, `/ingest/${TRANSMITTER_ID}?a=/ingest/x`)).status, 202)
+    assert.equal((await post(setOf(), {}, `/?a=/ingest/${TRANSMITTER_ID}`)).status, 418)
+  })
+
   it('leaves every other path to express', async () => {
     await start()
     for (const path of ['/', '/ingest', '/ingests/x', '/v1/ingest/x']) {
@@ -193,13 +204,6 @@ describe('ingest: the push endpoint', () => {
     assert.equal(log.events.length, 1)
   })
 
-  it('takes POST only', async () => {
-    await start()
-    const answer = await fetch(`${server?.url}/ingest/${TRANSMITTER_ID}`)
-    assert.equal(answer.status, 405)
-    assert.equal(answer.headers.get('allow'), 'POST')
-  })
-
   it('sends urgent events by routine past the first bound and answers 429 past the second', async () => {
     await start({ transmitter: { budgetPerS: 1 } })
     const statuses: number[] = []
@@ -222,6 +226,15 @@ describe('ingest: the push endpoint', () => {
       assert.equal((await post(setOf({ iss: 'other' }))).status, 400)
     await post(setOf())
     assert.equal(log.events[0]?.lane, 'urgent')
+  })
+
+  it('gives the place of a push back when it fails', async () => {
+    await start({ limits: { maxUnverified: 4 } })
+    // One place for each network.
+    for (const body of ['x', 'x'.repeat(65_537), setOf({ iss: 'other' })]) {
+      assert.ok((await post(body)).status < 500)
+    }
+    assert.equal((await post(setOf())).status, 202)
   })
 
   it('answers 503 with Retry-After when the log is away, and never a false 202', async () => {
@@ -319,6 +332,20 @@ describe('ingest: the push endpoint', () => {
       await settled()
       assert.equal((await post(setOf())).status, 202)
       assert.equal((await post(setOf(), { 'x-test-address': '192.0.2.7' })).status, 202)
+    })
+
+    it('that go away are no failure, and leave their place', async () => {
+      await start({ limits: { maxUnverified: 4 } })
+      const { socket } = await drip('192.0.2.1')
+      await settled()
+      assert.equal((await post(setOf())).status, 503)
+      socket.destroy()
+      await waitUntil('the place', async () => (await post(setOf())).status === 202)
+      assert.doesNotMatch(await metrics.render(), /outcome="failed"/)
+      assert.deepEqual(
+        lines.filter(({ level }) => level === 'error'),
+        [],
+      )
     })
 
     it('are answered 408 and cut when the body stalls', async () => {

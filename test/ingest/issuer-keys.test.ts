@@ -4,11 +4,11 @@ import type { AddressInfo } from 'node:net'
 import { createIssuerKeys, type IssuerKeys } from '../../src/ingest/issuer-keys.js'
 import type { Transmitter } from '../../src/ingest/transmitter.js'
 import { silentLogger } from '../../src/kernel/logger.js'
-import { createMetrics } from '../../src/kernel/metrics.js'
+import { createMetrics, type Metrics } from '../../src/kernel/metrics.js'
 import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
 import { KeysUnavailable } from '../../src/secevent/verify-set.js'
 import { waitUntil } from '../support/wait.js'
-import { ec, manualClock, publicJwk, rsa, transmitterOf } from './ingest-fixture.js'
+import { ec, listLogger, manualClock, publicJwk, rsa, transmitterOf } from './ingest-fixture.js'
 
 const K1 = publicJwk(rsa.publicKey, { kid: 'k1', alg: 'RS256' })
 const K2 = publicJwk(ec.publicKey, { kid: 'k2', alg: 'ES256' })
@@ -22,6 +22,9 @@ describe('ingest: keys of an issuer', () => {
   let clock: ReturnType<typeof manualClock>
   let keys: IssuerKeys
   let fetches: number
+  let accepted: string | undefined
+  let metrics: Metrics
+  let lines: ReturnType<typeof listLogger>['lines']
   let respond: (res: ServerResponse) => void
 
   const serveKeys = (...list: object[]) => {
@@ -31,8 +34,9 @@ describe('ingest: keys of an issuer', () => {
   beforeEach(async () => {
     fetches = 0
     serveKeys(K1)
-    issuer = createServer((_req, res) => {
+    issuer = createServer((req, res) => {
       fetches += 1
+      accepted = req.headers.accept
       respond(res)
     })
     await new Promise<void>((resolve) => issuer.listen(0, '127.0.0.1', resolve))
@@ -41,7 +45,10 @@ describe('ingest: keys of an issuer', () => {
     transmitter = { ...rest, jwksUri: uri }
     outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'] })
     clock = manualClock()
-    keys = createIssuerKeys({ outgoing, clock, logger: silentLogger, metrics: createMetrics() })
+    metrics = createMetrics()
+    const listed = listLogger()
+    lines = listed.lines
+    keys = createIssuerKeys({ outgoing, clock, logger: listed.logger, metrics })
   })
   afterEach(async () => {
     await outgoing.close()
@@ -169,6 +176,57 @@ describe('ingest: keys of an issuer', () => {
     assert.equal(await find(RS1), undefined)
   })
 
+  it('fetches known keys again only when they are older than five minutes', async () => {
+    let asked = 0
+    const counted: Pick<Outgoing, 'request'> = {
+      request(request) {
+        asked += 1
+        return outgoing.request(request)
+      },
+    }
+    keys = createIssuerKeys({ outgoing: counted, clock, logger: silentLogger, metrics: createMetrics() })
+    await find(RS1)
+    clock.advance(300_000)
+    assert.ok(await find(RS1))
+    assert.equal(asked, 1)
+    clock.advance(1)
+    assert.ok(await find(RS1))
+    assert.equal(asked, 2)
+  })
+
+  it('believes keys for a day, and no longer', async () => {
+    await find(RS1)
+    fail()
+    clock.advance(86_400_000)
+    assert.ok(await find(RS1))
+    await waitUntil('a fetch that failed', () => lines.length > 0)
+    clock.advance(1)
+    await retryAfter(find(RS1))
+  })
+
+  it('counts its fetches by result, and tells of failed ones how old the keys are', async () => {
+    const count = async (result: string) =>
+      Number(
+        new RegExp(`_refreshes_total\\{result="${result}"\\} (\\d+)`).exec(await metrics.render())?.[1] ?? 0,
+      )
+    fail()
+    await retryAfter(find(RS1))
+    clock.advance(5_000)
+    serveKeys(K1)
+    await find(RS1)
+    assert.equal(accepted, 'application/jwk-set+json, application/json')
+    assert.deepEqual([await count('ok'), await count('failed')], [1, 1])
+    fail()
+    clock.advance(61_000)
+    await retryAfter(find(ES2))
+    assert.deepEqual([await count('ok'), await count('failed')], [1, 2])
+    const line = { transmitter_id: transmitter.id, error: 'the JWKS endpoint answered 503' }
+    assert.deepEqual(lines, [
+      { level: 'warn', event: 'issuer_keys.refresh_failed', fields: { ...line, age_s: undefined } },
+      { level: 'warn', event: 'issuer_keys.refresh_failed', fields: { ...line, age_s: 61 } },
+    ])
+  })
+
   const UNUSABLE: Record<string, (res: ServerResponse) => void> = {
     'an endless answer': (res) => {
       const pump = () => {
@@ -177,6 +235,7 @@ describe('ingest: keys of an issuer', () => {
       res.on('drain', pump)
       pump()
     },
+    'status 404 with other keys': (res) => res.writeHead(404).end(JSON.stringify({ keys: [K2] })),
     'a redirect': (res) => res.writeHead(302, { location: transmitter.jwksUri ?? '' }).end(),
     HTML: (res) => res.writeHead(200, { 'content-type': 'text/html' }).end('<html>'),
     'JSON of another shape': (res) => res.end('[1]'),

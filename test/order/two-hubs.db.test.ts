@@ -26,7 +26,7 @@ describe('a subject added through one hub', function () {
     database = await createTestDatabase()
     sink = await startSink()
     const first = await startRealHub(database.url)
-    hubs.push(first, await startRealHub(database.url, first.url))
+    hubs.push(first, await startRealHub(database.url, { env: { ISSUER: first.url } }))
   })
   after(async () => {
     for (const hub of hubs) await hub.stop()

@@ -94,6 +94,37 @@ describe('a SET that is believed', () => {
     assert.equal((await receive(text)).quarantine, undefined)
   })
 
+  it('may have a jti and a txn of 512 characters, and an iat of 0', async () => {
+    const long = { jti: 'j'.repeat(512), txn: 't'.repeat(512), iat: 0 }
+    const { jti, txn, iatS, quarantine } = await receive(token({ claims: long }))
+    assert.deepEqual({ jti, txn, iat: iatS, quarantine }, { ...long, quarantine: undefined })
+  })
+
+  it('may have exactly 65,536 bytes', async () => {
+    const padded = (inHeader: number, inClaims: number) =>
+      token({ header: { pad: 'x'.repeat(inHeader) }, claims: { pad: 'x'.repeat(inClaims) } })
+    // Three bytes make four characters, so one part alone cannot have every length.
+    const near = Math.floor(((65_536 - padded(0, 0).length) * 3) / 4) - 3
+    const texts = [0, 1, 2].flatMap((more) => [0, 1, 2, 3].map((less) => padded(more, near + less)))
+    const text = texts.find(({ length }) => length === 65_536)
+    assert.ok(text)
+    assert.equal((await receive(text)).quarantine, undefined)
+  })
+
+  it('has all members of an event whose type leaves the list open, as they came', async () => {
+    const members = {
+      subject: 'maths',
+      reason_admin: 'late',
+      amr: 'x',
+      event_timestamp: NOW_S,
+      data: { active: true },
+    }
+    const scim = await receive(token({ claims: event(SCIM.putFull, members) }))
+    assert.deepEqual([scim.claims, scim.tolerated], [members, []])
+    const unknown = await receive(token({ claims: event('https://example.com/event/x', members) }))
+    assert.deepEqual([unknown.claims, unknown.tolerated], [members, []])
+  })
+
   it('loses a txn that cannot be a join key, never the event; drafts sent numbers', async () => {
     assert.equal((await receive(token({ claims: { txn: 8675309 } }))).txn, '8675309')
     for (const txn of ['', 'a\nb', 'x'.repeat(513), { a: 1 }, null]) {
@@ -173,6 +204,19 @@ describe('a SET that is believed but odd', () => {
     assert.equal((await receive(token({ claims: { iat: NOW_S + 121 } }))).quarantine, 'iat_in_future')
     const strict = { tolerances: { futureSkewS: 60 } }
     assert.equal((await receive(token({ claims: { iat: NOW_S + 61 } }), strict)).quarantine, 'iat_in_future')
+  })
+
+  it('says what is odd about it', async () => {
+    const problemsOf = async (changes: Record<string, unknown>) =>
+      (await receive(token({ claims: changes }))).problems
+    assert.deepEqual(await problemsOf({ sub_id: undefined }), ['The SET has no "sub_id".'])
+    assert.deepEqual(await problemsOf(event('urn:x', {})), ['The event type urn:x is not known.'])
+    assert.match((await problemsOf({ sub_id: 'jane' })).join(), /subject must be an object/)
+  })
+
+  it('is set aside for a reason that is an empty text, which is none', async () => {
+    const set = await receive(token({ claims: event(CAEP.sessionRevoked, { reason_admin: '' }) }))
+    assert.deepEqual([set.quarantine, set.tolerated], ['invalid_payload', []])
   })
 
   it('keeps a subject that could be read', async () => {
@@ -270,6 +314,38 @@ describe('what a transmitter may be forgiven', () => {
     assert.equal(set.iatS, NOW_S)
     const ahead = await receive(token({ claims: { iat: (NOW_S + 3600) * 1000 } }), { tolerances })
     assert.equal(ahead.quarantine, 'iat_in_future')
+  })
+
+  it('leaves times in seconds alone where milliseconds are forgiven, and times that are no numbers', async () => {
+    const tolerances = { millisecondTimestamps: true }
+    const stamped = (event_timestamp: unknown) => ({
+      claims: event(CAEP.sessionRevoked, { ...REASON, event_timestamp }),
+    })
+    const set = await receive(token(stamped(NOW_S)), { tolerances })
+    assert.deepEqual([set.claims.event_timestamp, set.iatS, set.tolerated], [NOW_S, NOW_S, []])
+    // The first second of the year 5138 is the first number that is read as milliseconds, of March 1973.
+    const first = await receive(token(stamped(100_000_000_000)), { tolerances })
+    assert.deepEqual(
+      [first.claims.event_timestamp, first.tolerated],
+      [100_000_000, ['millisecond_timestamps']],
+    )
+    const last = await receive(token(stamped(99_999_999_999)), { tolerances })
+    assert.deepEqual([last.claims.event_timestamp, last.tolerated], [99_999_999_999, []])
+    const text = await receive(token(stamped(String(NOW_S * 1000))), { tolerances })
+    assert.deepEqual([text.quarantine, text.tolerated], ['invalid_payload', []])
+    await assert.rejects(receive(token({ claims: { iat: String(NOW_S * 1000) } }), { tolerances }), {
+      err: 'invalid_request',
+    })
+  })
+
+  it('takes no other type than tokens-revoked for session-revoked', async () => {
+    const tolerances = { tokensRevokedAsSessionRevoked: true }
+    for (const type of [CAEP.sessionPresented, RISC.accountEnabled, RISC.sessionsRevoked, SCIM.feedAdd]) {
+      const set = await receive(token({ claims: event(type, REASON) }), { tolerances })
+      assert.equal(set.type, type)
+    }
+    const unknown = await receive(token({ claims: event(`${TOKENS_REVOKED}x`, {}) }), { tolerances })
+    assert.equal(unknown.quarantine, 'unknown_type')
   })
 
   it('takes the session ALL out of a subject that says whose sessions it means, and out of no other', async () => {

@@ -6,6 +6,14 @@ import { validateEmitted, validateReceived } from '../../src/secevent/validate-e
 const nested = (levels: number): object =>
   levels === 0 ? { type: 'string' } : { type: 'object', properties: { a: nested(levels - 1) } }
 
+/** So many levels with the object itself. */
+const nestedOf = (levels: number): object => ({ properties: { a: nested(levels - 1) } })
+/** So many characters of JSON with "type": "object". */
+const ofChars = (length: number) => {
+  const description = 'x'.repeat(length - JSON.stringify({ type: 'object', description: '' }).length)
+  return { description }
+}
+
 const REFUSED: [title: string, schema: unknown, problem: RegExp][] = [
   ['text', 'object', /JSON object/],
   ['no object', { type: 'string' }, /"type": "object"/],
@@ -52,6 +60,13 @@ const REFUSED: [title: string, schema: unknown, problem: RegExp][] = [
     },
     /100 values in enum/,
   ],
+  [
+    'deep nesting in lists of schemas',
+    Array.from({ length: 10 }).reduce((inner) => ({ anyOf: [inner] }), {}) as object,
+    /10 levels/,
+  ],
+  ['a schema that is null', { type: 'object', items: null }, /not valid/],
+  ['a list of schemas that is none', { type: 'object', anyOf: {} }, /not valid/],
   ['too much text', { type: 'object', description: 'x'.repeat(20_000) }, /16384/],
   ['nonsense in a keyword', { type: 'object', required: 'a' }, /not valid/],
   ['a type that is none', { type: 'object', properties: { a: { type: 'text' } } }, /not valid/],
@@ -96,6 +111,71 @@ describe('schemas of registered event types', () => {
     assert.deepEqual(schemaProblems(schema), [])
   })
 
+  it('takes each keyword whose cost is bounded', () => {
+    const members: Record<string, unknown> = {
+      title: 't',
+      description: 'd',
+      examples: [1],
+      $comment: 'c',
+      type: 'number',
+      const: 1,
+      enum: [1],
+      required: ['a'],
+      minLength: 1,
+      maxLength: 1,
+      minimum: 1,
+      maximum: 1,
+      exclusiveMinimum: 1,
+      exclusiveMaximum: 1,
+      minItems: 1,
+      maxItems: 1,
+      minProperties: 1,
+      maxProperties: 1,
+      additionalProperties: {},
+      items: {},
+      propertyNames: {},
+      not: {},
+      anyOf: [{}],
+      oneOf: [{}],
+      allOf: [{}],
+      prefixItems: [{}],
+      properties: {},
+    }
+    // Alone, so without the type that a strict compiler would ask for beside it.
+    for (const [keyword, value] of Object.entries(members)) {
+      assert.deepEqual(
+        schemaProblems({ type: 'object', properties: { a: { [keyword]: value } } }),
+        [],
+        keyword,
+      )
+    }
+  })
+
+  it('may reach its limits, and not go one over', () => {
+    const problems = (schema: object) => schemaProblems({ type: 'object', ...schema }).join(' ')
+    const names = (count: number) => Array.from({ length: count }, (_, n) => n)
+    const limits: [most: object, oneOver: object, problem: RegExp][] = [
+      [nestedOf(9), nestedOf(10), /10 levels/],
+      [{ anyOf: names(199).map(() => true) }, { anyOf: names(200).map(() => true) }, /at most 200 schemas/],
+      [{ enum: names(100) }, { enum: names(101) }, /at most 100 values/],
+      [ofChars(16_384), ofChars(16_385), /at most 16384 characters/],
+    ]
+    for (const [most, oneOver, problem] of limits) {
+      assert.equal(problems(most), '')
+      assert.match(problems(oneOver), problem)
+    }
+    // Names are no schemas.
+    assert.equal(problems({ required: names(300).map(String) }), '')
+  })
+
+  it('have what is wrong with them said in few words', () => {
+    const [keyword = ''] = schemaProblems({ type: 'object', ['x'.repeat(200)]: 1 })
+    assert.equal(keyword, `schema may not use ${'x'.repeat(100)}.`)
+    const [fault = ''] = schemaProblems({ type: 'object', required: Array.from({ length: 500 }, () => 1) })
+    assert.match(fault, /^schema is not valid: /)
+    assert.ok(fault.length < 540, String(fault.length))
+  })
+
   it('looks no further than the limits: a schema that holds itself is refused and ends', () => {
     let deep: object = {}
     for (let level = 0; level < 2_000; level += 1) deep = { not: deep }
@@ -137,6 +217,40 @@ describe('schemas of registered event types', () => {
     assert.deepEqual(validateEmitted(TYPE, { claims, subject }, types), [])
     const wrong = validateEmitted(TYPE, { claims: { ...claims, event_timestamp: 1e12 }, subject }, types)
     assert.match(wrong.join(), /seconds/)
+  })
+
+  it('lets event_timestamp be what the schema makes of it when it names it', () => {
+    const schema = {
+      type: 'object',
+      properties: { event_timestamp: { type: 'integer', maximum: 10 } },
+      required: ['event_timestamp'],
+    }
+    const own = createEventTypes([{ type: TYPE, effect: 'neutral', schema }])
+    const emitted = (event_timestamp: unknown) =>
+      validateEmitted(TYPE, { claims: { event_timestamp }, subject }, own)
+    assert.deepEqual(emitted(10), [])
+    assert.match(emitted(11).join(), /<= 10/)
+    assert.equal(emitted('x').length, 1)
+    const bare = createEventTypes([{ type: TYPE, effect: 'neutral', schema: { type: 'object' } }])
+    assert.deepEqual(validateEmitted(TYPE, { claims: { event_timestamp: 1 }, subject }, bare), [])
+    assert.match(validateEmitted(TYPE, { claims: { event_timestamp: -1 }, subject }, bare).join(), /seconds/)
+  })
+
+  it('is closed on the way out, and opened on the way in where no member was allowed', () => {
+    // Made here and not once for all: a compiled schema is kept with its type.
+    const closed = createEventTypes([{ type: TYPE, effect: 'neutral', schema: SCHEMA }])
+    const stray = { state: 'lost', door: 'A', extra: 1 }
+    assert.match(validateEmitted(TYPE, { claims: stray, subject }, closed).join(), /"extra"/)
+    assert.deepEqual(validateReceived(TYPE, stray, closed), [])
+    assert.equal(validateReceived(TYPE, { ...stray, door: '123456' }, closed).length, 1)
+    // Received first, so that neither form can stand in for the other.
+    const again = createEventTypes([{ type: TYPE, effect: 'neutral', schema: SCHEMA }])
+    assert.deepEqual(validateReceived(TYPE, stray, again), [])
+    assert.match(validateEmitted(TYPE, { claims: stray, subject }, again).join(), /"extra"/)
+    const typed = { ...SCHEMA, additionalProperties: { type: 'string' } }
+    const own = createEventTypes([{ type: TYPE, effect: 'neutral', schema: typed }])
+    assert.equal(validateReceived(TYPE, stray, own).length, 1)
+    assert.deepEqual(validateReceived(TYPE, { ...stray, extra: 'x' }, own), [])
   })
 
   it('takes any object without a schema', () => {

@@ -5,6 +5,10 @@ import {
   classifyEvent,
   EVENT_TYPES,
   EVENTS_SUPPORTED,
+  finalSpelling,
+  isOpenIdType,
+  isReservedType,
+  lanesOf,
   RISC,
   SCIM,
   SSF,
@@ -19,11 +23,13 @@ const ROWS: Row[] = [
   [CAEP.credentialChange, { change_type: 'delete' }, 'tightens', 'urgent'],
   [CAEP.credentialChange, { change_type: 'update' }, 'tightens', 'urgent'],
   [CAEP.credentialChange, { change_type: 'create' }, 'neutral', 'routine'],
+  [CAEP.credentialChange, {}, 'neutral', 'routine'],
   [CAEP.assuranceLevelChange, { change_direction: 'decrease' }, 'tightens', 'urgent'],
   [CAEP.assuranceLevelChange, { change_direction: 'increase' }, 'loosens', 'routine'],
   [CAEP.assuranceLevelChange, { current_level: 'nist-aal1' }, 'tightens', 'urgent'],
   [CAEP.deviceComplianceChange, { current_status: 'not-compliant' }, 'tightens', 'urgent'],
   [CAEP.deviceComplianceChange, { current_status: 'compliant' }, 'loosens', 'routine'],
+  [CAEP.deviceComplianceChange, {}, 'neutral', 'routine'],
   [CAEP.sessionEstablished, {}, 'neutral', 'routine'],
   [CAEP.sessionPresented, {}, 'neutral', 'routine'],
   [CAEP.riskLevelChange, { current_level: 'HIGH' }, 'tightens', 'urgent'],
@@ -108,5 +114,60 @@ describe('EVENT_TYPES', () => {
       assert.equal(info.type, (family === 'scim' ? 'urn:ietf:params:scim:event:' : openId) + info.name)
       assert.ok(info.why.length > 5)
     }
+  })
+  it('has every lane of its events among those that it may take', () => {
+    for (const [type, claims] of ROWS) {
+      const info = EVENT_TYPES.get(type)
+      assert.ok(info && lanesOf(info).includes(classifyEvent(type, claims).lane), type)
+    }
+    const lanes = (type: string) => lanesOf(EVENT_TYPES.get(type) as Parameters<typeof lanesOf>[0])
+    assert.deepEqual(lanes(SSF.verification), ['urgent'])
+    assert.deepEqual(lanes(SCIM.putFull), ['urgent', 'routine'])
+    assert.deepEqual(lanes(CAEP.riskLevelChange), ['urgent', 'routine'])
+    assert.deepEqual(lanes(CAEP.sessionRevoked), ['urgent'])
+  })
+})
+
+describe('names of event types', () => {
+  it('are reserved where OpenID and the IETF give them, and nowhere else', () => {
+    for (const type of [
+      'https://schemas.openid.net',
+      'https://schemas.openid.net/secevent/caep/event-type/new',
+      'HTTP://Schemas.OpenID.net/x',
+      'https://schemas.openid.net:443/x',
+      'https://schemas.openid.net?x',
+      'https://schemas.openid.net#x',
+      'urn:ietf:params:scim:event:new',
+      'URN:IETF:x',
+    ]) {
+      assert.ok(isReservedType(type), type)
+    }
+    for (const type of [
+      'https://schemas.openid.net.example.com/x',
+      'https://schemas.openid.network',
+      'https://example.com/https://schemas.openid.net/x',
+      'ftp://schemas.openid.net/x',
+      'https://schemas-openid.net/x',
+      'urn:ietfx:y',
+      'urn:example:urn:ietf:x',
+    ]) {
+      assert.ok(!isReservedType(type), type)
+    }
+  })
+
+  it('are spelled as registered whatever the case of a SCIM type, and of no other', () => {
+    assert.equal(finalSpelling('urn:ietf:params:SCIM:event:misc:asyncResp'), SCIM.asyncResponse)
+    for (const type of [
+      CAEP.sessionRevoked.toUpperCase(),
+      CAEP.sessionRevoked.replace('https', 'HTTPS'),
+      'urn:ietf:params:SCIM:event:prov:New',
+    ]) {
+      assert.equal(finalSpelling(type), type)
+    }
+  })
+
+  it('tell that members beside the declared ones are not sent on: CAEP, RISC and SSF', () => {
+    for (const { type, family } of EVENT_TYPES.values()) assert.equal(isOpenIdType(type), family !== 'SCIM')
+    assert.ok(!isOpenIdType('https://example.com/x'))
   })
 })

@@ -12,9 +12,12 @@ describe('scanJson', () => {
     '["a","a",{"a":[]},"a"]',
     '{"a":{"a":1},"b":[{"a":1},{"a":2}]}',
     '{"a":"a","b":["a","a"]}',
+    '{"a":[{"b":"a"},"a",{},"a"],"c":["a",[],"a"]}',
     ' { "a" : [ "b" , { "b" : 1 } ] , "c" : "a" } ',
     '{"\\\\":1,"\\"":2,"a,b":"{\\"a\\":1,\\"a\\":2}"}',
     '9223372036854774784',
+    '[0.00000000001e20,-0.00000000001e20]',
+    '[-9223372036854774784]',
     '"\\ud83d\\ude00"',
   ]
   for (const text of clean) {
@@ -36,6 +39,9 @@ describe('scanJson', () => {
     ['12.25E400', /64 bits/],
     ['[-9223372036854775809]', /64 bits/],
     ['["\\x"]', /not JSON/],
+    ['{"a":[{},[],-1,{"b":[]}],"c":{},"a":1}', /"a" twice/],
+    ['{ "a" :\n-1 ,\t"a" : 1 }', /"a" twice/],
+    [`{"${'x'.repeat(99)}":1,"${'x'.repeat(99)}":1}`, /the member "x{80}" twice/],
   ]
   for (const [text, problem] of spoiled) {
     it(`finds what is wrong with ${text}`, () => assert.match(scanJson(text) ?? '', problem))

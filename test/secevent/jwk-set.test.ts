@@ -78,6 +78,12 @@ describe('createJwkSet', () => {
     assert.equal(await keys.find({ kid: 'idp-1', alg: 'RS256' }), undefined)
   })
 
+  for (const exp of ['1', null, true]) {
+    it(`does not read ${JSON.stringify(exp)} as the end of a key`, async () => {
+      assert.ok(await setOf(jwk(rsa.publicKey, { exp })).find({ kid: 'idp-1', alg: 'RS256' }))
+    })
+  }
+
   for (const value of [undefined, null, [], {}, { keys: {} }, { keys: Array(257).fill({}) }]) {
     it(`refuses ${String(JSON.stringify(value)).slice(0, 20)} as a JWK Set`, () => {
       assert.throws(() => createJwkSet(value, now), InvalidJwkSet)

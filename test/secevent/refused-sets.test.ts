@@ -47,6 +47,9 @@ const GRAMMAR: Row[] = [
   ['an empty body', 'invalid_request', ''],
   ['one part', 'invalid_request', 'abc'],
   ['two parts', 'invalid_request', `${b64(H)}.${b64(C)}`],
+  ['four parts, the first three a good SET', 'invalid_request', `${token()}.YQ`],
+  ['an empty first part', 'invalid_request', `.${b64(C)}.YQ`],
+  ['an empty second part', 'invalid_request', `${b64(H)}..YQ`],
   ['an encrypted token of five parts', 'invalid_request', `${token()}.YQ.YQ`],
   ['a body of 1 MiB', 'invalid_request', 'a'.repeat(1_048_576)],
   ['a token followed by padding', 'invalid_request', `${token()}==`],
@@ -161,14 +164,22 @@ const CLAIMS: Row[] = [
   ['an audience that is no string', 'invalid_audience', token({ claims: { aud: { [AUDIENCE]: 1 } } })],
   ['a top-level sub', 'invalid_request', token({ claims: { sub: 'jane' } })],
   ['a top-level exp to come', 'invalid_request', token({ claims: { exp: NOW_S + 60 } })],
+  [
+    'an exp that is text, though exp is allowed',
+    'invalid_request',
+    token({ claims: { exp: '99999999999' } }),
+    { tolerances: { allowExp: true } },
+  ],
   ['a top-level exp gone by', 'invalid_request', token({ claims: { exp: NOW_S - 60 } })],
   ['no jti', 'invalid_request', token({ claims: { jti: undefined } })],
   ['an empty jti', 'invalid_request', token({ claims: { jti: '' } })],
   ['a jti that is no string', 'invalid_request', token({ claims: { jti: 1 } })],
   ['a jti of 10 kB', 'invalid_request', token({ claims: { jti: 'j'.repeat(10_000) } })],
+  ['a jti of 513 characters', 'invalid_request', token({ claims: { jti: 'j'.repeat(513) } })],
   ['a jti with control characters', 'invalid_request', token({ claims: { jti: 'a\u0007b' } })],
   ['no iat', 'invalid_request', token({ claims: { iat: undefined } })],
   ['an iat that is text', 'invalid_request', token({ claims: { iat: String(NOW_S) } })],
+  ['an iat before 1970', 'invalid_request', token({ claims: { iat: -1 } })],
   ['no events', 'invalid_request', token({ claims: { events: undefined } })],
   ['an empty events', 'invalid_request', token({ claims: { events: {} } })],
   ['an events array', 'invalid_request', token({ claims: { events: [{}] } })],
@@ -186,6 +197,12 @@ const CLAIMS: Row[] = [
     'two events',
     'invalid_request',
     token({ claims: { events: { [CAEP.sessionRevoked]: {}, 'urn:x': {} } } }),
+  ],
+  [
+    'several names of an event, of which one has no object',
+    'invalid_request',
+    token({ claims: { events: { [CAEP.sessionRevoked]: {}, 'urn:x': null } } }),
+    { tolerances: { allowEventAliases: true } },
   ],
 ]
 
@@ -216,8 +233,40 @@ describe('a SET that is refused', () => {
 
   it('has status 413 only for its size', async () => {
     await assert.rejects(receive('a'.repeat(65_537)), { status: 413 })
+    await assert.rejects(receive('a'.repeat(65_536)), { status: 400 })
     await assert.rejects(receive(''), { status: 400 })
   })
+
+  const SAID: [what: string, text: string, message: RegExp][] = [
+    ['which part is not base64url: the header', `!.${b64(C)}.YQ`, /^The header of the SET is not unpadded/],
+    ['which part is not base64url: the payload', `${b64(H)}.!.YQ`, /^The payload of the SET is not unpadded/],
+    [
+      'which part is not base64url: the signature',
+      `${b64(H)}.${b64(C)}.!`,
+      /^The signature of the SET is not/,
+    ],
+    ['which part is not JSON', signRaw('{', C), /^The header of the SET is not JSON/],
+    [
+      'which part is not UTF-8',
+      signRaw(H, Buffer.from([0x7b, 0xff])),
+      /^The payload of the SET is not UTF-8/,
+    ],
+    ['which part is no object', signRaw(H, '[]'), /^The payload of the SET is not a JSON object/],
+    [
+      'which part has a member twice',
+      withMember('"aud":1'),
+      /^The payload of the SET has the member "aud" twice/,
+    ],
+    ['that it is encrypted', `${token()}.YQ.YQ`, /encrypted token \(5 parts\)/],
+    ['how many parts it wants', `${token()}.YQ`, /three parts and nothing else/],
+    ['how many parts it wants when one is empty', `${b64(H)}..YQ`, /three parts and nothing else/],
+    ['that there is no event', token({ claims: { events: {} } }), /needs an "events" object with one event/],
+    ['which claim it must not have', token({ claims: { sub: 'x' } }), /must not have a top-level "sub"/],
+    ['how long a jti may be', token({ claims: { jti: '' } }), /"jti" of 1 to 512 characters/],
+  ]
+  for (const [what, text, message] of SAID) {
+    it(`tells its sender ${what}`, async () => void (await assert.rejects(receive(text), { message })))
+  }
 
   it('never repeats what it holds', async () => {
     const secret = 'canary-7c1f'
@@ -273,6 +322,22 @@ describe('keys of a SET', () => {
     const untouched = { find: () => assert.fail('asked for a key') }
     await assert.rejects(receive(token({ header: { typ: 'JWT' } }), { keys: untouched }), SetRejected)
     await assert.rejects(receive(withMember('"x":1e999'), { keys: untouched }), SetRejected)
+  })
+
+  it('tells the log why a signature does not verify, and the sender only that', async () => {
+    const error = await refusal(token({ key: otherRsa.privateKey }))
+    assert.ok(error instanceof SetRejected)
+    assert.match(error.detail ?? '', /signature verification failed/)
+    assert.ok(!error.message.includes(error.detail as string))
+  })
+
+  it('asks for a key by algorithm alone when the SET may leave its kid out', async () => {
+    const asked: unknown[] = []
+    const keys = { find: async (wanted: object) => void asked.push(wanted) }
+    const text = token({ header: { kid: undefined } })
+    const tolerances = { allowMissingKid: true }
+    await assert.rejects(receive(text, { keys: keys as never, tolerances }), { err: 'invalid_key' })
+    assert.deepEqual(asked, [{ alg: 'RS256' }])
   })
 
   it('hands the key source kid and alg only', async () => {

@@ -65,6 +65,7 @@ describe('rendering of an event', () => {
       [opaque, /format opaque/],
       [{ format: 'phone_number', phone_number: '+12065550100' }, /format phone_number/],
       [{ format: 'aliases', identifiers: [email] }, /format aliases/],
+      [{ format: 'catalog_item', user: email }, /format catalog_item/],
       [complex({ device: opaque }), /complex without a user/],
       [complex({ user: opaque }), /complex with a user of format opaque/],
     ]
@@ -73,6 +74,7 @@ describe('rendering of an event', () => {
         const rendered = render({ subject })
         assert.ok('refusal' in rendered)
         assert.match(rendered.refusal, reason)
+        assert.match(rendered.refusal, /no form for a subject of format/)
         // Who it is about stays out of logs.
         assert.ok(!rendered.refusal.includes('ann'))
       })
@@ -109,6 +111,16 @@ describe('rendering of an event', () => {
           claims: { state: 's' },
         })
       }
+    })
+
+    it('names the subject of a type that an operator registered too, and adds nothing to it', () => {
+      const type = 'https://example.com/events/badge'
+      const subject = complex({ user: email, device: opaque })
+      assert.deepEqual(contentOf({ type, subject, claims: { door: 1 } }), {
+        subject: email,
+        claims: { door: 1 },
+      })
+      assert.ok('refusal' in render({ type, subject: opaque }))
     })
 
     it('adds no member to a RISC event that declares none', () => {

@@ -91,7 +91,9 @@ describe('createSecurityEvent', () => {
 describe('eventTimestampMs', () => {
   it('is in milliseconds, and only what a database can hold', () => {
     assert.equal(eventTimestampMs({ event_timestamp: 1.5 }), 1500)
-    for (const event_timestamp of [undefined, '1', -1, 1e11, 1e300, null]) {
+    assert.equal(eventTimestampMs({ event_timestamp: 0 }), 0)
+    assert.equal(eventTimestampMs({ event_timestamp: 99_999_999_999 }), 99_999_999_999_000)
+    for (const event_timestamp of [undefined, '1', -1, -0.5, 1e11, 1e300, null]) {
       assert.equal(eventTimestampMs({ event_timestamp }), undefined)
     }
   })

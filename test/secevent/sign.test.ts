@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createPublicKey } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync } from 'node:crypto'
 import { compactVerify, decodeProtectedHeader } from 'jose'
 import { createSetSigner } from '../../src/secevent/sign.js'
 import { otherRsa, p256, p384, rsa, smallRsa } from './set-fixtures.js'
@@ -29,10 +29,13 @@ describe('createSetSigner', () => {
     }
   })
 
+  const pss = generateKeyPairSync('rsa-pss', { modulusLength: 2048 })
   const unfit = [
     ['a short RSA key', 'RS256', smallRsa.privateKey],
     ['a public key', 'RS256', rsa.publicKey],
     ['an EC key', 'RS256', p256.privateKey],
+    ['a key for RSA-PSS alone', 'RS256', pss.privateKey],
+    ['an Ed25519 key', 'ES256', generateKeyPairSync('ed25519').privateKey],
     ['an RSA key', 'ES256', otherRsa.privateKey],
     ['a P-384 key', 'ES256', p384.privateKey],
   ] as const

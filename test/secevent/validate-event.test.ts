@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { Ajv2020 } from 'ajv/dist/2020.js'
-import { CAEP, EVENT_TYPES, RISC, SSF } from '../../src/secevent/event-types.js'
+import { CAEP, EVENT_TYPES, RISC, SCIM, SSF } from '../../src/secevent/event-types.js'
 import { parseSubject } from '../../src/secevent/subject.js'
 import {
   declaredMembers,
@@ -136,6 +136,25 @@ describe('event payloads', () => {
     })
   }
 
+  it('have all their faults named, up to 20', () => {
+    const faults = (amr: unknown[]) =>
+      validateReceived(CAEP.sessionEstablished, { event_timestamp: 'x', initiating_entity: 'robot', amr })
+    assert.equal(faults([]).length, 2)
+    assert.equal(faults([1, 2, 3]).length, 5)
+    assert.equal(faults(Array.from({ length: 18 }, () => 1)).length, 20)
+    assert.equal(faults(Array.from({ length: 19 }, () => 1)).length, 20)
+  })
+
+  it('have each fault named once', () => {
+    const emitted = (type: string, claims: object) => validateEmitted(type, { claims, subject })
+    assert.deepEqual(emitted(CAEP.sessionRevoked, { event_timestamp: 'x' }), [
+      '/event_timestamp must be number.',
+    ])
+    assert.deepEqual(emitted(RISC.accountDisabled, { event_timestamp: 'x', reason: 'hijacking' }), [
+      '/event_timestamp must be in seconds since 1970.',
+    ])
+  })
+
   it('may have a member nobody declared when received, not when emitted, for every type', () => {
     for (const [type, claims] of VALID) {
       const more = { ...claims, vendor: true }
@@ -145,14 +164,22 @@ describe('event payloads', () => {
   })
 
   it('may always be dated by whoever emits them, in seconds', () => {
-    assert.deepEqual(
-      validateEmitted(RISC.accountDisabled, { claims: { event_timestamp: 1615304991 }, subject }),
-      [],
-    )
-    assert.match(
-      validateEmitted(RISC.accountDisabled, { claims: { event_timestamp: 1e12 }, subject }).join(),
-      /seconds/,
-    )
+    const dated = (event_timestamp: unknown, type: string = RISC.accountDisabled) =>
+      validateEmitted(type, { claims: { event_timestamp }, subject }).join()
+    for (const seconds of [0, 0.5, 1615304991, 99_999_999_999]) assert.equal(dated(seconds), '')
+    for (const seconds of [-1, 100_000_000_000, 1e12, '1615304991', null, [1], true]) {
+      assert.match(dated(seconds), /seconds/)
+    }
+    assert.equal(dated(1615304991, SCIM.feedAdd), '')
+    assert.match(dated(-1, SCIM.feedAdd), /seconds/)
+  })
+
+  it('have the members that the type declares', () => {
+    assert.deepEqual(declaredMembers(SSF.streamUpdated), new Set(['status', 'reason']))
+    assert.deepEqual(declaredMembers(SSF.verification), new Set(['state']))
+    assert.ok(declaredMembers(CAEP.sessionRevoked)?.has('event_timestamp'))
+    assert.deepEqual(declaredMembers(RISC.accountPurged), new Set())
+    assert.equal(declaredMembers(SCIM.putFull), undefined)
   })
 
   it('have a subject of the format that their specification demands', () => {

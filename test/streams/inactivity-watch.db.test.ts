@@ -109,6 +109,51 @@ describe('SSF 1.0 §8.1.1 inactivity_timeout (T-79)', () => {
     assert.equal(await isIdle(id), false)
   })
 
+  it('is not ready while it cannot look, says why, and goes on with the next look', async () => {
+    let broken = true
+    const worker = createInactivityWatch({
+      db: ssf.db,
+      statuses: {
+        async setStatusByHub(...args) {
+          if (broken) throw new Error('no connection')
+          return ssf.statuses.setStatusByHub(...args)
+        },
+      },
+      inactivityTimeoutS: 3600,
+      everyMs: 10,
+      logger: silentLogger,
+    })
+    await ssf.createStream(a)
+    await silence()
+    await worker.start()
+    await waitUntil('it fails', async () => !worker.health().ok)
+    assert.match(worker.health().reason ?? '', /no connection/)
+    broken = false
+    await waitUntil('it is well again', async () => worker.health().ok)
+    await worker.stop()
+    assert.equal(await watch().sweep(), 0)
+  })
+
+  it('passes over a stream that is deleted meanwhile, and pauses the others', async () => {
+    const [gone, left] = [await ssf.createStream(a), await ssf.createStream(a)]
+    await silence()
+    const paused = await createInactivityWatch({
+      db: ssf.db,
+      statuses: {
+        async setStatusByHub(id, ...args) {
+          if (id === gone) await ssf.streams.delete(a.id, gone)
+          return ssf.statuses.setStatusByHub(id, ...args)
+        },
+      },
+      inactivityTimeoutS: 3600,
+      everyMs: 60_000,
+      logger: silentLogger,
+    }).sweep()
+    assert.equal(paused, 1)
+    const { status, reason } = await ssf.statuses.read(a.id, left)
+    assert.deepEqual([status, reason], ['paused', 'No activity of the receiver for 3600 s.'])
+  })
+
   it('looks as soon as it starts, and stops at once', async () => {
     const id = await ssf.createStream(a)
     await silence()

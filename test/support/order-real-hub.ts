@@ -18,14 +18,10 @@ export interface RealHub {
 
 export const ADMIN_TOKEN = 'fbk_op_in-process-tests-only'
 
-/**
- * @param issuer of a hub on the same database, when there is one
- * @param logger default: silent
- */
+/** @param options.env settings that differ from those of all such hubs */
 export async function startRealHub(
   databaseUrl: string,
-  issuer?: string,
-  logger: Logger = silentLogger,
+  options: { env?: Readonly<Record<string, string>>; logger?: Logger } = {},
 ): Promise<RealHub> {
   const dataDir = await mkdtemp(join(tmpdir(), 'firebreak-order-'))
   const port = await freePort()
@@ -38,9 +34,9 @@ export async function startRealHub(
       MANAGEMENT_PORT: '0',
       FIREBREAK_ADMIN_TOKEN: ADMIN_TOKEN,
       FIREBREAK_ALLOWED_NETWORKS: '127.0.0.0/8',
-      ...(issuer ? { ISSUER: issuer } : {}),
+      ...options.env,
     }),
-    logger,
+    logger: options.logger ?? silentLogger,
     onAdminToken() {},
     onProgress() {},
     onFatal(error) {

@@ -51,7 +51,7 @@ export interface HubBelow {
 export async function startHubBelow(): Promise<HubBelow> {
   const database = await createTestDatabase()
   const log: HubBelow['log'] = []
-  const hub = await startRealHub(database.url, undefined, recorder(log))
+  const hub = await startRealHub(database.url, { logger: recorder(log) })
   const transmitters: ScriptedTransmitter[] = []
   let names = 0
 

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict'
+import { createIssuerKeys } from '../../src/ingest/issuer-keys.js'
+import { createSetIngest, type SetIngestOptions } from '../../src/ingest/set-ingest.js'
+import { createSourceBudgets } from '../../src/ingest/source-budget.js'
+import { TooManyRequests, Unavailable } from '../../src/kernel/errors.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { createMetrics } from '../../src/kernel/metrics.js'
+import { SSF } from '../../src/secevent/event-types.js'
+import { SetRejected } from '../../src/secevent/parse-set.js'
+import { listLog, manualClock, setOf, transmitterOf } from './ingest-fixture.js'
+
+describe('ingest: one SET of a known transmitter', () => {
+  const log = listLog()
+  const told: string[] = []
+  let places: string[]
+
+  function open(more: Partial<SetIngestOptions> = {}) {
+    const clock = manualClock()
+    const outgoing = { request: () => assert.fail('a request left') }
+    const keys = createIssuerKeys({ outgoing, clock, logger: silentLogger, metrics: createMetrics() })
+    const aboutStream: SetIngestOptions['aboutStream'] = async (transmitter, { type }) => {
+      assert.equal(log.events.length, 0, 'it runs before the event is stored')
+      told.push(`${transmitter.name} ${type}`)
+    }
+    const ingest = createSetIngest({
+      clock,
+      keys,
+      budgets: createSourceBudgets(clock),
+      log,
+      aboutStream,
+      ...more,
+    })
+    return (set: string, transmitter = transmitterOf()) =>
+      ingest(transmitter, Buffer.from(set), () => {
+        places.push('entered')
+        return () => void places.push('left')
+      })
+  }
+  beforeEach(() => {
+    log.events.length = 0
+    told.length = 0
+    places = []
+  })
+
+  const verification = () =>
+    setOf({ sub_id: { format: 'opaque', id: 's1' }, events: { [SSF.verification]: { state: 'x' } } })
+
+  it('tells what a transmitter says about the stream there, and of no other event', async () => {
+    const ingest = open()
+    await ingest(setOf())
+    assert.deepEqual(told, [])
+    log.events.length = 0
+    await ingest(verification())
+    assert.deepEqual(told, [`idp ${SSF.verification}`])
+    assert.equal(log.events.length, 1)
+  })
+
+  it('stores such an event also where the hub holds no streams', async () => {
+    const { event } = await open({ aboutStream: undefined as never })(verification())
+    assert.equal(event.type, SSF.verification)
+  })
+
+  it('stores nothing when what is said about the stream is refused, and gives the place back', async () => {
+    const refusal = new SetRejected('invalid_state', 'Not what the hub asked for.')
+    await assert.rejects(open({ aboutStream: () => Promise.reject(refusal) })(verification()), refusal)
+    assert.equal(log.events.length, 0)
+    assert.deepEqual(places, ['entered', 'left'])
+  })
+
+  it('takes the place of the source when the signature holds, and not before', async () => {
+    await assert.rejects(open()(setOf({ iss: 'https://evil.example' })), SetRejected)
+    assert.deepEqual(places, [])
+    await open()(setOf())
+    assert.deepEqual(places, ['entered', 'left'])
+  })
+
+  it('asks to come back in a second past the budget, and while the stream is being set up', async () => {
+    const isLater = (kind: typeof Unavailable | typeof TooManyRequests) => (error: unknown) =>
+      error instanceof kind && error.retryAfterS === 1
+    await assert.rejects(open({ budgets: { take: () => 'spent' } })(setOf()), isLater(TooManyRequests))
+    await assert.rejects(open()(setOf(), transmitterOf({ audience: [] })), isLater(Unavailable))
+    assert.equal(log.events.length, 0)
+  })
+
+  it('says whether the source was past its first bound', async () => {
+    assert.equal((await open()(setOf())).overBudget, false)
+    assert.equal((await open({ budgets: { take: () => 'over' } })(setOf())).overBudget, true)
+  })
+})
