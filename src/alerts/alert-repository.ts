@@ -146,9 +146,10 @@ export const alertRepository = {
     return rows.map(toAlert)
   },
 
-  /** Drops what ended so long ago. */
+  /** Drops what ended so long ago, and notices as old: their way out is no longer configured. */
   async forget(db: Database, days: number): Promise<void> {
     await sqlRows(db, 'delete from alerts where resolved_at < now() - make_interval(days => ?)', [days])
+    await sqlRows(db, 'delete from alert_notices where created_at < now() - make_interval(days => ?)', [days])
   },
 
   async addNotices(trx: Transaction, notices: readonly NewNotice[]): Promise<void> {

@@ -55,6 +55,8 @@ export function createAlertWatch(options: AlertWatchOptions): PeriodicWorker {
       return
     }
     const { seen, blind } = await look()
+    // What a process saw before it lost the lease may be over, and told as over.
+    if (!options.isLeader()) return
     const { opened, resolved } = await db.transaction(async (trx) => {
       const open = await alertRepository.touch(trx, seen)
       // Twice in a row: what passes within a round is nothing to call anybody for.

@@ -118,10 +118,16 @@ describe('/v1/alerts', () => {
     await test.db.raw(
       "update alerts set opened_at = now() - interval '90 days', resolved_at = resolved_at - interval '31 days'",
     )
+    const alertId = '00000000-0000-4000-8000-000000000000'
+    const notice = { channel: 'log' as const, alertId, body: '{}' }
+    await test.db.transaction((trx) => alertRepository.addNotices(trx, [{ ...notice, noticeId: 'old' }]))
+    await test.db.raw("update alert_notices set created_at = now() - interval '31 days'")
+    await test.db.transaction((trx) => alertRepository.addNotices(trx, [{ ...notice, noticeId: 'new' }]))
     await alertRepository.forget(test.db, 30)
     const left = await test.db('alerts').select<{ resolved_at: Date | null }[]>('resolved_at')
     assert.equal(left.length, 4)
     assert.ok(left.every(({ resolved_at }) => resolved_at === null))
+    assert.deepEqual(await test.db('alert_notices').select('notice_id'), [{ notice_id: 'new' }])
   })
 
   it('sends a test by both ways, says what the webhook answered, and who asked', async () => {

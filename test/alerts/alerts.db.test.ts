@@ -171,6 +171,28 @@ describe('alerts: told once, with recovery', function () {
     assert.deepEqual(types(), ['alert.opened', 'alert.resolved'])
   })
 
+  it('by nobody who lost the lease while looking', async () => {
+    let release: () => void = () => {}
+    const slow = {
+      ...scriptedProbe('delivery_lag'),
+      look: async () => {
+        await probe.look()
+        if (probe.looks() > 1)
+          await new Promise<void>((resolve) => {
+            release = resolve
+          })
+        return [LAG]
+      },
+    }
+    const process = await startProcess({ db: test.db, probes: [slow], tell: {} })
+    processes.push(process)
+    await waitUntil('it looks for the second time', () => probe.looks() === 2)
+    process.lead(false)
+    release()
+    await process.stop()
+    assert.deepEqual(await alerts(), [])
+  })
+
   it('as over only by a look that could see', async () => {
     probe.find(LAG)
     await start()
