@@ -155,7 +155,6 @@ function checkPermission(operator: Operator, permission: Permission): void {
 }
 
 function checkScope(receiver: AuthenticatedReceiver, scope: Scope): void {
-  if (receiver.scopes.includes(scope) || (scope === 'ssf.read' && receiver.scopes.includes('ssf.manage')))
-    return
+  if (receiver.scopes.includes(scope) || receiver.scopes.includes('ssf.manage')) return
   throw new Forbidden(`This needs a token with the scope ${scope}; ask for one.`, scope)
 }

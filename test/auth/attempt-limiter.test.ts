@@ -29,6 +29,20 @@ describe('auth: failed attempts', () => {
     assert.equal(attempts.failed('a'), undefined)
   })
 
+  it('refuses the 31st failure of a minute where nothing else is said, and says when the minute ends', () => {
+    nowMs = 0
+    const attempts = createAttemptLimiter({ clock })
+    for (let n = 0; n < 30; n += 1) assert.equal(attempts.failed('a'), undefined)
+    nowMs = 45_500
+    assert.equal(attempts.failed('a')?.retryAfterS, 14.5)
+    nowMs = 59_999
+    assert.equal(attempts.isBlocked('a'), true)
+    assert.ok(attempts.failed('a'))
+    nowMs = 60_000
+    assert.equal(attempts.isBlocked('a'), false)
+    assert.equal(attempts.failed('a'), undefined)
+  })
+
   it('takes all addresses of one IPv6 network as one', () => {
     const attempts = limiter()
     for (let n = 0; n < 3; n += 1) assert.equal(attempts.failed(`2001:db8::${n}`), undefined)

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import express from 'express'
+import request from 'supertest'
 import {
   resourceMetadata,
   serverMetadata,
@@ -6,6 +8,7 @@ import {
   wellKnownUrl,
 } from '../../src/auth/authorization-metadata.js'
 import { basicCredentials } from '../../src/auth/basic-credentials.js'
+import { resourceMetadataRouter } from '../../src/auth/resource-metadata-router.js'
 import { hashSecret, isSameHash } from '../../src/auth/secrets.js'
 import { refuseTakenName } from '../../src/auth/taken-name.js'
 import { Conflict } from '../../src/kernel/errors.js'
@@ -54,6 +57,17 @@ describe('auth: metadata of the authorization server', () => {
       scopes_supported: ['ssf.read', 'ssf.manage'],
       bearer_methods_supported: ['header'],
     })
+  })
+})
+
+describe('auth: metadata of the hub as a resource', () => {
+  it('are public, where the hub’s issuer says, and may be kept for five minutes (RFC 9728 §3.1)', async () => {
+    const app = express().use(resourceMetadataRouter('https://hub.example/t1', 'https://as.example'))
+    const res = await request(app).get('/.well-known/oauth-protected-resource/t1')
+    assert.equal(res.status, 200)
+    assert.equal(res.headers['cache-control'], 'public, max-age=300')
+    assert.deepEqual(res.body, resourceMetadata('https://hub.example/t1', 'https://as.example'))
+    assert.equal((await request(app).get('/.well-known/oauth-protected-resource')).status, 404)
   })
 })
 

@@ -5,6 +5,7 @@ import { request as httpRequest, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import request from 'supertest'
+import { silentLogger } from '../../src/kernel/logger.js'
 import { type AuthApp, createAuthApp, ISSUER } from './auth-app.js'
 
 interface Client {
@@ -179,9 +180,16 @@ describe('auth: authorization server', () => {
         .type('form')
         .send({ token: value })
     const seen = await ask('/oauth/introspect', mine)
-    assert.equal(seen.body.active, true)
-    assert.equal(seen.body.scope, 'ssf.read ssf.manage')
-    assert.equal(seen.body.jti, undefined)
+    const { exp, iat, ...members } = seen.body
+    assert.deepEqual(members, {
+      active: true,
+      client_id: mine.client_id,
+      iss: ISSUER,
+      scope: 'ssf.read ssf.manage',
+      token_type: 'Bearer',
+    })
+    assert.equal(exp - iat, 3_600)
+    assert.equal(seen.headers['cache-control'], 'no-store')
     assert.deepEqual((await ask('/oauth/introspect', other)).body, { active: false })
     assert.equal((await ask('/oauth/revoke', other)).status, 200)
     assert.equal((await use('/as-reader', value)).status, 200)
@@ -248,6 +256,35 @@ describe('auth: authorization server', () => {
     assert.equal((await send(await sign('four'))).status, 401)
   })
 
+  for (const [alg, status] of [
+    ['RS256', 200],
+    ['PS256', 200],
+    ['ES256', 200],
+    ['EdDSA', 200],
+    ['RS512', 401],
+    ['ES384', 401],
+  ] as const) {
+    it(`answers ${status} to an assertion signed by ${alg}`, async () => {
+      const { publicKey, privateKey } = await generateKeyPair(alg)
+      const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1' }] }
+      const client = await register({ token_endpoint_auth_method: 'private_key_jwt', jwks })
+      const client_assertion = await new SignJWT({ jti: alg })
+        .setProtectedHeader({ alg, kid: 'k1' })
+        .setIssuer(client.client_id)
+        .setSubject(client.client_id)
+        .setAudience(`${ISSUER}/oauth/token`)
+        .setExpirationTime('1 minute')
+        .sign(privateKey)
+      const res = await request(hub.app).post('/oauth/token').type('form').send({
+        grant_type: 'client_credentials',
+        scope: 'ssf.read',
+        client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+        client_assertion,
+      })
+      assert.equal(res.status, status, res.text)
+    })
+  }
+
   it('takes no assertion made for the server that a request line names', async () => {
     const { publicKey, privateKey } = await generateKeyPair('ES256')
     const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'k1' }] }
@@ -308,15 +345,46 @@ describe('auth: authorization server', () => {
             .setExpirationTime(lifetime)
             .sign(privateKey),
         })
-    const late = await send('61 minutes')
+    const late = await send('3630 seconds')
     assert.equal(late.status, 401)
     assert.equal(late.body.error, 'invalid_client')
-    assert.equal((await send('59 minutes')).status, 200)
+    assert.equal((await send('3600 seconds')).status, 200)
     const kept = await hub
       .db('oauth_artifacts')
       .where({ model: 'ReplayDetection' })
-      .whereRaw("expires_at > now() + interval '3601 s'")
+      // The library adds what two clocks may differ by.
+      .whereRaw("expires_at > now() + interval '3616 s'")
     assert.deepEqual(kept, [])
+  })
+
+  it('answers in JSON, whatever is asked for', async () => {
+    const client = await register()
+    const refused = await token(client, { scope: 'x' }).set('Accept', 'text/html')
+    assert.equal(refused.status, 400)
+    assert.match(refused.headers['content-type'] ?? '', /^application\/json/)
+    assert.deepEqual(refused.body, {
+      error: 'invalid_scope',
+      error_description: 'scope must be one or both of ssf.read ssf.manage',
+      scope: 'x',
+    })
+  })
+
+  it('grants each scope once, in the order they were asked for', async () => {
+    const client = await register()
+    const res = await token(client, { scope: 'ssf.manage ssf.read ssf.manage' })
+    assert.equal(res.body.scope, 'ssf.manage ssf.read')
+  })
+
+  it('says how to authenticate when nobody did', async () => {
+    const res = await request(hub.app)
+      .post('/oauth/token')
+      .type('form')
+      .send({ grant_type: 'client_credentials', scope: 'ssf.read' })
+    assert.equal(res.headers['www-authenticate'], `Basic realm="${ISSUER}"`)
+    assert.deepEqual(res.body, {
+      error: 'invalid_client',
+      error_description: 'no client authentication mechanism provided',
+    })
   })
 
   it('serves nothing else that the library knows', async () => {
@@ -352,10 +420,64 @@ describe('auth: authorization server under guesses', () => {
       answers.map((res) => res.status),
       [401, 401, 429],
     )
+    assert.deepEqual(
+      answers.map((res) => res.headers['www-authenticate'] !== undefined),
+      [true, true, false],
+    )
     assert.equal(answers[2]?.body.error, 'temporarily_unavailable')
     assert.match(answers[2]?.body.error_description ?? '', /Too many failed attempts/)
+    const unnamed = await request(hub.app).post('/oauth/revoke').type('form').send({ token: 'x' })
+    assert.equal(unnamed.status, 429)
     assert.match(answers[2]?.headers['retry-after'] ?? '', /^\d+$/)
     assert.equal((await ask(made.body.client_secret)).status, 200)
+    await hub.close()
+  })
+})
+
+describe('auth: lifetime of tokens', () => {
+  for (const [asked, given] of [
+    [60, 60],
+    [3_601, 3_600],
+  ] as const) {
+    it(`is ${given} s when ${asked} s are configured (CAEP interoperability profile §2.7.1)`, async () => {
+      const hub = await createAuthApp({ tokenLifetimeS: asked })
+      const { body } = await request(hub.app)
+        .post('/v1/receivers')
+        .auth(hub.adminToken, { type: 'bearer' })
+        .send({ name: 'gw' })
+      const issued = await request(hub.app)
+        .post('/oauth/token')
+        .auth(body.client_id, body.client_secret)
+        .type('form')
+        .send({ grant_type: 'client_credentials', scope: 'ssf.read' })
+      assert.equal(issued.body.expires_in, given)
+      await hub.close()
+    })
+  }
+})
+
+describe('auth: a fault inside the authorization server', () => {
+  it('is told to the log alone', async () => {
+    const lines: unknown[][] = []
+    const logger = { ...silentLogger, error: (...line: unknown[]) => void lines.push(line) }
+    const hub = await createAuthApp({ logger })
+    const { body } = await request(hub.app)
+      .post('/v1/receivers')
+      .auth(hub.adminToken, { type: 'bearer' })
+      .send({ name: 'gw' })
+    await hub.db.raw('alter table oauth_artifacts rename to oauth_artifacts_away')
+    const res = await request(hub.app)
+      .post('/oauth/token')
+      .auth(body.client_id, body.client_secret)
+      .type('form')
+      .send({ grant_type: 'client_credentials', scope: 'ssf.read' })
+    assert.deepEqual([res.status, res.body.error], [500, 'server_error'])
+    assert.doesNotMatch(res.text, /artifact|relation|postgres/i)
+    const [[event, fields] = []] = lines
+    assert.equal(lines.length, 1)
+    assert.equal(event, 'oauth.failed')
+    assert.equal((fields as { path: string }).path, '/oauth/token')
+    assert.match((fields as { error: string }).error, /oauth_artifacts/)
     await hub.close()
   })
 })
@@ -365,6 +487,7 @@ describe('auth: authorization server metadata', () => {
     const hub = await createAuthApp({ issuer: 'https://hub.example/t1' })
     const res = await request(hub.app).get('/.well-known/oauth-authorization-server/t1')
     assert.equal(res.status, 200)
+    assert.equal(res.headers['cache-control'], 'public, max-age=300')
     assert.equal(res.body.issuer, 'https://hub.example/t1')
     assert.equal(res.body.token_endpoint, 'https://hub.example/t1/oauth/token')
     assert.deepEqual(res.body.scopes_supported, ['ssf.read', 'ssf.manage'])

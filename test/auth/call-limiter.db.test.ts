@@ -34,6 +34,32 @@ describe('auth: calls of one caller', () => {
     )
   })
 
+  it('may come again when Retry-After says, a second from now at the soonest', () => {
+    const slow = createCallLimiter({ clock, perS: 0.5, burst: 1 })
+    assert.equal(slow.take('a'), undefined)
+    assert.equal(slow.take('a')?.retryAfterS, 2)
+    nowMs = 500
+    assert.equal(slow.take('a')?.retryAfterS, 1.5)
+    nowMs = 1_500
+    const refusal = slow.take('a')
+    assert.equal(refusal?.retryAfterS, 1)
+    assert.equal(refusal?.message, 'You ask more than 0.5 times a second; wait as Retry-After says.')
+    nowMs = 2_000
+    assert.equal(slow.take('a'), undefined)
+    const quick = createCallLimiter({ clock, perS: 100, burst: 1 })
+    quick.take('a')
+    assert.equal(quick.take('a')?.retryAfterS, 1)
+  })
+
+  it('are forgotten of a caller when 10,000 others called since', () => {
+    const calls = createCallLimiter({ clock, perS: 1, burst: 1 })
+    calls.take('a')
+    for (let n = 1; n < 10_000; n += 1) calls.take(`other ${n}`)
+    assert.ok(calls.take('a'))
+    for (let n = 0; n < 10_000; n += 1) calls.take(`more ${n}`)
+    assert.equal(calls.take('a'), undefined)
+  })
+
   describe('at the API', () => {
     let hub: AuthApp
     before(async () => {

@@ -8,6 +8,14 @@ import { silentLogger } from '../../src/kernel/logger.js'
 const ISSUER = 'https://as.example.com/realms/main'
 const [OAUTH_URL, OPENID_URL] = metadataUrlsOf(ISSUER) as [string, string]
 
+function gate(): { promise: Promise<void>; open(): void } {
+  let open = () => {}
+  const promise = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return { promise, open: () => open() }
+}
+
 describe('auth: metadata of another issuer', () => {
   it('stands between host and path, or behind the path as OpenID Connect has it', () => {
     assert.deepEqual(metadataUrlsOf(ISSUER), [
@@ -24,8 +32,16 @@ describe('auth: metadata of another issuer', () => {
   function start(pages: Record<string, unknown>) {
     const asked: string[] = []
     const clock = { nowMs: 1_000_000 }
+    const warnings: unknown[][] = []
+    let held: Promise<void> | undefined
+    const hold = () => {
+      const { promise, open } = gate()
+      held = promise
+      return open
+    }
     const fetchJson: FetchJson = async ({ url }) => {
       asked.push(url)
+      await held
       const body = pages[url]
       if (body instanceof Error) throw body
       return { status: body === undefined ? 404 : 200, body }
@@ -34,20 +50,23 @@ describe('auth: metadata of another issuer', () => {
       issuer: ISSUER,
       fetchJson,
       clock: { monotonicMs: () => clock.nowMs },
-      logger: silentLogger,
+      logger: { ...silentLogger, warn: (...line) => void warnings.push(line) },
     })
-    return { discover, asked, clock }
+    return { discover, asked, clock, warnings, hold }
   }
 
   it('is asked once, and again after an hour', async () => {
     const pages: Record<string, unknown> = {
       [OAUTH_URL]: { issuer: ISSUER, jwks_uri: 'https://as.example.com/1' },
     }
-    const { discover, asked, clock } = start(pages)
+    const { discover, asked, clock, warnings } = start(pages)
     assert.deepEqual(await Promise.all([discover(), discover()]), Array(2).fill('https://as.example.com/1'))
     assert.deepEqual(asked, [OAUTH_URL])
     pages[OAUTH_URL] = { issuer: ISSUER, jwks_uri: 'https://as.example.com/2' }
-    clock.nowMs += 3_600_001
+    clock.nowMs += 3_600_000
+    await discover()
+    assert.deepEqual(asked, [OAUTH_URL])
+    clock.nowMs += 1
     // In the background: nobody waits for it.
     assert.equal(await discover(), 'https://as.example.com/1')
     await new Promise(setImmediate)
@@ -57,6 +76,29 @@ describe('auth: metadata of another issuer', () => {
     await discover()
     await new Promise(setImmediate)
     assert.equal(await discover(), 'https://as.example.com/2')
+    const reason = `${OAUTH_URL}: gone; ${OPENID_URL}: status 404`
+    assert.deepEqual(warnings, [['oauth_issuer.discovery_failed', { issuer: ISSUER, reason }]])
+    const before = asked.length
+    clock.nowMs += 5_000
+    await discover()
+    assert.equal(asked.length, before)
+    clock.nowMs += 1
+    await discover()
+    await new Promise(setImmediate)
+    assert.equal(asked.length, before + 2)
+  })
+
+  it('is asked for once while an answer is awaited, however long that takes', async () => {
+    const { discover, asked, clock, hold } = start({
+      [OAUTH_URL]: { issuer: ISSUER, jwks_uri: 'https://as.example.com/1' },
+    })
+    const open = hold()
+    const first = discover()
+    clock.nowMs += 5_001
+    const second = discover()
+    assert.deepEqual(asked, [OAUTH_URL])
+    open()
+    assert.deepEqual(await Promise.all([first, second]), Array(2).fill('https://as.example.com/1'))
   })
 
   it('is taken from OpenID Connect where there is no other', async () => {
@@ -64,18 +106,38 @@ describe('auth: metadata of another issuer', () => {
     assert.equal(await discover(), 'https://as.example.com/o')
   })
 
-  for (const [why, page] of [
-    ['is away', new Error('no answer')],
-    ['is another issuer’s', { issuer: 'https://as.example.com', jwks_uri: 'https://evil.example.com' }],
-    ['names no keys', { issuer: ISSUER }],
-    ['is no object', 'text'],
+  for (const [why, page, reason] of [
+    ['is away', new Error('no answer'), 'no answer'],
+    [
+      'is another issuer’s',
+      { issuer: 'https://as.example.com', jwks_uri: 'https://evil.example.com' },
+      'the document names another issuer',
+    ],
+    ['names no keys', { issuer: ISSUER }, 'the document has no jwks_uri'],
+    [
+      'has no text for the place of its keys',
+      { issuer: ISSUER, jwks_uri: 7 },
+      'the document has no jwks_uri',
+    ],
+    ['is no object', 'text', 'the document names another issuer'],
+    ['is null', null, 'the document names another issuer'],
   ] as const) {
     it(`is no use when it ${why}, and is not asked for without end`, async () => {
-      const { discover, asked, clock } = start({ [OAUTH_URL]: page, [OPENID_URL]: page })
-      await assert.rejects(discover(), Unavailable)
+      const { discover, asked, clock, warnings } = start({ [OAUTH_URL]: page, [OPENID_URL]: page })
+      await assert.rejects(discover(), {
+        code: 'ERR_UNAVAILABLE',
+        message: /cannot be asked for its keys now/,
+      })
+      assert.deepEqual(warnings, [
+        [
+          'oauth_issuer.discovery_failed',
+          { issuer: ISSUER, reason: `${OAUTH_URL}: ${reason}; ${OPENID_URL}: ${reason}` },
+        ],
+      ])
+      clock.nowMs += 5_000
       await assert.rejects(discover(), Unavailable)
       assert.equal(asked.length, 2)
-      clock.nowMs += 5_001
+      clock.nowMs += 1
       await assert.rejects(discover(), Unavailable)
       assert.equal(asked.length, 4)
     })
@@ -85,6 +147,7 @@ describe('auth: metadata of another issuer', () => {
 describe('auth: introspection at another issuer', () => {
   function start(answer: () => Awaited<ReturnType<FetchJson>> | ReturnType<FetchJson>) {
     let asked = 0
+    const warnings: unknown[][] = []
     const clock = { nowMs: 0 }
     const ask = createIntrospection({
       endpoint: 'https://as.example.com/introspect',
@@ -95,11 +158,11 @@ describe('auth: introspection at another issuer', () => {
         return await answer()
       },
       clock: { monotonicMs: () => clock.nowMs },
-      logger: silentLogger,
+      logger: { ...silentLogger, warn: (...line) => void warnings.push(line) },
     })
     const introspect = (token: string, origin: Partial<TokenOrigin> = {}) =>
       ask(token, { isSigned: false, isBlocked: false, ...origin })
-    return { introspect, clock, asked: () => asked }
+    return { introspect, clock, warnings, asked: () => asked }
   }
 
   it('counts for five seconds, whether the token is active or not', async () => {
@@ -122,17 +185,23 @@ describe('auth: introspection at another issuer', () => {
     assert.equal(asked(), 1)
   })
 
-  for (const [why, answer] of [
-    ['it is away', () => Promise.reject(new Error('no answer'))],
-    ['it refuses the hub', () => ({ status: 401, body: undefined })],
-    ['it says nothing of use', () => ({ status: 200, body: { active: 'true' } })],
-    ['it answers no object', () => ({ status: 200, body: null })],
+  for (const [why, answer, reason] of [
+    ['it is away', () => Promise.reject(new Error('no answer')), 'no answer'],
+    ['it refuses the hub', () => ({ status: 401, body: { active: true } }), 'status 401'],
+    [
+      'it says nothing of use',
+      () => ({ status: 200, body: { active: 'true' } }),
+      'the answer has no "active"',
+    ],
+    ['it answers no object', () => ({ status: 200, body: null }), 'the answer has no "active"'],
   ] as const) {
     it(`believes nobody when ${why}, and asks again`, async () => {
-      const { introspect, asked } = start(answer)
-      await assert.rejects(introspect('a'), Unavailable)
-      await assert.rejects(introspect('a'), Unavailable)
-      assert.equal(asked(), 2)
+      const { introspect, asked, warnings } = start(answer)
+      await assert.rejects(introspect('a'), { code: 'ERR_UNAVAILABLE', message: /about the token now/ })
+      assert.deepEqual(warnings, [['oauth_issuer.introspection_failed', { reason }]])
+      // Failures take no place for good.
+      for (let number = 0; number < 40; number += 1) await assert.rejects(introspect('a'), Unavailable)
+      assert.equal(asked(), 41)
     })
   }
 
@@ -155,6 +224,9 @@ describe('auth: introspection at another issuer', () => {
     assert.equal(asked(), 1 + 32 + 1 + 63)
     for (const open of gates) open()
     assert.ok((await Promise.all(waiting)).every(Boolean))
+    isSlow = false
+    assert.ok(await introspect('opaque, new'))
+    assert.ok(await introspect('one more jwt', { isSigned: true }))
   })
 
   it('is not asked for a blocked address, but about tokens that are signed or were active', async () => {

@@ -1,17 +1,19 @@
 import assert from 'node:assert/strict'
 import request from 'supertest'
 import { ensureFirstAdmin, resetAdmin } from '../../src/auth/first-admin.js'
-import { type Permission, ROLES } from '../../src/auth/roles.js'
+import { ROLES } from '../../src/auth/roles.js'
 import { hashSecret } from '../../src/auth/secrets.js'
 import { silentLogger } from '../../src/kernel/logger.js'
+import { manualClock } from '../ingest/ingest-fixture.js'
 import { type AuthApp, createAuthApp, plainAudit } from './auth-app.js'
 
 const NOBODY = '11111111-1111-4111-8111-111111111111'
 
 describe('auth: operators', () => {
+  const clock = manualClock()
   let hub: AuthApp
   before(async () => {
-    hub = await createAuthApp()
+    hub = await createAuthApp({ clock })
   })
   after(() => hub.close())
 
@@ -102,6 +104,8 @@ describe('auth: operators', () => {
       [],
       { name: '', role: 'viewer' },
       { name: 'x'.repeat(101), role: 'viewer' },
+      { name: 'no role' },
+      { name: 'king', role: 'king' },
       { name: 'a\u0000b', role: 'viewer' },
       { name: 'a\ud800b', role: 'viewer' },
       { name: 5, role: 'viewer' },
@@ -116,6 +120,50 @@ describe('auth: operators', () => {
     }
     assert.equal((await admin().post('/v1/operators').send({ name: 'patched', role: 'viewer' })).status, 409)
     assert.equal((await admin().patch(`/v1/operators/${id}`).send({ name: 'admin' })).status, 409)
+  })
+
+  it('takes a name of 100 characters, and an end that is a millisecond away but none that is now', async () => {
+    const add = (name: string, ms: number) =>
+      admin()
+        .post('/v1/operators')
+        .send({ name, role: 'viewer', expires_at: new Date(clock.now() + ms).toISOString() })
+    const refused = await add('ends now', 0)
+    assert.equal(refused.status, 400)
+    assert.equal(refused.body.message, 'expires_at must be in the future.')
+    const taken = await add('x'.repeat(100), 1)
+    assert.equal(taken.status, 201)
+    assert.equal(taken.body.expires_at, new Date(clock.now() + 1).toISOString())
+    const patch = (ms: number | null) =>
+      admin()
+        .patch(`/v1/operators/${taken.body.id}`)
+        .send({ expires_at: ms === null ? null : new Date(clock.now() + ms).toISOString() })
+    assert.equal((await patch(0)).status, 400)
+    assert.equal((await patch(1)).status, 200)
+    assert.equal((await patch(null)).body.expires_at, null)
+  })
+
+  it('takes bodies of 16 KiB, and none a byte longer', async () => {
+    const { id } = await add('measured', 'viewer')
+    const receiver = await admin().post('/v1/receivers').send({ name: 'measured' })
+    const calls = [
+      () => admin().post('/v1/operators'),
+      () => admin().patch(`/v1/operators/${id}`),
+      () => admin().post(`/v1/receivers/${receiver.body.id}/tokens`),
+    ]
+    for (const call of calls) {
+      const statusOf = async (bytes: number) =>
+        (await call().type('json').send('{"odd":1}'.padEnd(bytes, ' '))).status
+      assert.deepEqual([await statusOf(16_384), await statusOf(16_385)], [400, 413])
+    }
+  })
+
+  it('shows when an operator was revoked, and changes nothing when it is revoked again', async () => {
+    const { id } = await add('twice', 'viewer')
+    const revokedAt = new Date(clock.now()).toISOString()
+    await admin().delete(`/v1/operators/${id}`)
+    clock.advance(1_000)
+    await admin().delete(`/v1/operators/${id}`)
+    assert.equal((await admin().get(`/v1/operators/${id}`)).body.revoked_at, revokedAt)
   })
 
   it('answers 404 for an unknown or impossible id on every route', async () => {
@@ -157,6 +205,16 @@ describe('auth: operators', () => {
       ['operator.created', 'operator.changed', 'operator.rotated', 'operator.revoked'],
     )
     assert.ok(rows.every((row) => row.actor === 'operator:admin'))
+    assert.deepEqual(
+      rows.map((row) => row.detail),
+      [
+        { name: 'audited', role: 'viewer' },
+        { before: { name: 'audited', role: 'viewer' }, change: { role: 'operator' } },
+        { name: 'audited' },
+        { name: 'audited' },
+      ],
+    )
+    await admin().delete(`/v1/operators/${id}`)
     assert.ok(!JSON.stringify(rows).includes(token))
     const after = await hub.db('audit_log').count('* as n').first()
     assert.equal(after?.n, (before?.n as number) + 4)
@@ -223,6 +281,72 @@ describe('auth: the first admin', () => {
     assert.ok(await works('given-token-set-anew-0123456789'))
   })
 
+  it('is told of in the audit log, and of a given token that does not count in the log', async () => {
+    const warnings: unknown[][] = []
+    const logger = { ...silentLogger, warn: (...line: unknown[]) => void warnings.push(line) }
+    const give = (given: string) => ensureFirstAdmin({ db: hub.db, audit: plainAudit, logger, given })
+    const admin = await hub.db('operators').where({ name: 'admin' }).first()
+    await give('first-given-0123')
+    await give('first-given-0123')
+    await resetAdmin({ db: hub.db, audit: plainAudit })
+    await give('first-given-0123')
+    await give('second-given-0123')
+    await hub.db('operators').update({ revoked_at: new Date() })
+    await give('second-given-0123')
+    const rows = await hub.db('audit_log').orderBy('at').select('actor', 'action', 'target', 'detail')
+    const target = admin.id
+    const named = { name: 'admin' }
+    assert.deepEqual(rows, [
+      { actor: 'hub', action: 'operator.created', target, detail: { ...named, role: 'admin' } },
+      { actor: 'hub', action: 'operator.token_set', target, detail: named },
+      { actor: 'database access', action: 'operator.reset', target, detail: named },
+      { actor: 'hub', action: 'operator.token_set', target, detail: named },
+    ])
+    const setting = 'FIREBREAK_ADMIN_TOKEN'
+    assert.deepEqual(warnings, [
+      ['operator.given_token_retired', { ...named, setting }],
+      ['operator.given_token_revoked', { ...named, setting }],
+    ])
+  })
+
+  it('gets full rights and a token without an end when one is given', async () => {
+    const ended = { role: 'viewer', expires_at: new Date(0), revoked_at: new Date(0) }
+    await hub.db('operators').where({ name: 'admin' }).update(ended)
+    await ensure('given-after-the-end-0123')
+    assert.ok(await works('given-after-the-end-0123'))
+    const { role, expires_at, revoked_at } = await hub.db('operators').where({ name: 'admin' }).first()
+    assert.deepEqual([role, expires_at, revoked_at], ['admin', null, null])
+  })
+
+  it('takes a given token of 16 to 512 characters that a header can carry', async () => {
+    for (const given of ['x'.repeat(16), 'x'.repeat(512), 'A-Z.a_z~0+9/1234==']) {
+      await ensure(given)
+      assert.ok(await works(given), given)
+    }
+    for (const given of [
+      'x'.repeat(15),
+      'x'.repeat(513),
+      '',
+      'equals=in-the-middle',
+      `${'x'.repeat(16)}\n`,
+    ]) {
+      await assert.rejects(
+        () => ensure(given),
+        { code: 'ERR_STARTUP', message: /16 to 512 characters/ },
+        given,
+      )
+    }
+  })
+
+  it('leaves a given token to another admin who has it', async () => {
+    const made = await request(hub.app)
+      .post('/v1/operators')
+      .auth(hub.adminToken, { type: 'bearer' })
+      .send({ name: 'second', role: 'admin' })
+    await ensure(made.body.token)
+    assert.ok((await works(hub.adminToken)) && (await works(made.body.token)))
+  })
+
   it('refuses a given token that is too short, unsendable, or of somebody who is no admin', async () => {
     const made = await request(hub.app)
       .post('/v1/operators')
@@ -250,7 +374,45 @@ describe('auth: the first admin', () => {
       request(hub.app).patch(path).send({ expires_at: '2999-01-01T00:00:00Z' }),
     ]
     for (const call of calls) assert.equal((await call.auth(...bearer)).status, 409)
+    // One that ends, and one that is revoked, do not stand in for it.
+    for (const [name, expires_at] of [
+      ['brief', '2999-01-01T00:00:00Z'],
+      ['gone', null],
+    ]) {
+      const made = await request(hub.app)
+        .post('/v1/operators')
+        .send({ name, role: 'admin', expires_at })
+        .auth(...bearer)
+      if (name === 'brief') continue
+      const gone = request(hub.app).delete(`/v1/operators/${made.body.id}`)
+      assert.equal((await gone.auth(...bearer)).status, 204)
+    }
+    const again = await request(hub.app)
+      .delete(path)
+      .auth(...bearer)
+    assert.equal(again.status, 409)
+    assert.match(again.body.message, /last admin/)
     assert.ok(await works(hub.adminToken))
+  })
+
+  it('may change what takes no rights away, though it is the last', async () => {
+    const admin = await hub.db('operators').where({ name: 'admin' }).first()
+    for (const change of [{ name: 'root' }, { role: 'admin' }, { expires_at: null }]) {
+      const res = await request(hub.app)
+        .patch(`/v1/operators/${admin.id}`)
+        .auth(hub.adminToken, { type: 'bearer' })
+        .send(change)
+      assert.equal(res.status, 200, JSON.stringify(change))
+    }
+    // Nobody is kept for an admin who ends by itself.
+    const brief = await request(hub.app)
+      .post('/v1/operators')
+      .auth(hub.adminToken, { type: 'bearer' })
+      .send({ name: 'brief', role: 'admin', expires_at: '2999-01-01T00:00:00Z' })
+    const removed = await request(hub.app)
+      .delete(`/v1/operators/${brief.body.id}`)
+      .auth(hub.adminToken, { type: 'bearer' })
+    assert.equal(removed.status, 204)
   })
 
   it('keeps one admin when two remove each other at once', async () => {
@@ -281,14 +443,3 @@ async function bothWait(hub: AuthApp): Promise<void> {
     if ((rows[0]?.n ?? 0) >= 2) return
   }
 }
-
-describe('auth: permissions', () => {
-  it('keeps containing and restoring with different roles, and everything with admin', async () => {
-    const { isAllowed } = await import('../../src/auth/roles.js')
-    const holders = (permission: Permission) => ROLES.filter((role) => isAllowed(role, permission))
-    assert.deepEqual(holders('read'), ['viewer', 'operator', 'responder', 'approver', 'admin'])
-    assert.deepEqual(holders('containments.create'), ['responder', 'admin'])
-    assert.deepEqual(holders('containments.restore'), ['approver', 'admin'])
-    assert.deepEqual(holders('operators.manage'), ['admin'])
-  })
-})

@@ -51,6 +51,9 @@ describe('auth: with the database away', () => {
       assert.match(res.headers['retry-after'] ?? '', /^\d+$/)
       assert.doesNotMatch(res.text, /database|postgres|connection/i)
     }
+    const token = await calls[2]?.()
+    assert.deepEqual([token?.headers['retry-after'], token?.body.error], ['2', 'temporarily_unavailable'])
+    assert.match(token?.body.error_description ?? '', /send the same request again shortly/)
     proxy.refuse(false)
     const statuses = []
     for (const call of calls) statuses.push((await call()).status)

@@ -2,16 +2,19 @@ import assert from 'node:assert/strict'
 import request from 'supertest'
 import { createArtifactRepository } from '../../src/auth/oauth-artifacts.js'
 import { hashSecret } from '../../src/auth/secrets.js'
+import { manualClock } from '../ingest/ingest-fixture.js'
 import { type AuthApp, createAuthApp, ISSUER } from './auth-app.js'
 
 const NOBODY = '11111111-1111-4111-8111-111111111111'
 const SOURCE = '22222222-2222-4222-8222-222222222222'
 
 describe('auth: receivers', () => {
+  const clock = manualClock()
   let hub: AuthApp
   const seen: string[] = []
   before(async () => {
     hub = await createAuthApp({
+      clock,
       observer: {
         changing: async (trx, receiver) => {
           const row = await trx('receivers').where({ id: receiver.id }).first()
@@ -69,9 +72,17 @@ describe('auth: receivers', () => {
     assert.deepEqual(body.grants.sources, [SOURCE])
     const again = await call('patch', `/${body.id}`).send({ grants: { sources: [SOURCE] } })
     assert.deepEqual(again.body.grants, body.grants)
-    const unknown = await call('patch', `/${body.id}`).send({ grants: { sources: ['idp', 'nobody'] } })
+    const sources = ['idp', 'nobody', 'none']
+    const unknown = await call('patch', `/${body.id}`).send({ grants: { sources } })
     assert.equal(unknown.status, 400)
-    assert.match(unknown.body.message, /nobody/)
+    assert.equal(
+      unknown.body.message,
+      'grants.sources names no transmitter: nobody, none; register it first.',
+    )
+    const twice = await call('patch', `/${body.id}`).send({ grants: { sources: [SOURCE, 'idp'] } })
+    assert.deepEqual(twice.body.grants.sources, [SOURCE])
+    const none = await call('patch', `/${body.id}`).send({ grants: { sources: [] } })
+    assert.deepEqual(none.body.grants, { ...body.grants, sources: [] })
     const all = await call('patch', `/${body.id}`).send({ grants: { event_types: null, sources: null } })
     assert.deepEqual(all.body.grants, { event_types: null, sources: null })
     assert.deepEqual(all.body.compatibility, { accept_max_events: true })
@@ -231,6 +242,125 @@ describe('auth: receivers', () => {
     assert.equal((await call('post', `/${id}/tokens`).send({ scopes: ['ssf.read'] })).status, 409)
   })
 
+  it('issues a token until a millisecond from now, and none until now', async () => {
+    const { id } = await add({ name: 'brief tokens' })
+    const issue = (ms: number) =>
+      call('post', `/${id}/tokens`).send({
+        scopes: ['ssf.read'],
+        expires_at: new Date(clock.now() + ms).toISOString(),
+      })
+    const refused = await issue(0)
+    assert.equal(refused.status, 400)
+    assert.equal(refused.body.message, 'expires_at must be in the future.')
+    const taken = await issue(1)
+    assert.equal(taken.status, 201)
+    assert.equal(taken.body.created_at, new Date(clock.now()).toISOString())
+    const forGood = await call('post', `/${id}/tokens`).send({ scopes: ['ssf.manage'], expires_at: null })
+    assert.equal(forGood.body.expires_at, null)
+  })
+
+  it('keeps secret and key apart: each has its own members, and neither becomes the other', async () => {
+    const jwks = { keys: [{ kty: 'EC', crv: 'P-256', x: 'x', y: 'y', kid: 'k1' }] }
+    const keyed = await add({ name: 'keyed', token_endpoint_auth_method: 'private_key_jwt', jwks })
+    assert.deepEqual([keyed.jwks, keyed.client_secret], [jwks, undefined])
+    const secret = await add({ name: 'with a secret', token_endpoint_auth_method: 'client_secret_post' })
+    assert.match(secret.client_secret, /^fbk_cs_/)
+    const REFUSED: [id: string, change: object, message: RegExp][] = [
+      [secret.id, { jwks }, /jwks is only for token_endpoint_auth_method private_key_jwt/],
+      [secret.id, { token_endpoint_auth_method: 'private_key_jwt', jwks }, /cannot change between/],
+      [keyed.id, { token_endpoint_auth_method: 'client_secret_basic' }, /cannot change between/],
+    ]
+    for (const [id, change, message] of REFUSED) {
+      const res = await call('patch', `/${id}`).send(change)
+      assert.equal(res.status, 400, JSON.stringify(change))
+      assert.match(res.body.message, message)
+    }
+    const rotated = await call('post', `/${keyed.id}/rotate`)
+    assert.equal(rotated.status, 409)
+    assert.match(rotated.body.message, /authenticates with its own key/)
+    for (const [id, method] of [
+      [secret.id, 'client_secret_basic'],
+      [keyed.id, 'private_key_jwt'],
+    ]) {
+      const res = await call('patch', `/${id}`).send({ token_endpoint_auth_method: method })
+      assert.deepEqual([res.status, res.body.token_endpoint_auth_method], [200, method])
+    }
+  })
+
+  it('ends no token by a change that is neither of keys nor of enablement', async () => {
+    const { id } = await add({ name: 'renamed' })
+    const { token } = (await call('post', `/${id}/tokens`).send({ scopes: ['ssf.read'] })).body
+    assert.equal((await call('post', `/${id}/enable`)).status, 200)
+    assert.equal((await call('patch', `/${id}`).send({ name: 'renamed too' })).status, 200)
+    const use = await request(hub.app).get('/as-reader').auth(token, { type: 'bearer' })
+    assert.deepEqual([use.status, use.body.name], [200, 'renamed too'])
+  })
+
+  it('lists all receivers in pages by name, each once', async () => {
+    const seen: string[] = []
+    let next: string | null = ''
+    while (next !== null) {
+      const page: request.Response = await call('get', '').query({ limit: 2, ...(next && { cursor: next }) })
+      seen.push(...page.body.items.map((item: { name: string }) => item.name))
+      next = page.body.next
+    }
+    const rows = await hub.db('receivers').orderBy('name').select('name')
+    assert.deepEqual(
+      seen,
+      rows.map((row) => row.name),
+    )
+  })
+
+  it('audits who changed what, and nothing where nothing changed', async () => {
+    const body = await add({ name: 'told', signing_alg: 'ES256' })
+    const { id, client_id: clientId, audience } = body
+    await call('post', `/${id}/enable`)
+    await call('patch', `/${id}`).send({ name: 'told again' })
+    const { body: token } = await call('post', `/${id}/tokens`).send({
+      scopes: ['ssf.read'],
+      expires_at: '2999-01-01T00:00:00Z',
+    })
+    await call('delete', `/${id}/tokens/${token.id}`)
+    await call('delete', `/${id}/tokens/${token.id}`)
+    await call('post', `/${id}/rotate`)
+    await call('post', `/${id}/disable`)
+    await call('delete', `/${id}`)
+    const receiver = {
+      name: 'told',
+      clientId,
+      audience,
+      tokenIssuer: null,
+      authMethod: 'client_secret_basic',
+      keys: 0,
+      defaultSubjects: 'ALL',
+      reports: [],
+      profile: null,
+      compatibility: [],
+      signingAlg: 'ES256',
+      inactivityTimeoutS: null,
+      grantEventTypes: null,
+      grantSources: null,
+      enabled: true,
+    }
+    const after = { ...receiver, name: 'told again' }
+    const rows = await hub.db('audit_log').where({ target: id }).orderBy('at')
+    assert.deepEqual(
+      rows.map(({ actor, action, detail }) => [actor, action, detail]),
+      [
+        ['receiver.created', receiver],
+        ['receiver.changed', { before: receiver, after }],
+        [
+          'receiver.token_issued',
+          { token_id: token.id, scopes: ['ssf.read'], expires_at: '2999-01-01T00:00:00.000Z' },
+        ],
+        ['receiver.token_revoked', { token_id: token.id }],
+        ['receiver.rotated', { name: 'told again' }],
+        ['receiver.disabled', { name: 'told again' }],
+        ['receiver.deleted', { ...after, enabled: false }],
+      ].map((row) => ['operator:admin', ...row]),
+    )
+  })
+
   it('writes an audit row for every change, without a secret', async () => {
     const { id, client_secret } = await add({ name: 'audited' })
     const token = (await call('post', `/${id}/tokens`).send({ scopes: ['ssf.read'] })).body
@@ -261,5 +391,17 @@ describe('auth: receivers', () => {
       })
     assert.equal(await issue('an older secret'), false)
     assert.equal(await issue(client_secret), true)
+  })
+})
+
+describe('auth: the audience of a receiver', () => {
+  it('stands below the issuer, whether that ends with a slash or not', async () => {
+    const hub = await createAuthApp({ issuer: 'https://hub.example/t1/' })
+    const { body } = await request(hub.app)
+      .post('/v1/receivers')
+      .auth(hub.adminToken, { type: 'bearer' })
+      .send({ name: 'gw' })
+    assert.equal(body.audience, `https://hub.example/t1/receivers/${body.id}`)
+    await hub.close()
   })
 })
