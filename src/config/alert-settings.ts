@@ -50,7 +50,8 @@ export const ALERT_SETTINGS = {
   }),
   ALERT_STREAM_FAILING_MS: setting(whole(1_000, DAY_MS).prefault('60000'), {
     section: 'Alerts',
-    description: 'A stream is failing when its receiver has not taken a SET, or an upstream not answered a poll, for this long, in ms.',
+    description:
+      'A stream is failing when its receiver has not taken a SET, or an upstream not answered a poll, for this long, in ms.',
   }),
   ALERT_REVOKE_OBJECTIVE_MS: setting(whole(100, DAY_MS).prefault('60000'), {
     section: 'Alerts',
