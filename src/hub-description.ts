@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { ALERT_API } from './alerts/alert-api.js'
 import { AUDIT_API } from './audit/audit-api.js'
 import { authorizationApi } from './auth/authorization-api.js'
 import { OAUTH_PATHS } from './auth/authorization-metadata.js'
@@ -68,6 +69,7 @@ function sections({ issuer, oauthIssuer }: DescribedHub): ApiSection[] {
     PARKED_API,
     ERASURE_API,
     ENFORCEMENT_API,
+    ALERT_API,
     AUDIT_API,
     OPERATOR_API,
     KEY_API,

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Config } from './config/config.js'
 import type { EventLog, SlotOwnership, TransactionalLog } from './eventlog/event-log.js'
-import { createFailoverEventLog } from './eventlog/failover-event-log.js'
+import { createFailoverEventLog, type Detour } from './eventlog/failover-event-log.js'
 import { createKafkaEventLog } from './eventlog/kafka-event-log.js'
 import { createLogRelay } from './eventlog/log-relay.js'
 import { createPostgresEventLog } from './eventlog/postgres-event-log.js'
@@ -18,6 +18,8 @@ export interface HubEventLog {
   readonly transactional: TransactionalLog
   /** Copies what went through Postgres to Kafka, for other readers. */
   readonly relay: Worker | undefined
+  /** Events go around Kafka now. */
+  detour(): Detour | undefined
 }
 
 export interface OpenEventLogOptions extends HubBase {
@@ -46,7 +48,7 @@ export function openEventLog(options: OpenEventLogOptions): HubEventLog {
     metrics,
     keepForRelay: usesKafka,
   })
-  if (!usesKafka) return { log: postgres, transactional: postgres, relay: undefined }
+  if (!usesKafka) return { log: postgres, transactional: postgres, relay: undefined, detour: () => undefined }
   const kafka = createKafkaEventLog({
     ...kafkaConnection(config),
     topicPrefix: config.kafkaTopicPrefix,
@@ -68,7 +70,7 @@ export function openEventLog(options: OpenEventLogOptions): HubEventLog {
     metrics,
   })
   const relay = createLogRelay({ db: pools.api, kafka, lease: options.relayLease, logger, metrics })
-  return { log, transactional: postgres, relay }
+  return { log, transactional: postgres, relay, detour: () => log.detour() }
 }
 
 export function kafkaConnection(config: Config) {

@@ -1,4 +1,5 @@
 import type { Express } from 'express'
+import { alertRouter } from './alerts/alert-router.js'
 import { auditRouter } from './audit/audit-router.js'
 import type { AttemptLimiter } from './auth/attempt-limiter.js'
 import { createAuthorizationServer } from './auth/authorization-server.js'
@@ -152,6 +153,7 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
   app.use('/v1/event-types', eventTypeRouter({ types: services.types, authorize }))
   app.use('/v1/subjects', erasureRouter({ erasures: services.erasures, authorize }))
   app.use('/v1/parked', parkedRouter({ parked: services.parked, authorize }))
+  app.use('/v1/alerts', alertRouter({ alerts: services.alerts, authorize }))
   app.use('/v1/events', eventRouter({ events: services.events, authorize: rule }))
   app.use(
     historyRouter({

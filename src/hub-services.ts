@@ -1,3 +1,4 @@
+import type { AlertService } from './alerts/alert-service.js'
 import type { AttemptLimiter } from './auth/attempt-limiter.js'
 import { createCallLimiter } from './auth/call-limiter.js'
 import { createOperatorService } from './auth/operator-service.js'
@@ -46,6 +47,7 @@ export interface ServiceParts {
   readonly revocation: RevocationMetrics
   readonly attempts: AttemptLimiter
   readonly nextEventId: () => string
+  readonly alerts: AlertService
   /** Wakes whoever works erasures off. */
   erasuresRequested(): void
 }
@@ -87,6 +89,7 @@ export function createServices(base: HubBase, parts: ServiceParts) {
       inactivityWatch(base, streams.statuses),
       ...(external ? [toIssuerWatch(external)] : []),
     ] as readonly Worker[],
+    alerts: parts.alerts,
     keyRotation: rotation,
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,

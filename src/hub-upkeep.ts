@@ -1,3 +1,4 @@
+import { alertRepository } from './alerts/alert-repository.js'
 import { createAuditSealer } from './audit/audit-sealer.js'
 import { trimAudit } from './audit/audit-trim.js'
 import type { Delivery } from './delivery/delivery-service.js'
@@ -65,6 +66,7 @@ export function upkeepWorkers(base: HubBase, parts: UpkeepParts): Worker[] {
         parkedRetentionDays: config.parkedRetentionDays,
       }),
       trim: async () => {
+        await alertRepository.forget(pools.api, config.retentionDays)
         await forgetFigures(pools.api, config.histogramRetentionDays)
         await forgetRemovedSubjects(pools.api, config.subjectRemovalGraceS)
         if (config.auditRetentionDays)

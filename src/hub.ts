@@ -4,6 +4,7 @@ import type { Role } from './config/settings.js'
 import { exposeBacklog } from './delivery/delivery-service.js'
 import { createRevocationMetrics } from './enforcement/revocation-metrics.js'
 import { exposeLag } from './eventlog/log-metrics.js'
+import { openAlerts } from './hub-alerts.js'
 import { type HubBase, openBase } from './hub-base.js'
 import { openDelivery } from './hub-delivery.js'
 import { type Doors, openDoors } from './hub-doors.js'
@@ -121,17 +122,20 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     roles: config.roles.join(','),
   })
 
+  const alerts = await openAlerts(base, { processId, eventLog })
   await workers.start(
     toWorker('outgoing', base.outgoing),
     base.notifier,
     base.clockSync,
     toWorker('event-log', log),
     ...(doors.tlsWatch ? [doors.tlsWatch] : []),
+    alerts.reporter,
   )
   if (has('upkeep')) {
     await workers.start(
       ...upkeepWorkers(base, { lease: (kind) => leases(kind, 1), deadlines, log, delivery }),
       relayLease,
+      ...alerts.watchers(leases('alerts', 1)),
     )
     if (relay) await workers.start(relay)
   }
@@ -147,6 +151,7 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     revocation,
     attempts,
     nextEventId,
+    alerts: alerts.service,
     erasuresRequested: () => erasuresRequested(base),
   })
   const app = await createRoutes(base, { services, delivery, deadlines, attempts })

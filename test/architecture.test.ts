@@ -32,7 +32,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   eventlog: ['secevent', 'storage', 'keys'],
   backup: ['storage'],
   ...Object.fromEntries(
-    ['ingest', 'upstream', 'streams', 'delivery', 'enforcement'].map((room) => [
+    ['ingest', 'upstream', 'streams', 'delivery', 'enforcement', 'alerts'].map((room) => [
       room,
       ['secevent', 'config', 'storage', 'outgoing', 'http', 'keys', 'audit', 'auth', 'eventlog'],
     ]),
@@ -45,7 +45,7 @@ const ACROSS: Readonly<Record<string, readonly string[]>> = {
   delivery: ['streams'],
   upstream: ['ingest'],
 }
-const FEATURE_ROOMS = ['ingest', 'upstream', 'streams', 'delivery', 'enforcement']
+const FEATURE_ROOMS = ['ingest', 'upstream', 'streams', 'delivery', 'enforcement', 'alerts']
 /** Pure: the types of a stream and the shard that follows from its id. It imports no room, which is checked. */
 const WORDS = ['src/streams/stream.ts']
 

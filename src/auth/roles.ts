@@ -4,6 +4,7 @@ export type Permission =
   | 'audit.read'
   | 'events.emit'
   | 'parked.replay'
+  | 'alerts.test'
   | 'streams.manage'
   | 'event-types.manage'
   | 'receivers.manage'
@@ -27,6 +28,7 @@ const OPERATOR: readonly Permission[] = [
   ...VIEWER,
   'events.emit',
   'parked.replay',
+  'alerts.test',
   'streams.manage',
   'event-types.manage',
   'receivers.manage',

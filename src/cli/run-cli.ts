@@ -1,6 +1,10 @@
 import { Command, CommanderError } from 'commander'
 import { describeError, HubError } from '../kernel/errors.js'
+<<<<<<< HEAD
 import { addBackupCommands } from './backup-commands.js'
+=======
+import { addAlertCommands } from './alert-commands.js'
+>>>>>>> alerts
 import { CliError, EXIT, type ExitCode } from './cli-errors.js'
 import { type CliIo, processIo } from './cli-io.js'
 import type { Cli, CliHooks } from './command.js'
@@ -87,6 +91,7 @@ function createProgram(cli: Cli): Command {
   addEventTypeCommands(cli, program)
   addTailCommand(cli, program)
   addParkedCommands(cli, program)
+  addAlertCommands(cli, program)
   addSubjectCommands(cli, program)
   addTimeToRevokeCommand(cli, program)
   addOperatorCommands(cli, program)

@@ -127,6 +127,9 @@ function crossChecks(settings: Settings): string[] {
   if (settings.FIREBREAK_MASTER_KEY_PREVIOUS && !settings.FIREBREAK_MASTER_KEY) {
     faults.push('FIREBREAK_MASTER_KEY_PREVIOUS: set FIREBREAK_MASTER_KEY too, to the key that replaces it')
   }
+  if (Boolean(settings.ALERT_WEBHOOK_URL) !== settings.ALERT_WEBHOOK_SECRET.length > 0) {
+    faults.push('ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET: set both or neither')
+  }
   const introspection = [
     settings.OAUTH_INTROSPECTION_ENDPOINT,
     settings.OAUTH_INTROSPECTION_CLIENT_ID,
@@ -225,7 +228,9 @@ export function describeConfig(config: Config): { name: SettingName; value: stri
 }
 
 function describeValue(name: SettingName, value: unknown): string {
-  if (value === undefined) return metaOf(name).defaultText ?? ''
+  if (value === undefined || (Array.isArray(value) && value.length === 0 && metaOf(name).secret)) {
+    return metaOf(name).defaultText ?? ''
+  }
   if (!metaOf(name).secret) return String(value)
   if (typeof value !== 'string' || !URL.canParse(value) || !value.includes('@')) return '********'
   const url = new URL(value)

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ALERT_SETTINGS } from './alert-settings.js'
 import { KEY_SETTINGS } from './key-settings.js'
 import {
   flag,
@@ -292,6 +293,7 @@ export const SETTINGS = {
     section: 'Delivery',
     description: 'An event whose effect no probe has seen after this long counts as outstanding, in ms.',
   }),
+  ...ALERT_SETTINGS,
   LOG_LEVEL: setting(
     z.enum(['error', 'warn', 'info', 'debug'], 'write error, warn, info or debug').default('info'),
     {

@@ -13,6 +13,10 @@ export interface SampleScope {
   ranges: readonly TimeRange[]
   /** Only this receiver's. */
   receiverId?: string
+  /** Only of events that tighten access. */
+  tightensOnly?: boolean
+  /** Only where this stage is not expected. */
+  unlessExpected?: Stage
   /** What is younger and open is pending; else it is outstanding. */
   deadlineMs: number
   nowMs: number
@@ -86,27 +90,29 @@ function baseSql(scope: SampleScope): Sql {
     scope.receiverId === undefined
       ? literalSql('true')
       : sql`${literalSql(column)} = ${scope.receiverId}::uuid`
+  const rest = sql`${scope.tightensOnly ? literalSql("and effect = 'tightens'") : literalSql('')}
+    ${scope.unlessExpected ? sql`and expects & ${STAGE_BIT[scope.unlessExpected]}::int = 0` : literalSql('')}`
   return sql`
     select stream_id, event_id, day, receiver_id, type, source_id, accepted_at, event_timestamp,
         delivered_at, received_at, finished_at, outcome
       from deliveries
       where ${daysSql('day', scope.ranges)} and ${ranges('accepted_at')} and expects & ${bit}::int <> 0
-        and ${own('receiver_id')}
+        and ${own('receiver_id')} ${rest}
     union all
     select stream_id, event_id, day, receiver_id, type, source_id, accepted_at, event_timestamp,
         delivered_at, null, null, 'open'
       from delivery_queue
-      where ${ranges('accepted_at')} and expects & ${bit}::int <> 0 and ${own('receiver_id')}
+      where ${ranges('accepted_at')} and expects & ${bit}::int <> 0 and ${own('receiver_id')} ${rest}
     union all
     select q.stream_id, q.event_id, q.day, q.receiver_id, q.type, q.source_id, q.accepted_at, q.event_timestamp,
         q.delivered_at, null, null, 'open'
       from parked p cross join lateral (
         select * from jsonb_to_record(p.delivery) as parked_row(stream_id uuid, event_id uuid, day date,
           receiver_id uuid, type text, source_id uuid, accepted_at timestamptz, event_timestamp timestamptz,
-          delivered_at timestamptz, expects smallint)
+          delivered_at timestamptz, expects smallint, effect text)
       ) q
       where p.kind = 'delivery' and p.resolved_at is null and ${ranges('q.accepted_at')}
-        and q.expects & ${bit}::int <> 0 and ${own('q.receiver_id')}`
+        and q.expects & ${bit}::int <> 0 and ${own('q.receiver_id')} ${rest}`
 }
 
 /** Total length up to which reports are joined before they are grouped. */

@@ -38,8 +38,19 @@ export interface FailoverEventLogOptions {
 
 const PROBE_TIMEOUT_MS = 1_000
 
+/** Since when appends go around Kafka, on the monotonic clock, and why. */
+export interface Detour {
+  readonly sinceMonotonicMs: number
+  readonly reason: string
+}
+
+export interface FailoverEventLog extends EventLog {
+  /** Undefined while all appends go to Kafka. */
+  detour(): Detour | undefined
+}
+
 /** Kafka while it answers, else Postgres at once; fan-out reads both always. Nothing waits for a broker that is away. */
-export function createFailoverEventLog(options: FailoverEventLogOptions): EventLog {
+export function createFailoverEventLog(options: FailoverEventLogOptions): FailoverEventLog {
   const { kafka, postgres, db, codec, clock, logger } = options
   const { returnAfterMs = 5_000, probeIntervalMs = 250 } = options
   const breaker = createLogBreaker({ clock, returnAfterMs })
@@ -49,6 +60,7 @@ export function createFailoverEventLog(options: FailoverEventLogOptions): EventL
     'Whether appends go around Kafka now.',
   )
   let reason = ''
+  let sinceMonotonicMs = 0
   let refused: string | undefined
   let minding: Promise<void> | undefined
   let kafkaLag: LogLag[] = []
@@ -76,7 +88,7 @@ export function createFailoverEventLog(options: FailoverEventLogOptions): EventL
 
   /** Asks the broker until all slots are back. */
   async function mind(): Promise<void> {
-    const startedMs = clock.monotonicMs()
+    sinceMonotonicMs = clock.monotonicMs()
     while (breaker.state() !== 'closed' && !stopping.signal.aborted) {
       await delay(probeIntervalMs, undefined, { signal: stopping.signal }).catch(() => {})
       try {
@@ -92,7 +104,7 @@ export function createFailoverEventLog(options: FailoverEventLogOptions): EventL
     }
     if (breaker.state() !== 'closed') return
     active.set(0)
-    logger.info('log_failover.ended', { duration_ms: Math.round(clock.monotonicMs() - startedMs) })
+    logger.info('log_failover.ended', { duration_ms: Math.round(clock.monotonicMs() - sinceMonotonicMs) })
   }
 
   async function settle(): Promise<void> {
@@ -190,6 +202,8 @@ export function createFailoverEventLog(options: FailoverEventLogOptions): EventL
     },
     subscribe,
     health,
+    detour: () =>
+      breaker.state() === 'closed' ? undefined : { sinceMonotonicMs, reason: refused ?? reason },
     async lag() {
       // What was last known of Kafka stands in while it does not answer.
       const asked = breaker.state() === 'open' ? undefined : kafka.lag().catch(() => undefined)

@@ -14,7 +14,7 @@ import {
 import { AddressRefused, OutgoingFailed, toOutgoingFailed } from './outgoing-errors.js'
 import { createUrlRules, type Target, type UrlRules } from './url-rules.js'
 
-const OUTGOING_POOLS = ['control', 'urgent', 'routine', 'metadata', 'polls'] as const
+const OUTGOING_POOLS = ['control', 'urgent', 'routine', 'metadata', 'polls', 'alerts'] as const
 export type OutgoingPool = (typeof OUTGOING_POOLS)[number]
 
 export type OutgoingMethod = 'GET' | 'POST' | 'PATCH' | 'DELETE'
@@ -163,6 +163,7 @@ function createAgents(
     metadata: create(),
     // A long poll holds its connection all the time, and one origin may have many streams for us.
     polls: create(256),
+    alerts: create(4),
   }
 }
 

@@ -39,6 +39,16 @@ const STREAM = {
 }
 
 const KEY = { kid: 'k1', use: 'set', alg: 'RS256', state: 'next', origin: 'generated', active_from: 'soon' }
+const ALERT = {
+  id: 'a1',
+  kind: 'stream_failing',
+  object: 'stream:s1',
+  severity: 'critical',
+  state: 'open',
+  summary: 'gw fails',
+  opened_at: 'then',
+  resolved_at: null,
+}
 const OLD_KEY = { ...KEY, kid: 'k0', state: 'retired', retired_at: 'then' }
 
 const CASES: Case[] = [
@@ -506,6 +516,42 @@ const CASES: Case[] = [
     shows: [/removed event type y1/],
   },
   {
+    title: 'lists the alerts, with its filters',
+    words: ['alerts', '--state', 'all', '--kind', 'sets_parked', '--limit', '5'],
+    sends: [['GET /v1/alerts?state=all&kind=sets_parked&limit=5']],
+    answers: { 'GET /v1/alerts': { body: { items: [ALERT], next: 'abc' } } },
+    shows: [/^OPENED AT .*\nthen +- +critical +stream_failing +stream:s1 +gw fails\nmore: --cursor abc\n$/],
+  },
+  {
+    title: 'says when there is no alert',
+    words: ['alerts', 'list'],
+    sends: [['GET /v1/alerts']],
+    answers: { 'GET /v1/alerts': { body: { items: [], next: null } } },
+    shows: [/^no alerts\n$/],
+  },
+  {
+    title: 'lists the alerts without saying list',
+    words: ['alerts'],
+    sends: [['GET /v1/alerts']],
+    answers: { 'GET /v1/alerts': { body: { items: [ALERT], next: null } } },
+    shows: [/gw fails/],
+  },
+  {
+    title: 'sends a test alert and says how it went',
+    words: ['alerts', 'test'],
+    sends: [['POST /v1/alerts/test']],
+    answers: {
+      'POST /v1/alerts/test': {
+        body: {
+          notice_id: 'msg_1',
+          webhook: { delivered: true, status: 204, failure: null },
+          log: null,
+        },
+      },
+    },
+    shows: [/^webhook: answered 204\nlog: not configured\n$/],
+  },
+  {
     title: 'lists what is parked, with its filters',
     words: ['parked', 'list', '--stream', 's1', '--type', 'urn:x', '--txn', 'c', '--from', '2026-01-01'],
     sends: [['GET /v1/parked?stream_id=s1&type=urn%3Ax&txn=c&from=2026-01-01T00%3A00%3A00.000Z']],
@@ -573,6 +619,22 @@ describe('the commands that call the hub', () => {
       const outcome = await runWords(words, { hooks: hooksFor(hub.url) })
       assert.equal(outcome.code, 1)
       assert.match(outcome.err, /2 events are still owed to receivers.*--force.*firebreak subject erasure x1/)
+    } finally {
+      await hub.close()
+    }
+  })
+
+  it('fails when a test alert did not get through, and says why', async () => {
+    const refused = { delivered: false, status: 401, failure: 'answered 401' }
+    const written = { delivered: true, status: null, failure: null }
+    const hub = await startScriptedHub({
+      'POST /v1/alerts/test': { body: { notice_id: 'm', webhook: refused, log: written } },
+    })
+    try {
+      const outcome = await runWords(['alerts', 'test'], { hooks: hooksFor(hub.url) })
+      assert.equal(outcome.out, 'webhook: failed (answered 401)\nlog: written\n')
+      assert.match(outcome.err, /the test did not get through: webhook/)
+      assert.equal(outcome.code, 1)
     } finally {
       await hub.close()
     }

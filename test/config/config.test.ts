@@ -93,6 +93,12 @@ describe('config', () => {
     ['POLL_HOLD_MS', '60000', 'to 55000'],
     ['RECEIVED_DEADLINE_MS', '0', 'from 100'],
     ['APPLIED_DEADLINE_MS', '0', 'from 100'],
+    ['ALERT_STREAM_FAILING_MS', '999', 'from 1000'],
+    ['ALERT_REVOKE_OBJECTIVE_MS', '99', 'from 100'],
+    ['ALERT_REVOKE_WINDOW_MS', '3600001', 'to 3600000'],
+    ['ALERT_LAG_MS', 'long', 'whole number'],
+    ['ALERT_BROKER_FALLBACK_MS', '-1', 'from 0'],
+    ['ALERT_CLOCK_SKEW_MS', '0', 'from 100'],
     ['LOG_FORMAT', 'xml', 'pretty or json'],
     ['FIREBREAK_URL', 'hub', 'URL'],
   ]
@@ -103,6 +109,33 @@ describe('config', () => {
       assert.ok(faults[0]?.startsWith(`${name}: `) && faults[0].includes(text), faults[0])
     })
   }
+
+  it('takes a webhook with one secret, or two while it is replaced, and shows neither', () => {
+    const ALERT_WEBHOOK_URL = 'https://hooks.example.com/T0/canary-path?x=1'
+    const [first = '', second = ''] = [1, 2].map(
+      (byte) => `whsec_${Buffer.alloc(32, byte).toString('base64')}`,
+    )
+    const config = loadConfig({ ALERT_WEBHOOK_URL, ALERT_WEBHOOK_SECRET: `${first}, ${second}` })
+    assert.deepEqual(config.alertWebhookSecret, [first, second])
+    const shown = JSON.stringify(describeConfig(config))
+    for (const canary of ['canary-path', first, second]) assert.ok(!shown.includes(canary))
+    const plain = describeConfig(loadConfig({})).find(({ name }) => name === 'ALERT_WEBHOOK_SECRET')
+    assert.deepEqual(plain, { name: 'ALERT_WEBHOOK_SECRET', value: 'none', isDefault: true })
+    for (const url of ['http://hooks.example.com/', 'https://a:b@hooks.example.com/', 'ftp://x', 'hooks']) {
+      const faults = faultsOf({ ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: first })
+      assert.deepEqual([faults.length, faults[0]?.includes(url)], [1, false])
+      assert.match(faults[0] ?? '', /^ALERT_WEBHOOK_URL: write an https URL/)
+    }
+    const short = `whsec_${Buffer.alloc(23).toString('base64')}`
+    const long = `whsec_${Buffer.alloc(65).toString('base64')}`
+    for (const secret of ['hunter2', first.slice(6), short, long, `${first},${second},${first}`, 'whsec_!']) {
+      const faults = faultsOf({ ALERT_WEBHOOK_URL, ALERT_WEBHOOK_SECRET: secret })
+      assert.match(faults.join(), /^ALERT_WEBHOOK_SECRET: write whsec_ and 24 to 64 bytes/)
+      assert.ok(!faults.join().includes(secret))
+    }
+    assert.match(faultsOf({ ALERT_WEBHOOK_URL }).join(), /set both or neither/)
+    assert.match(faultsOf({ ALERT_WEBHOOK_SECRET: first }).join(), /set both or neither/)
+  })
 
   it('refuses half of a pair', () => {
     assert.match(faultsOf({ TLS_CERT_FILE: 'a.pem' }).join(), /TLS_KEY_FILE/)

@@ -167,6 +167,10 @@ describe('error answers of /v1 that depend on what is there', () => {
     }
   })
 
+  it('are 409 for a test of alerts that have no way out', async () => {
+    await refused('409 ERR_CONFLICT', 'testAlerts', [])
+  })
+
   it('are 409 for keys that wait already, or sign now', async () => {
     const { body } = await ask('listKeys', [])
     const keys = body.items as unknown as { kid: string; use: string; state: string }[]

@@ -19,6 +19,7 @@ const BAD_QUERY: Readonly<Record<string, readonly string[]>> = {
   state: ['odd', ''],
   status: ['odd', ''],
   stage: ['odd', ''],
+  kind: ['odd', ''],
   group_by: ['colour', 'stream,stream', ''],
   stream_id: ['x', ''],
   receiver_id: ['x', ''],

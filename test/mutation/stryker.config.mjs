@@ -18,7 +18,7 @@ export default {
   incremental: true,
   incrementalFile: `.cache/mutation/${room}.results.json`,
   ignoreStatic: !ROOMS[room].tables,
-  timeoutMS: 10_000,
+  timeoutMS: 6_000,
   concurrency: Number(process.env.MUTATION_WORKERS ?? 2),
   reporters: ['progress-append-only', 'json', 'html'],
   jsonReporter: { fileName: `.cache/mutation/${room}.json` },

@@ -1,0 +1,449 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import type { Condition, Probe } from '../../src/alerts/alert.js'
+import { createAlertReporter, createReportsProbe } from '../../src/alerts/alert-reporter.js'
+import { createMissedObjectivesProbe } from '../../src/alerts/missed-objectives.js'
+import { createClockCondition, createFallbackCondition } from '../../src/alerts/own-conditions.js'
+import { createParkedProbe } from '../../src/alerts/parked-read-model.js'
+import { reportRepository } from '../../src/alerts/report-repository.js'
+import { createSourceClockProbe } from '../../src/alerts/source-clock-read-model.js'
+import { createStreamHealthReadModel } from '../../src/alerts/stream-health-read-model.js'
+import { createStreamProbe } from '../../src/alerts/stream-probe.js'
+import { createUpstreamProbe } from '../../src/alerts/upstream-read-model.js'
+import { createMissedObjectiveReadModel } from '../../src/enforcement/missed-objective-read-model.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import {
+  CREDENTIAL_CHANGE,
+  ensureDays,
+  type SeedReceiver,
+  seedDelivery,
+  seedReceiver,
+  seedReport,
+  seedSource,
+  seedStream,
+} from '../enforcement/seed.js'
+import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { waitUntil } from '../support/wait.js'
+
+const MINUTE_MS = 60_000
+const brief = (conditions: readonly Condition[]) =>
+  conditions.map(({ kind, object }) => `${kind} ${object}`).sort()
+
+describe('alerts: what is told', () => {
+  let test: TestDatabase
+  let poller: SeedReceiver
+  let pusher: SeedReceiver
+  let inLogS = 0
+
+  before(async () => {
+    test = await createTestDatabase()
+    await ensureDays(test.db, Date.now() - 3 * 86_400_000, Date.now() + 86_400_000)
+  })
+  beforeEach(async () => {
+    inLogS = 0
+    poller = await seedReceiver(test.db, `poller-${randomUUID()}`)
+    const { receiverId } = await seedReceiver(test.db, `pusher-${randomUUID()}`)
+    pusher = { receiverId, streamId: await seedStream(test.db, receiverId, 'push') }
+  })
+  afterEach(async () => {
+    await test.db.raw(
+      'truncate delivery_queue, deliveries, parked, events, acknowledgements, alert_reports, stream_holds, streams cascade',
+    )
+  })
+  after(() => test.close())
+
+  const ago = (ms: number) => Date.now() - ms
+  const streams = (): Probe =>
+    createStreamProbe({
+      streams: createStreamHealthReadModel(test.db),
+      lag: async () => [{ lane: 'routine', oldestAgeS: inLogS }],
+      failingMs: MINUTE_MS,
+      lagMs: 30_000,
+    })
+  const queue = (
+    to: SeedReceiver,
+    fields: { ageMs: number; attempts?: number; failure?: string; lane?: number },
+  ) => seedDelivery(test.db, to, { place: 'queue', acceptedAtMs: ago(fields.ageMs), attempts: 0, ...fields })
+  const setStatus = (streamId: string, status: string, by: string) =>
+    test
+      .db('streams')
+      .where({ stream_id: streamId })
+      .update({ status, status_by: by, status_reason: 'silent' })
+
+  describe('stream_failing', () => {
+    it('opens when a receiver has not taken a SET for the set time, and ends when it is taken', async () => {
+      await queue(pusher, { ageMs: 2 * MINUTE_MS, attempts: 9, failure: 'answered 503' })
+      await queue(pusher, { ageMs: MINUTE_MS, attempts: 0 })
+      const [condition, ...more] = await streams().look()
+      assert.deepEqual(more, [])
+      assert.equal(condition?.object, `stream:${pusher.streamId}`)
+      assert.match(condition?.summary ?? '', /^pusher-.* has not taken a SET for 2 min\.$/)
+      assert.deepEqual([condition?.detail.why, condition?.detail.failure], ['not_taken', 'answered 503'])
+      await test.db('delivery_queue').delete()
+      assert.deepEqual(await streams().look(), [])
+    })
+
+    it('stays closed for what is young, and for a stream that somebody else holds', async () => {
+      await queue(pusher, { ageMs: MINUTE_MS / 2, attempts: 4, failure: 'connect' })
+      assert.deepEqual(await streams().look(), [])
+      await queue(pusher, { ageMs: 3 * MINUTE_MS, attempts: 4, failure: 'connect', lane: 0 })
+      assert.equal((await streams().look()).length, 1)
+      for (const [status, by] of [
+        ['paused', 'receiver'],
+        ['paused', 'operator'],
+        ['disabled', 'hub'],
+      ] as const) {
+        await setStatus(pusher.streamId, status, by)
+        assert.deepEqual(await streams().look(), [], `${status} by ${by}`)
+      }
+    })
+
+    it('opens for a poller that acknowledges nothing, whether it fetched or not', async () => {
+      await queue(poller, { ageMs: 2 * MINUTE_MS })
+      const [condition] = await streams().look()
+      assert.equal(condition?.kind, 'stream_failing')
+      assert.equal(condition?.detail.why, 'not_acknowledged')
+    })
+
+    it('opens while the hub has paused the stream, with nothing owed too', async () => {
+      await setStatus(poller.streamId, 'paused', 'hub')
+      const [condition] = await streams().look()
+      assert.deepEqual(
+        [condition?.object, condition?.detail.why, condition?.detail.reason],
+        [`stream:${poller.streamId}`, 'paused', 'silent'],
+      )
+      await setStatus(poller.streamId, 'enabled', 'operator')
+      assert.deepEqual(await streams().look(), [])
+    })
+
+    it('opens for each of many streams, behind whatever else they are owed', async () => {
+      const many: SeedReceiver[] = []
+      for (let count = 0; count < 5; count += 1) {
+        many.push({ ...pusher, streamId: await seedStream(test.db, pusher.receiverId, 'push') })
+      }
+      for (const to of many) {
+        await queue(to, { ageMs: 5 * MINUTE_MS, attempts: 1, failure: 'timeout' })
+        for (let count = 0; count < 20; count += 1) await queue(to, { ageMs: MINUTE_MS })
+      }
+      assert.deepEqual(
+        brief(await streams().look()),
+        many.map(({ streamId }) => `stream_failing stream:${streamId}`).sort(),
+      )
+    })
+  })
+
+  describe('upstream_failing', () => {
+    const upstream = async (fields: object) => {
+      const id = await seedSource(test.db, `up-${randomUUID()}`)
+      await test.db('upstream_streams').insert({
+        transmitter_id: id,
+        issuer: 'https://up.example',
+        metadata_url: 'https://up.example/metadata',
+        method: 'poll',
+        events_requested: [],
+        credentials: '{}',
+        secret_wrapped: Buffer.alloc(1),
+        phase: 'active',
+        status: 'enabled',
+        ...fields,
+      })
+      return id
+    }
+    const minutesAgo = (count: number) => new Date(ago(count * MINUTE_MS))
+    const probe = () => createUpstreamProbe(test.db, MINUTE_MS)
+    afterEach(() => test.db.raw('truncate upstream_streams cascade'))
+
+    for (const [title, why, fields] of [
+      ['paused', 'paused', { status: 'paused', status_reason: 'busy' }],
+      ['disabled', 'disabled', { status: 'disabled' }],
+      ['not trusted', 'stopped', { phase: 'stopped', last_error: 'another iss', last_error_of: 'trust' }],
+      ['not made', 'setup', { phase: 'setup', last_error: 'answered 500', updated_at: minutesAgo(2) }],
+      ['never polled', 'poll', { last_error: 'x', last_error_of: 'poll', updated_at: minutesAgo(2) }],
+      ['not polled', 'poll', { last_error: 'x', last_error_of: 'poll', last_poll_at: minutesAgo(2) }],
+    ] as const) {
+      it(`opens when a stream at an upstream brings nothing (${title}), and ends when it does`, async () => {
+        const id = await upstream(fields)
+        const [condition, ...more] = await probe().look()
+        assert.deepEqual(more, [])
+        assert.deepEqual([condition?.object, condition?.detail.why], [`source:${id}`, why])
+        assert.match(condition?.summary ?? '', /up-/)
+        await test.db('upstream_streams').update({
+          phase: 'active',
+          status: 'enabled',
+          last_error: null,
+          last_error_of: null,
+        })
+        assert.deepEqual(await probe().look(), [])
+      })
+    }
+
+    it('stays closed for what fails for a moment, and for what is being left or switched off', async () => {
+      await upstream({ last_error: 'timeout', last_error_of: 'poll', last_poll_at: minutesAgo(0) })
+      await upstream({ phase: 'setup', last_error: 'answered 500' })
+      await upstream({ last_error: 'timeout', last_error_of: 'poll' })
+      await upstream({ phase: 'leaving', status: 'paused' })
+      const off = await upstream({ status: 'paused' })
+      await test.db('transmitters').where({ id: off }).update({ enabled: false })
+      assert.deepEqual(await probe().look(), [])
+    })
+  })
+
+  describe('delivery_lag', () => {
+    it('opens when what nobody tried to send waits, and ends when it is sent', async () => {
+      await queue(pusher, { ageMs: MINUTE_MS, lane: 0 })
+      await queue(pusher, { ageMs: 10_000, lane: 2 })
+      const found = await streams().look()
+      assert.deepEqual(brief(found), ['delivery_lag lane:control'])
+      assert.match(found[0]?.summary ?? '', /lane control waits to be sent for 60 s/)
+      await test.db('delivery_queue').delete()
+      assert.deepEqual(await streams().look(), [])
+    })
+
+    it('opens when what is accepted is not fanned out', async () => {
+      inLogS = 31
+      const found = await streams().look()
+      assert.deepEqual(brief(found), ['delivery_lag lane:routine'])
+      assert.deepEqual(found[0]?.detail, { lane: 'routine', not_fanned_out_s: 31, not_sent_s: 0 })
+      inLogS = 29
+      assert.deepEqual(await streams().look(), [])
+    })
+
+    it('is not what waits behind a receiver that fails, or for a poll, or while paused', async () => {
+      await queue(pusher, { ageMs: 40_000, attempts: 2, failure: 'connect', lane: 0 })
+      await queue(pusher, { ageMs: 2 * MINUTE_MS, lane: 1 })
+      await queue(poller, { ageMs: 40_000 })
+      assert.deepEqual(await streams().look(), [])
+      await test.db('delivery_queue').where({ lane: 0 }).delete()
+      assert.deepEqual(brief(await streams().look()), ['delivery_lag lane:urgent'])
+      await setStatus(pusher.streamId, 'paused', 'receiver')
+      assert.deepEqual(await streams().look(), [])
+    })
+  })
+
+  describe('sets_parked', () => {
+    it('opens once per stream with a count, and ends when all is settled', async () => {
+      const probe = createParkedProbe(test.db)
+      assert.deepEqual(await probe.look(), [])
+      for (let count = 0; count < 3; count += 1) {
+        await seedDelivery(test.db, pusher, { place: 'parked', acceptedAtMs: ago(MINUTE_MS) })
+      }
+      await seedDelivery(test.db, poller, { place: 'parked', acceptedAtMs: ago(MINUTE_MS) })
+      for (const kind of ['event', 'record']) {
+        await test.db('parked').insert({ id: randomUUID(), kind, code: 'unknown_type', reason: 'odd' })
+      }
+      const found = await probe.look()
+      assert.deepEqual(
+        brief(found),
+        [
+          'sets_parked parked:events',
+          'sets_parked parked:records',
+          `sets_parked stream:${poller.streamId}`,
+          `sets_parked stream:${pusher.streamId}`,
+        ].sort(),
+      )
+      const own = found.find(({ object }) => object === `stream:${pusher.streamId}`)
+      assert.equal(own?.detail.count, 3)
+      assert.deepEqual(own?.detail.codes, ['ERR_REJECTED'])
+      assert.match(own?.summary ?? '', /^3 parked: SETs that pusher-.* does not take\.$/)
+      assert.ok(
+        !JSON.stringify(found).includes('refused it'),
+        'the words of a receiver stay where they can be erased',
+      )
+      await test.db('parked').update({ resolved_at: new Date() })
+      assert.deepEqual(await probe.look(), [])
+    })
+  })
+
+  describe('objective_missed', () => {
+    const OBJECTIVE_MS = 10_000
+    const WINDOW_MS = 5 * MINUTE_MS
+    let nowMs = 0
+    let unreadS = 0
+    beforeEach(() => {
+      nowMs = Date.now()
+      unreadS = 0
+    })
+    const objectives = (windowMs = WINDOW_MS) => {
+      const missed = createMissedObjectiveReadModel(test.db)
+      return createMissedObjectivesProbe({
+        count: (range) => missed.count(range, OBJECTIVE_MS),
+        oldestUnreadS: async () => unreadS,
+        objectiveMs: OBJECTIVE_MS,
+        windowMs,
+        clock: { now: () => nowMs },
+      })
+    }
+    const accepted = (fields: object, to = poller) =>
+      seedDelivery(test.db, to, { acceptedAtMs: nowMs - MINUTE_MS, expects: 1, ...fields })
+
+    it('opens for what came late or not at all, and ends after a window without', async () => {
+      const probe = objectives()
+      await accepted({ receivedMs: OBJECTIVE_MS - 1 })
+      await accepted({ receivedMs: OBJECTIVE_MS + 1 })
+      await accepted({ place: 'queue' })
+      await accepted({ place: 'parked' }, pusher)
+      const found = await probe.look()
+      assert.deepEqual(
+        brief(found),
+        [poller, pusher].map(({ streamId }) => `objective_missed stream:${streamId}`).sort(),
+      )
+      const own = found.find(({ object }) => object === `stream:${poller.streamId}`)
+      assert.equal(own?.detail.count, 2)
+      assert.match(own?.summary ?? '', /^2 revocations were not received at poller-.* within 10 s\.$/)
+      nowMs += WINDOW_MS - 1
+      assert.equal((await probe.look()).length, 2)
+      nowMs += 1
+      assert.deepEqual(await probe.look(), [])
+    })
+
+    it('measures a point by applied where it reports that', async () => {
+      const inTime = await accepted({ expects: 3, receivedMs: 20_000 })
+      await seedReport(test.db, inTime, { status: 'applied', atMs: nowMs - MINUTE_MS + 5_000 })
+      assert.deepEqual(await objectives().look(), [])
+      const late = await accepted({ expects: 3 })
+      await seedReport(test.db, late, { status: 'applied', atMs: nowMs - MINUTE_MS + 11_000 })
+      const [condition] = await objectives().look()
+      assert.equal(condition?.detail.stage, 'applied')
+      assert.equal(condition?.detail.count, 1)
+    })
+
+    it('counts revocations only, and not what the receiver held, or what was overtaken', async () => {
+      const late = { receivedMs: MINUTE_MS }
+      await accepted({ outcome: 'superseded' })
+      await accepted({ outcome: 'deleted' })
+      const neutral = await accepted({ ...late, type: CREDENTIAL_CHANGE })
+      await test.db('deliveries').where({ event_id: neutral.eventId }).update({ effect: 'neutral' })
+      const parked = await accepted({ place: 'parked' })
+      await test.db.raw(
+        `update parked set delivery = delivery || '{"effect": "loosens"}' where event_id = ?`,
+        [parked.eventId],
+      )
+      assert.deepEqual(await objectives().look(), [])
+      await accepted(late)
+      assert.equal((await objectives().look()).length, 1)
+    })
+
+    it('looks at each revocation once its time is over, and once only', async () => {
+      const probe = objectives()
+      await probe.look()
+      await accepted({ acceptedAtMs: nowMs - OBJECTIVE_MS, place: 'queue' })
+      assert.deepEqual(await probe.look(), [], 'a report may be on its way')
+      nowMs += 3_000
+      assert.equal((await probe.look())[0]?.detail.count, 1)
+      nowMs += 3_000
+      assert.equal((await probe.look())[0]?.detail.count, 1)
+    })
+
+    it('waits for what is not fanned out yet, and ends nothing while it catches up', async () => {
+      const probe = objectives()
+      await probe.look()
+      nowMs += 20 * MINUTE_MS
+      unreadS = 21 * 60
+      assert.deepEqual(await probe.look(), [])
+      await accepted({ acceptedAtMs: nowMs - 15 * MINUTE_MS, receivedMs: 14 * MINUTE_MS })
+      assert.deepEqual(await probe.look(), [])
+      unreadS = 0
+      await assert.rejects(probe.look(), /still being counted/)
+      assert.equal((await probe.look())[0]?.detail.count, 1)
+    })
+  })
+
+  describe('clock_skew', () => {
+    it('opens for a source whose events come from the future, and ends when they do no more', async () => {
+      const probe = createSourceClockProbe(test.db, 2_000)
+      const source = await seedSource(test.db, `idp-${randomUUID()}`)
+      const acceptedAtMs = ago(1_000)
+      await seedDelivery(test.db, poller, {
+        acceptedAtMs,
+        eventTimestampMs: acceptedAtMs + 1_900,
+        sourceId: source,
+      })
+      assert.deepEqual(await probe.look(), [])
+      await seedDelivery(test.db, poller, {
+        acceptedAtMs,
+        eventTimestampMs: acceptedAtMs + 600_000,
+        sourceId: source,
+      })
+      const [condition] = await probe.look()
+      assert.equal(condition?.object, `source:${source}`)
+      assert.match(condition?.summary ?? '', /^The clock of idp-.* is 10 min ahead\.$/)
+      await test.db.raw("update events set accepted_at = accepted_at - interval '6 minutes'")
+      assert.deepEqual(await probe.look(), [])
+    })
+
+    it("is told by a process of its machine's own clock", () => {
+      let machineMs = 0
+      const condition = createClockCondition({
+        clock: { now: () => 100_000 },
+        machineNow: () => machineMs,
+        host: 'node-1',
+        skewMs: 2_000,
+      })
+      machineMs = 101_999
+      assert.equal(condition(), undefined)
+      machineMs = 102_000
+      assert.equal(condition()?.object, 'clock:node-1')
+      machineMs = 90_000
+      assert.equal(condition()?.summary, "The clock of node-1 is 10 s behind the database's.")
+    })
+  })
+
+  describe('broker_fallback', () => {
+    it('is told by a process that goes around Kafka for the set time', () => {
+      let nowMs = 50_000
+      let detour: { sinceMonotonicMs: number; reason: string } | undefined
+      const condition = createFallbackCondition({
+        detour: () => detour,
+        clock: { monotonicMs: () => nowMs },
+        afterMs: 10_000,
+      })
+      assert.equal(condition(), undefined)
+      detour = { sinceMonotonicMs: 45_000, reason: 'no answer' }
+      assert.equal(condition(), undefined)
+      nowMs = 55_000
+      assert.deepEqual(condition()?.detail, { for_s: 10, reason: 'no answer' })
+      detour = undefined
+      assert.equal(condition(), undefined)
+    })
+
+    it('is read from what living processes report, once for all of them', async () => {
+      const probe = createReportsProbe(test.db, ['broker_fallback'])
+      let around = true
+      const report = () => ({
+        kind: 'broker_fallback' as const,
+        object: 'log:kafka',
+        summary: 'around',
+        detail: { for_s: 12 },
+      })
+      const reporters = [randomUUID(), randomUUID()].map((processId) =>
+        createAlertReporter({
+          db: test.db,
+          processId,
+          conditions: [() => (around ? report() : undefined)],
+          logger: silentLogger,
+          everyMs: 20,
+        }),
+      )
+      for (const reporter of reporters) await reporter.start()
+      await waitUntil('both have said so', async () => (await probe.look())[0]?.detail.processes === 2)
+      assert.deepEqual(await probe.look(), [{ ...report(), detail: { for_s: 12, processes: 2 } }])
+      around = false
+      await waitUntil('both take it back', async () => (await probe.look()).length === 0)
+      for (const reporter of reporters) await reporter.stop()
+    })
+
+    it('is over when the process that said so is gone', async () => {
+      const probe = createReportsProbe(test.db, ['broker_fallback'])
+      const processId = randomUUID()
+      await reportRepository.replace(test.db, processId, [
+        { kind: 'broker_fallback', object: 'log:kafka', summary: 'around', detail: {} },
+      ])
+      assert.equal((await probe.look()).length, 1)
+      await test.db.raw("update alert_reports set reported_at = now() - interval '21 seconds'")
+      assert.deepEqual(await probe.look(), [])
+      await test.db.raw("update alert_reports set reported_at = now() - interval '2 hours'")
+      await probe.look()
+      assert.deepEqual(await test.db('alert_reports').select('*'), [])
+    })
+  })
+})
