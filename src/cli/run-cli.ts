@@ -1,10 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { describeError, HubError } from '../kernel/errors.js'
-<<<<<<< HEAD
-import { addBackupCommands } from './backup-commands.js'
-=======
 import { addAlertCommands } from './alert-commands.js'
->>>>>>> alerts
+import { addBackupCommands } from './backup-commands.js'
 import { CliError, EXIT, type ExitCode } from './cli-errors.js'
 import { type CliIo, processIo } from './cli-io.js'
 import type { Cli, CliHooks } from './command.js'
