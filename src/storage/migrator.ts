@@ -4,7 +4,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import pg from 'pg'
 import { StartupError } from '../kernel/errors.js'
 import { type Database, openPool, sqlRows, type Transaction } from './database.js'
-import { ensureDayPartitions } from './partitions.js'
+import { ensureDayPartitions, ensureDaysToStart } from './partitions.js'
 
 /** Beside `dist` in the package; this file runs as dist/src/storage/migrator.js. */
 export const MIGRATIONS_DIR = fileURLToPath(new URL('../../../migrations', import.meta.url))
@@ -35,7 +35,7 @@ export async function migrate(db: Database, directory = MIGRATIONS_DIR): Promise
     if (await pool.schema.hasTable(`${TABLE}_lock`))
       await pool.migrate.forceFreeMigrationsLock({ tableName: TABLE })
     if (pending.length > 0) await apply(pool, directory, await knownMigrations(directory))
-    await ensureDayPartitions(pool)
+    await ensureDaysToStart(pool)
     return { applied: pending }
   } finally {
     await pool.destroy()
