@@ -7,10 +7,11 @@ import { findLastRestore } from './backup/restored-read-model.js'
 import { type RewindTarget, rewindToBackup, rewindToTime } from './backup/rewind-target.js'
 import type { Config } from './config/config.js'
 import { type LaneRewound, readKafkaPositions, rewindKafka } from './eventlog/kafka-positions.js'
+import { asUnavailable } from './http/outages.js'
 import { hubVersion } from './hub-description.js'
 import { kafkaConnection } from './hub-event-log.js'
-import { withDatabase } from './hub-storage.js'
-import { describeError } from './kernel/errors.js'
+import { unreachable, withDatabase } from './hub-storage.js'
+import { describeError, InvalidRequest } from './kernel/errors.js'
 import { silentLogger } from './kernel/logger.js'
 import { describeRing } from './keys/key-ring.js'
 import { findEmbeddedPostgres } from './storage/embedded-postgres.js'
@@ -41,6 +42,8 @@ export async function backUpHub(
       hubVersion: hubVersion(),
       describeKeys: describeRing,
       logPositions,
+    }).catch((error: unknown) => {
+      throw explainLoss(error, databaseUrl)
     })
   const found = config.databaseUrl
     ? { url: config.databaseUrl }
@@ -54,7 +57,17 @@ export async function backUpHub(
     found === 'stopped'
       ? await withDatabase(config, ({ urls }) => write(urls[0] as string))
       : await write(found.url)
-  return { ...result, warnings }
+  return { ...result, warnings: [...warnings, ...result.warnings] }
+}
+
+/** PostgreSQL's codes for a user that may not log in, and a database that is not there. */
+const NO_ENTRY = /^(?:28|3D)/
+
+/** As `serve` says it. */
+function explainLoss(error: unknown, url: string): unknown {
+  const { code } = error as { code?: unknown }
+  const isAway = asUnavailable(error) !== error || (typeof code === 'string' && NO_ENTRY.test(code))
+  return isAway ? unreachable(url, error) : error
 }
 
 /** Into the database that `serve` would take, which must be empty. */
@@ -84,15 +97,19 @@ export interface RewindOutcome {
 
 /** @throws InvalidRequest, Conflict while a hub reads, LogUnavailable */
 export async function rewindHubLog(config: Config, request: RewindRequest): Promise<RewindOutcome> {
-  if (config.kafkaBrokers.length === 0) return { log: 'postgres', lanes: [] }
   return await withDatabase(config, async ({ pools }) => {
     await migrate(pools.api)
+    const last = await findLastRestore(pools.api)
+    if (config.kafkaBrokers.length === 0) {
+      if (!last?.logPositions) return { log: 'postgres', lanes: [] }
+      throw new InvalidRequest(
+        'The backup that this database was restored from has positions of a Kafka log: set KAFKA_BROKERS (and KAFKA_TOPIC_PREFIX) as that hub had them.',
+      )
+    }
     const nowMs = Date.now()
     const oldestMs = nowMs - config.dedupeWindowDays * DAY_MS
     const { target, told } =
-      'to' in request
-        ? rewindToTime(request.to, { nowMs, oldestMs })
-        : rewindToBackup(await findLastRestore(pools.api))
+      'to' in request ? rewindToTime(request.to, { nowMs, oldestMs }) : rewindToBackup(last, { oldestMs })
     return await pools.api.transaction(async (trx) => {
       const lanes = await rewindKafka(kafkaPlace(config), { target, oldestMs })
       const outcome: RewindOutcome = { log: 'kafka', target: told, lanes }

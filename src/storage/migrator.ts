@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import pg from 'pg'
@@ -110,6 +110,17 @@ async function apply(db: Database, directory: string, names: readonly string[]):
 /** Names of the migrations that this program has, in their order. */
 export async function knownMigrations(directory = MIGRATIONS_DIR): Promise<string[]> {
   return (await readdir(directory)).filter((name) => name.endsWith('.js')).sort()
+}
+
+/** Names of the tables that these migrations make or made; what else a database holds is somebody else's. */
+export async function tablesOfMigrations(directory = MIGRATIONS_DIR): Promise<Set<string>> {
+  const tables = new Set([TABLE, `${TABLE}_lock`])
+  for (const name of await knownMigrations(directory)) {
+    const text = await readFile(path.join(directory, name), 'utf8')
+    for (const [, table] of text.matchAll(/\bcreate table (?:if not exists )?(\w+)/gi))
+      tables.add(table as string)
+  }
+  return tables
 }
 
 /**

@@ -29,7 +29,8 @@ export async function ensureDaysToStart(db: Database): Promise<void> {
   try {
     await ensureDayPartitions(db)
   } catch (error) {
-    if ((error as { code?: unknown }).code !== LOCK_NOT_AVAILABLE || !(await hasTodayAndTomorrow(db))) throw error
+    if ((error as { code?: unknown }).code !== LOCK_NOT_AVAILABLE || !(await hasTodayAndTomorrow(db)))
+      throw error
   }
 }
 
