@@ -297,14 +297,17 @@ describe('auth: receivers', () => {
   })
 
   it('lists all receivers in pages by name, each once', async () => {
+    for (const number of [3, 1, 5, 2, 4]) await add({ name: `page ${number}` })
     const seen: string[] = []
     let next: string | null = ''
     while (next !== null) {
       const page: request.Response = await call('get', '').query({ limit: 2, ...(next && { cursor: next }) })
       seen.push(...page.body.items.map((item: { name: string }) => item.name))
       next = page.body.next
+      assert.equal(page.body.items.length, next === null ? ((seen.length - 1) % 2) + 1 : 2)
     }
     const rows = await hub.db('receivers').orderBy('name').select('name')
+    assert.ok(rows.length >= 5)
     assert.deepEqual(
       seen,
       rows.map((row) => row.name),
@@ -367,6 +370,7 @@ describe('auth: receivers', () => {
     await call('patch', `/${id}`).send({ profile: 'caep-interop' })
     await call('delete', `/${id}/tokens/${token.id}`)
     const secret = (await call('post', `/${id}/rotate`)).body.client_secret
+    assert.match(secret, /^fbk_cs_/)
     await call('post', `/${id}/disable`)
     await call('post', `/${id}/enable`)
     await call('delete', `/${id}`)
