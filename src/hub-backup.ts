@@ -43,7 +43,7 @@ export async function backUpHub(
       describeKeys: describeRing,
       logPositions,
     }).catch((error: unknown) => {
-      throw explainLoss(error, databaseUrl)
+      throw explainLoss(config, error)
     })
   const found = config.databaseUrl
     ? { url: config.databaseUrl }
@@ -60,14 +60,15 @@ export async function backUpHub(
   return { ...result, warnings: [...warnings, ...result.warnings] }
 }
 
-/** PostgreSQL's codes for a user that may not log in, and a database that is not there. */
-const NO_ENTRY = /^(?:28|3D)/
+/** PostgreSQL's codes for a lost connection, a login or a database that is not there, and its own stop. */
+const NO_ENTRY = /^(?:08|28|3D|57P)/
 
 /** As `serve` says it. */
-function explainLoss(error: unknown, url: string): unknown {
+function explainLoss(config: Config, error: unknown): unknown {
   const { code } = error as { code?: unknown }
-  const isAway = asUnavailable(error) !== error || (typeof code === 'string' && NO_ENTRY.test(code))
-  return isAway ? unreachable(url, error) : error
+  const isOfServer = typeof code === 'string' && /^\d/.test(code)
+  const isAway = isOfServer ? NO_ENTRY.test(code) : asUnavailable(error) !== error
+  return isAway && config.databaseUrl ? unreachable(config.databaseUrl, error) : error
 }
 
 /** Into the database that `serve` would take, which must be empty. */
@@ -80,6 +81,8 @@ export async function restoreHub(
       ...options,
       databaseUrl: urls[0] as string,
       audit: createAuditLog(),
+    }).catch((error: unknown) => {
+      throw explainLoss(config, error)
     })
     return { ...result, into: described, usesKafka: config.kafkaBrokers.length > 0 }
   })
@@ -97,15 +100,13 @@ export interface RewindOutcome {
 
 /** @throws InvalidRequest, Conflict while a hub reads, LogUnavailable */
 export async function rewindHubLog(config: Config, request: RewindRequest): Promise<RewindOutcome> {
+  if (config.kafkaBrokers.length === 0) {
+    await requireNoKafkaLog(config)
+    return { log: 'postgres', lanes: [] }
+  }
   return await withDatabase(config, async ({ pools }) => {
     await migrate(pools.api)
     const last = await findLastRestore(pools.api)
-    if (config.kafkaBrokers.length === 0) {
-      if (!last?.logPositions) return { log: 'postgres', lanes: [] }
-      throw new InvalidRequest(
-        'The backup that this database was restored from has positions of a Kafka log: set KAFKA_BROKERS (and KAFKA_TOPIC_PREFIX) as that hub had them.',
-      )
-    }
     const nowMs = Date.now()
     const oldestMs = nowMs - config.dedupeWindowDays * DAY_MS
     const { target, told } =
@@ -123,6 +124,19 @@ export async function rewindHubLog(config: Config, request: RewindRequest): Prom
       })
       return outcome
     })
+  })
+}
+
+/** @throws InvalidRequest when the setting is missing with which the restored hub read a log */
+async function requireNoKafkaLog(config: Config): Promise<void> {
+  // Only to look: nothing is made where there is nothing yet.
+  if (!config.databaseUrl && (await findEmbeddedPostgres(resolve(config.dataDir))) === 'none') return
+  await withDatabase(config, async ({ pools }) => {
+    if (!(await pools.api.schema.hasTable('audit_log'))) return
+    if (!(await findLastRestore(pools.api))?.logPositions) return
+    throw new InvalidRequest(
+      'The backup that this database was restored from has positions of a Kafka log: set KAFKA_BROKERS (and KAFKA_TOPIC_PREFIX) as that hub had them.',
+    )
   })
 }
 
