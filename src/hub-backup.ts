@@ -7,10 +7,11 @@ import { findLastRestore } from './backup/restored-read-model.js'
 import { type RewindTarget, rewindToBackup, rewindToTime } from './backup/rewind-target.js'
 import type { Config } from './config/config.js'
 import { type LaneRewound, readKafkaPositions, rewindKafka } from './eventlog/kafka-positions.js'
+import { asUnavailable } from './http/outages.js'
 import { hubVersion } from './hub-description.js'
 import { kafkaConnection } from './hub-event-log.js'
-import { withDatabase } from './hub-storage.js'
-import { describeError } from './kernel/errors.js'
+import { unreachable, withDatabase } from './hub-storage.js'
+import { describeError, InvalidRequest } from './kernel/errors.js'
 import { silentLogger } from './kernel/logger.js'
 import { describeRing } from './keys/key-ring.js'
 import { findEmbeddedPostgres } from './storage/embedded-postgres.js'
@@ -41,6 +42,8 @@ export async function backUpHub(
       hubVersion: hubVersion(),
       describeKeys: describeRing,
       logPositions,
+    }).catch((error: unknown) => {
+      throw explainLoss(config, error)
     })
   const found = config.databaseUrl
     ? { url: config.databaseUrl }
@@ -54,7 +57,18 @@ export async function backUpHub(
     found === 'stopped'
       ? await withDatabase(config, ({ urls }) => write(urls[0] as string))
       : await write(found.url)
-  return { ...result, warnings }
+  return { ...result, warnings: [...warnings, ...result.warnings] }
+}
+
+/** PostgreSQL's codes for a lost connection, a login or a database that is not there, and its own stop. */
+const NO_ENTRY = /^(?:08|28|3D|57P)/
+
+/** As `serve` says it. */
+function explainLoss(config: Config, error: unknown): unknown {
+  const { code } = error as { code?: unknown }
+  const isOfServer = typeof code === 'string' && /^\d/.test(code)
+  const isAway = isOfServer ? NO_ENTRY.test(code) : asUnavailable(error) !== error
+  return isAway && config.databaseUrl ? unreachable(config.databaseUrl, error) : error
 }
 
 /** Into the database that `serve` would take, which must be empty. */
@@ -67,6 +81,8 @@ export async function restoreHub(
       ...options,
       databaseUrl: urls[0] as string,
       audit: createAuditLog(),
+    }).catch((error: unknown) => {
+      throw explainLoss(config, error)
     })
     return { ...result, into: described, usesKafka: config.kafkaBrokers.length > 0 }
   })
@@ -84,15 +100,17 @@ export interface RewindOutcome {
 
 /** @throws InvalidRequest, Conflict while a hub reads, LogUnavailable */
 export async function rewindHubLog(config: Config, request: RewindRequest): Promise<RewindOutcome> {
-  if (config.kafkaBrokers.length === 0) return { log: 'postgres', lanes: [] }
+  if (config.kafkaBrokers.length === 0) {
+    await requireNoKafkaLog(config)
+    return { log: 'postgres', lanes: [] }
+  }
   return await withDatabase(config, async ({ pools }) => {
     await migrate(pools.api)
+    const last = await findLastRestore(pools.api)
     const nowMs = Date.now()
     const oldestMs = nowMs - config.dedupeWindowDays * DAY_MS
     const { target, told } =
-      'to' in request
-        ? rewindToTime(request.to, { nowMs, oldestMs })
-        : rewindToBackup(await findLastRestore(pools.api))
+      'to' in request ? rewindToTime(request.to, { nowMs, oldestMs }) : rewindToBackup(last, { oldestMs })
     return await pools.api.transaction(async (trx) => {
       const lanes = await rewindKafka(kafkaPlace(config), { target, oldestMs })
       const outcome: RewindOutcome = { log: 'kafka', target: told, lanes }
@@ -106,6 +124,19 @@ export async function rewindHubLog(config: Config, request: RewindRequest): Prom
       })
       return outcome
     })
+  })
+}
+
+/** @throws InvalidRequest when the setting is missing with which the restored hub read a log */
+async function requireNoKafkaLog(config: Config): Promise<void> {
+  // Only to look: nothing is made where there is nothing yet.
+  if (!config.databaseUrl && (await findEmbeddedPostgres(resolve(config.dataDir))) === 'none') return
+  await withDatabase(config, async ({ pools }) => {
+    if (!(await pools.api.schema.hasTable('audit_log'))) return
+    if (!(await findLastRestore(pools.api))?.logPositions) return
+    throw new InvalidRequest(
+      'The backup that this database was restored from has positions of a Kafka log: set KAFKA_BROKERS (and KAFKA_TOPIC_PREFIX) as that hub had them.',
+    )
   })
 }
 

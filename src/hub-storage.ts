@@ -95,7 +95,8 @@ export function ownPorts(
   return [...new Set([...databases, managementPort, ...brokers])]
 }
 
-function unreachable(url: string, cause: unknown): StartupError {
+/** What whoever runs the hub can do about it. */
+export function unreachable(url: string, cause: unknown): StartupError {
   const reason = describeError(cause).replace(/\s+/g, ' ')
   return new StartupError(
     `DATABASE_URL: cannot use PostgreSQL at ${new URL(url).host || 'its socket'} (${reason}); check the address, the user and that it runs.`,

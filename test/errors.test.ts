@@ -22,6 +22,7 @@ const WITHOUT_SERVER = [
   'ERR_ARCHIVE_UNKNOWN',
   'ERR_TARGET_NOT_EMPTY',
   'ERR_NOTHING_TO_BACK_UP',
+  'ERR_OUTPUT_FAILED',
 ]
 
 function codesInSource(): ErrorCode[] {

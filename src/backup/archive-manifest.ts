@@ -49,7 +49,7 @@ export interface ArchiveEnd {
 }
 
 /** @throws ArchiveDamaged */
-export function parseJson<T>(payload: Buffer): T {
+function parseJson<T>(payload: Buffer): T {
   try {
     return JSON.parse(payload.toString('utf8')) as T
   } catch (cause) {
@@ -57,25 +57,71 @@ export function parseJson<T>(payload: Buffer): T {
   }
 }
 
-const isTexts = (value: unknown): value is string[] =>
-  Array.isArray(value) && value.every((each) => typeof each === 'string')
+/** Printable: what an archive says of itself is shown to people. */
+const isText = (value: unknown): value is string => typeof value === 'string' && !/\p{Cc}/u.test(value)
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+const isDigits = (value: unknown): value is string => typeof value === 'string' && /^\d{1,19}$/.test(value)
+const isTexts = (value: unknown): value is string[] => isListOf(value, isText)
+const isTable = (value: unknown): value is ArchiveTable =>
+  isObject(value) && isText(value['name']) && isTexts(value['columns']) && areDistinct(value['columns'])
+const isSequence = (value: unknown): boolean =>
+  isObject(value) && isText(value['name']) && isDigits(value['value']) && typeof value['called'] === 'boolean'
+const isLane = (value: unknown): boolean =>
+  isObject(value) &&
+  isText(value['lane']) &&
+  isListOf(
+    value['partitions'],
+    (each) => isObject(each) && isCount(each['partition']) && isDigits(each['offset']),
+  )
 
-/** Only the shape: who can write archives can write rows, but not SQL. @throws ArchiveUnknown */
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null
+}
+
+function isListOf(value: unknown, isOne: (each: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(isOne)
+}
+
+const areDistinct = (names: readonly string[]): boolean => new Set(names).size === names.length
+
+const DAMAGED = 'the archive is damaged: a part of it says what no part may say'
+
+/** @throws ArchiveDamaged */
+export function parseTable(payload: Buffer): ArchiveTable {
+  const found = parseJson<unknown>(payload)
+  if (!isTable(found)) throw new ArchiveDamaged(DAMAGED)
+  return found
+}
+
+/** Of a table or of the whole. @throws ArchiveDamaged */
+export function parseEnd(payload: Buffer): TableEnd & ArchiveEnd {
+  const found = parseJson<Partial<TableEnd> | null>(payload)
+  if (!isObject(found) || !isCount(found['rows']) || !isCount(found['bytes']) || !isText(found['sha256']))
+    throw new ArchiveDamaged(DAMAGED)
+  return found as unknown as TableEnd
+}
+
+/**
+ * Only the shape: who can write archives can write rows, but not SQL.
+ * @throws ArchiveUnknown, and ArchiveDamaged when what it has in common with all manifests cannot be
+ */
 export function parseManifest(payload: Buffer): Manifest {
   const found = parseJson<Partial<Manifest> | null>(payload)
-  const tables: readonly Partial<ArchiveTable>[] = Array.isArray(found?.tables) ? found.tables : []
-  const sequences: readonly { name?: unknown; value?: unknown }[] = Array.isArray(found?.sequences)
-    ? found.sequences
-    : []
+  if (!isObject(found) || !Array.isArray(found['tables']) || found['tables'].length === 0)
+    throw new ArchiveUnknown('this is an archive that this firebreak does not understand')
+  const { made_at, hub_version, postgres, migrations, tables, sequences, days, keys, log_positions } =
+    found as Record<keyof Manifest, unknown>
   const isSound =
-    found &&
-    typeof found.made_at === 'string' &&
-    isTexts(found.migrations) &&
-    isTexts(found.days) &&
-    found.days.every((day) => /^\d{4}-\d\d-\d\d$/.test(day)) &&
-    tables.length > 0 &&
-    tables.every((table) => typeof table.name === 'string' && isTexts(table.columns)) &&
-    sequences.every(({ name, value }) => typeof name === 'string' && /^\d+$/.test(String(value)))
-  if (!isSound) throw new ArchiveUnknown('this is an archive that this firebreak does not understand')
-  return found as Manifest
+    [made_at, hub_version, postgres].every(isText) &&
+    !Number.isNaN(Date.parse(made_at as string)) &&
+    isTexts(migrations) &&
+    isTexts(days) &&
+    days.every((day) => /^\d{4}-\d\d-\d\d$/.test(day) && !Number.isNaN(Date.parse(day))) &&
+    isListOf(tables, isTable) &&
+    areDistinct((tables as ArchiveTable[]).map(({ name }) => name)) &&
+    isListOf(sequences, isSequence) &&
+    ['sealed', 'plain', 'none'].includes(keys as string) &&
+    (log_positions === null || isListOf(log_positions, isLane))
+  if (!isSound) throw new ArchiveDamaged(DAMAGED)
+  return found as unknown as Manifest
 }

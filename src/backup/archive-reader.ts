@@ -6,8 +6,9 @@ import {
   type ArchiveEnd,
   type ArchiveTable,
   type Manifest,
-  parseJson,
+  parseEnd,
   parseManifest,
+  parseTable,
   type TableEnd,
 } from './archive-manifest.js'
 import { ArchiveDamaged } from './backup-errors.js'
@@ -49,7 +50,7 @@ export async function openArchive(input: Readable): Promise<ArchiveReader> {
         last = frame
         return undefined
       }
-      const table = parseJson<ArchiveTable>(frame.payload)
+      const table = parseTable(frame.payload)
       let found: TableEnd | undefined
       async function* rows(): AsyncGenerator<Buffer> {
         const hash = createHash('sha256')
@@ -62,7 +63,7 @@ export async function openArchive(input: Readable): Promise<ArchiveReader> {
             yield part.payload
             continue
           }
-          found = parseJson<TableEnd>(part.payload)
+          found = parseEnd(part.payload)
           if (found.bytes !== bytes || found.sha256 !== hash.digest('hex')) {
             throw new ArchiveDamaged(`the archive is damaged: ${table.name} is not as it was written`)
           }
@@ -74,7 +75,7 @@ export async function openArchive(input: Readable): Promise<ArchiveReader> {
       return { table, rows: rows(), end: () => found as TableEnd }
     },
     async finish() {
-      const end = parseJson<ArchiveEnd>((last ?? (await next('end'))).payload)
+      const end = parseEnd((last ?? (await next('end'))).payload)
       if (end.rows !== total.rows || end.bytes !== total.bytes || end.sha256 !== whole.digest('hex')) {
         throw new ArchiveDamaged('the archive is damaged: its parts do not fit together')
       }

@@ -18,6 +18,12 @@ export class TargetNotEmpty extends HubError {
   readonly status = 500
 }
 
+/** What the archive is written to takes no more. */
+export class OutputFailed extends HubError {
+  readonly code = 'ERR_OUTPUT_FAILED'
+  readonly status = 500
+}
+
 /** There is nothing of firebreak to back up, or it changed its shape meanwhile. */
 export class NothingToBackUp extends HubError {
   readonly code = 'ERR_NOTHING_TO_BACK_UP'

@@ -18,9 +18,12 @@ export async function listTables(db: Database): Promise<string[]> {
   return rows.map(({ name }) => name)
 }
 
-/** The tables that are copied, each after those that it refers to. */
-export async function readTables(db: Database): Promise<ArchiveTable[]> {
-  const rows = await sqlRows<{ name: string; columns: string[]; refers_to: string[] }>(
+/**
+ * The tables that are copied, each after those that it refers to.
+ * @param among of these; default: all
+ */
+export async function readTables(db: Database, among?: readonly string[]): Promise<ArchiveTable[]> {
+  const found = await sqlRows<{ name: string; columns: string[]; refers_to: string[] }>(
     db,
     `select c.relname::text name,
        array(select attname::text from pg_attribute a
@@ -30,11 +33,14 @@ export async function readTables(db: Database): Promise<ArchiveTable[]> {
      ${OWN_TABLES} and c.relname <> all(?) order by 1`,
     [NOT_COPIED],
   )
+  const rows = found.filter(({ name }) => !among || among.includes(name))
+  // Those to others, and to what is not copied, are not for a restore to keep.
+  const copied = new Set(rows.map(({ name }) => name))
   const done = new Set<string>()
   const ordered: ArchiveTable[] = []
   while (ordered.length < rows.length) {
     const free = rows.filter(
-      ({ name, refers_to }) => !done.has(name) && refers_to.every((to) => done.has(to)),
+      ({ name, refers_to }) => !done.has(name) && refers_to.every((to) => done.has(to) || !copied.has(to)),
     )
     if (free.length === 0) throw new Error('tables refer to each other in a ring')
     for (const { name, columns } of free) {
@@ -45,15 +51,18 @@ export async function readTables(db: Database): Promise<ArchiveTable[]> {
   return ordered
 }
 
-/** Of the tables that are copied. Read after the snapshot was taken, so no row of it is past its sequence. */
-export async function readSequences(db: Database): Promise<Manifest['sequences'][number][]> {
+/** Of these tables. Read after the snapshot was taken, so no row of it is past its sequence. */
+export async function readSequences(
+  db: Database,
+  tables: readonly ArchiveTable[],
+): Promise<Manifest['sequences'][number][]> {
   const names = await sqlRows<{ name: string }>(
     db,
     `select s.relname::text name from pg_class s
      join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = s.oid and d.deptype in ('a', 'i')
      join pg_class t on t.oid = d.refobjid
-     where s.relkind = 'S' and s.relnamespace = current_schema()::regnamespace and t.relname <> all(?) order by 1`,
-    [NOT_COPIED],
+     where s.relkind = 'S' and s.relnamespace = current_schema()::regnamespace and t.relname = any(?) order by 1`,
+    [tables.map(({ name }) => name)],
   )
   const sequences: Manifest['sequences'][number][] = []
   for (const { name } of names) {

@@ -8,8 +8,8 @@ import { ensureDayPartition } from '../storage/partitions.js'
 import type { ArchiveEnd, ArchiveTable, Manifest } from './archive-manifest.js'
 import { type ArchiveReader, openArchive } from './archive-reader.js'
 import { ArchiveDamaged, ArchiveUnknown, TargetNotEmpty } from './backup-errors.js'
-import type { Progress } from './backup-service.js'
-import { listTables, quoted, quotedList, readTables } from './catalogue.js'
+import { NO_TIMEOUTS, type Progress } from './backup-service.js'
+import { listTables, quoted, quotedList, readSequences, readTables } from './catalogue.js'
 
 /** As the audit room has it. */
 interface AuditTrail {
@@ -32,6 +32,8 @@ export interface RestoreResult extends ArchiveEnd {
   readonly manifest: Manifest
   /** Migrations that the archive's database did not have yet. */
   readonly migrated: readonly string[]
+  /** What a person should know of it. */
+  readonly warnings: readonly string[]
 }
 
 /** In the audit log, read again by `log rewind`. */
@@ -47,13 +49,15 @@ export async function restoreBackup(options: RestoreOptions): Promise<RestoreRes
   const pool = openPool(databaseUrl, { name: 'restore', max: 1, statementTimeoutMs: 0, copies: true })
   try {
     await requireServer(pool)
+    const warnings: string[] = []
     const result = await pool.transaction(async (trx) => {
+      await trx.raw(NO_TIMEOUTS)
       // Waits for a hub that is migrating, which is then found as tables.
       await lockMigrations(trx)
       await requireEmpty(trx)
       const archive = await openArchive(addAbortSignal(signal, options.input))
       await makeSchema(trx, archive.manifest, options)
-      const end = await load(trx, archive, options)
+      const end = await load(trx, archive, { ...options, warnings })
       return {
         manifest: archive.manifest,
         ...end,
@@ -61,8 +65,14 @@ export async function restoreBackup(options: RestoreOptions): Promise<RestoreRes
       }
     })
     // Without it the first queries would be planned as for empty tables.
-    await pool.raw('analyze')
-    return result
+    await pool
+      .raw(`begin; ${NO_TIMEOUTS}; analyze; commit`)
+      .catch((error: unknown) =>
+        warnings.push(
+          `all is restored, but ANALYZE failed (${describeError(error)}): call it by hand, or the first queries are slow`,
+        ),
+      )
+    return { ...result, warnings }
   } finally {
     options.input.destroy()
     await pool.destroy()
@@ -90,14 +100,67 @@ async function makeSchema(trx: Transaction, manifest: Manifest, options: Restore
   for (const day of manifest.days) await ensureDayPartition(trx, day)
 }
 
-async function load(trx: Transaction, archive: ArchiveReader, options: RestoreOptions): Promise<ArchiveEnd> {
+interface LoadOptions extends RestoreOptions {
+  readonly warnings: string[]
+}
+
+async function load(trx: Transaction, archive: ArchiveReader, options: LoadOptions): Promise<ArchiveEnd> {
   const tables = await readTables(trx)
-  const strange = archive.manifest.tables.find((table) => !isAmong(table, tables))
-  if (strange) throw new ArchiveUnknown(`the archive has another ${strange.name} than this firebreak knows`)
+  const strangers = requireSameTables(tables, archive.manifest)
   const names = tables.map(({ name }) => name)
   await trx.raw(`truncate ${quotedList(names)}`)
   // What triggers write stands in the archive already. Keys between tables are checked all the same.
   for (const name of names) await trx.raw(`alter table ${quoted(name)} disable trigger user`)
+  // Its rows are read as they come; then the column goes with what it says.
+  for (const { table, column } of strangers.columns)
+    await trx.raw(`alter table ${quoted(table)} add column ${quoted(column)} text`)
+  await loadTables(trx, archive, { ...options, leaveOut: strangers.tables })
+  for (const { table, column } of strangers.columns)
+    await trx.raw(`alter table ${quoted(table)} drop column ${quoted(column)}`)
+  for (const name of names) await trx.raw(`alter table ${quoted(name)} enable trigger user`)
+  const sequences = await loadSequences(trx, tables, archive.manifest)
+  const leftOut = [
+    ...strangers.tables.map((name) => `table ${name}`),
+    ...strangers.columns.map(({ table, column }) => `column ${table}.${column}`),
+    ...sequences.map((name) => `sequence ${name}`),
+  ]
+  if (leftOut.length > 0)
+    options.warnings.push(`left out, because this firebreak does not know it: ${leftOut.join(', ')}`)
+  return await archive.finish()
+}
+
+interface Strangers {
+  readonly tables: string[]
+  readonly columns: { readonly table: string; readonly column: string }[]
+}
+
+/** @throws ArchiveUnknown when the archive lacks a table or a column @returns what it has beyond them */
+function requireSameTables(tables: readonly ArchiveTable[], manifest: Manifest): Strangers {
+  for (const { name, columns } of tables) {
+    const there = manifest.tables.find((each) => each.name === name)
+    if (!there) throw new ArchiveUnknown(`the archive has no table ${name}`)
+    const lacks = columns.filter((column) => !there.columns.includes(column))
+    if (lacks.length > 0) {
+      throw new ArchiveUnknown(
+        `the archive has another ${name} than this firebreak knows: without ${lacks.join(', ')}`,
+      )
+    }
+  }
+  const own = new Map(tables.map(({ name, columns }) => [name, columns]))
+  return {
+    tables: manifest.tables.map(({ name }) => name).filter((name) => !own.has(name)),
+    columns: manifest.tables.flatMap(({ name, columns }) => {
+      const known = own.get(name) ?? columns
+      return columns.filter((column) => !known.includes(column)).map((column) => ({ table: name, column }))
+    }),
+  }
+}
+
+async function loadTables(
+  trx: Transaction,
+  archive: ArchiveReader,
+  { leaveOut, onProgress }: LoadOptions & { leaveOut: readonly string[] },
+): Promise<void> {
   const missing = new Set(archive.manifest.tables.map(({ name }) => name))
   let bytes = 0
   for (let part = await archive.nextTable(); part; part = await archive.nextTable()) {
@@ -108,29 +171,47 @@ async function load(trx: Transaction, archive: ArchiveReader, options: RestoreOp
     const sql = `copy ${quoted(table.name)} (${quotedList(table.columns)}) from stdin`
     const counted = watch(rows, (count) => {
       bytes += count
-      options.onProgress?.({ table: table.name, bytes })
+      onProgress?.({ table: table.name, bytes })
     })
+    if (leaveOut.includes(table.name)) {
+      for await (const _ of counted);
+      continue
+    }
     const taken = await copyIn(trx, sql, counted).catch((error: unknown) => {
-      throw explain(error, table.name)
+      throw explain(error, `its rows of ${table.name}`)
     })
     if (taken !== end().rows) {
       throw new ArchiveDamaged(`${table.name} should have ${end().rows} rows, and has ${taken}`)
     }
   }
   if (missing.size > 0) throw new ArchiveDamaged(`the archive lacks ${[...missing].join(', ')}`)
-  for (const name of names) await trx.raw(`alter table ${quoted(name)} enable trigger user`)
-  for (const { name, value, called } of archive.manifest.sequences) {
-    await sqlRows(trx, 'select setval(to_regclass(?), ?::bigint, ?)', [quoted(name), value, called === true])
+}
+
+/** @returns those of the archive that are of no table here */
+async function loadSequences(
+  trx: Transaction,
+  tables: readonly ArchiveTable[],
+  { sequences }: Manifest,
+): Promise<string[]> {
+  const own = (await readSequences(trx, tables)).map(({ name }) => name)
+  const lacks = own.filter((name) => !sequences.some((each) => each.name === name))
+  if (lacks.length > 0) throw new ArchiveDamaged(`the archive lacks the sequence ${lacks.join(', ')}`)
+  for (const { name, value, called } of sequences.filter((each) => own.includes(each.name))) {
+    await sqlRows(trx, 'select setval(to_regclass(?), ?::bigint, ?)', [quoted(name), value, called]).catch(
+      (error: unknown) => {
+        throw explain(error, `its sequence ${name}`)
+      },
+    )
   }
-  return await archive.finish()
+  return sequences.map(({ name }) => name).filter((name) => !own.includes(name))
 }
 
 /** Rows reach the server before their sum is known: what it cannot read or relate to each other was changed on the way. */
-function explain(error: unknown, table: string): unknown {
+function explain(error: unknown, what: string): unknown {
   const code = (error as { code?: unknown }).code
   if (typeof code !== 'string' || !/^2[23]...$/.test(code)) return error
   return new ArchiveDamaged(
-    `the archive is damaged: PostgreSQL does not take its rows of ${table} (${describeError(error)})`,
+    `the archive is damaged: PostgreSQL does not take ${what} (${describeError(error)})`,
     { cause: error },
   )
 }

@@ -14,8 +14,6 @@ export interface RewindBounds {
   readonly oldestMs: number
 }
 
-const HOUR_MS = 3_600_000
-
 /** @throws InvalidRequest when the time is not between the two */
 export function rewindToTime(to: string, { nowMs, oldestMs }: RewindBounds): RewindTarget {
   const timeMs = Date.parse(to)
@@ -29,7 +27,10 @@ export function rewindToTime(to: string, { nowMs, oldestMs }: RewindBounds): Rew
 }
 
 /** @throws InvalidRequest when the database was not restored */
-export function rewindToBackup(last: LastRestore | undefined): RewindTarget {
+export function rewindToBackup(
+  last: LastRestore | undefined,
+  { oldestMs }: Pick<RewindBounds, 'oldestMs'>,
+): RewindTarget {
   if (!last) {
     throw new InvalidRequest(
       'This database was not restored by firebreak restore: name a time from before its backup with --to.',
@@ -38,7 +39,6 @@ export function rewindToBackup(last: LastRestore | undefined): RewindTarget {
   if (last.logPositions) {
     return { target: { positions: last.logPositions }, told: { positions_of: last.madeAt.toISOString() } }
   }
-  // How far fan-out was behind is not known; what is read twice does no harm.
-  const timeMs = last.madeAt.getTime() - HOUR_MS
-  return { target: { timeMs }, told: { to: new Date(timeMs).toISOString() } }
+  // How far fan-out was behind is not known, for days perhaps; what is read twice does no harm.
+  return { target: { timeMs: oldestMs }, told: { to: new Date(oldestMs).toISOString() } }
 }

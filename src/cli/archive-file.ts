@@ -42,7 +42,9 @@ export async function openOutput(
     out,
     async keep() {
       if (!force && (await stat(file).catch(() => undefined))) throw exists(file)
-      await rename(part, file)
+      await rename(part, file).catch((error: unknown) => {
+        throw new WrongUse(`--out: cannot write ${file} (${codeOf(error)})`, { cause: error })
+      })
     },
     discard: () => rm(part, { force: true }),
   }

@@ -1,8 +1,6 @@
 import type { Command } from 'commander'
-import { HubError } from '../kernel/errors.js'
 import { openInput, openOutput } from './archive-file.js'
 import type { Archived, BackedUp, Restored } from './backup-hooks.js'
-import { CommandFailed } from './cli-errors.js'
 import { type CliIo, WIPE_LINE } from './cli-io.js'
 import { type Cli, examples } from './command.js'
 import { renderFields } from './table.js'
@@ -44,8 +42,6 @@ function addBackup(cli: Cli, program: Command): void {
       // The archive itself is the answer on standard output.
       const print = file === '-' ? io.err : io.out
       print(json ? toJson({ file, ...backupBody(done) }) : backupText(file, done))
-    } catch (error) {
-      throw explainWriting(error, file)
     } finally {
       await output.discard()
     }
@@ -90,14 +86,6 @@ async function withMeter<T>(
   }
 }
 
-/** What stopped the writing of the file is the reader's to mend: a full disk. */
-function explainWriting(error: unknown, file: string): unknown {
-  const code = (error as NodeJS.ErrnoException).code
-  if (error instanceof HubError || !code || !/^E[A-Z]+$/.test(code)) return error
-  const reason = code === 'ENOSPC' ? 'no space is left there' : code
-  return new CommandFailed(`--out: writing ${file} failed (${reason}); there is no backup`, { cause: error })
-}
-
 function facts({ rows, bytes, manifest }: Archived) {
   return {
     made_at: manifest.made_at,
@@ -110,7 +98,11 @@ function facts({ rows, bytes, manifest }: Archived) {
   }
 }
 
-const backupBody = (done: BackedUp) => ({ ...facts(done), warnings: done.warnings })
+const backupBody = (done: BackedUp) => ({
+  ...facts(done),
+  log_positions: done.manifest.log_positions !== null,
+  warnings: done.warnings,
+})
 
 function backupText(file: string, done: BackedUp): string {
   const { made_at, schema, tables, rows, bytes, keys } = facts(done)
@@ -120,13 +112,20 @@ function backupText(file: string, done: BackedUp): string {
     schema,
     content: `${rows} rows of ${tables} tables, ${sizeOf(bytes)} before compression`,
     keys: KEYS[keys],
+    log:
+      done.manifest.log_positions === null
+        ? 'without positions in Kafka: right only for a hub without KAFKA_BROKERS'
+        : 'with its positions in Kafka',
   }
-  return `${renderFields(fields)}${done.warnings.map((text) => `warning: ${text}\n`).join('')}`
+  return `${renderFields(fields)}${warningsText(done)}`
 }
+
+const warningsText = ({ warnings }: { readonly warnings: readonly string[] }): string =>
+  warnings.map((text) => `warning: ${text}\n`).join('')
 
 function restoreBody(done: Restored) {
   const { into, migrated } = done
-  return { ...facts(done), into, migrated, next: nextSteps(done) }
+  return { ...facts(done), into, migrated, warnings: done.warnings, next: nextSteps(done) }
 }
 
 function restoreText(done: Restored): string {
@@ -137,7 +136,7 @@ function restoreText(done: Restored): string {
     by: `firebreak ${hub_version}`,
     into: done.into,
   }
-  return `${renderFields(told)}Next:\n${nextSteps(done)
+  return `${renderFields(told)}${warningsText(done)}Next:\n${nextSteps(done)
     .map((text, index) => `  ${index + 1}. ${text}\n`)
     .join('')}`
 }
@@ -151,10 +150,13 @@ function nextSteps({ manifest, usesKafka }: Restored): string[] {
       : []),
     'see that no process of the old hub runs any more',
     ...(rewinds ? ['firebreak log rewind --from-backup, before the first hub starts'] : []),
-    'firebreak serve',
+    'firebreak serve, reached by operators only until the next step is done',
     `do again what was done after ${manifest.made_at}: revoked operators, tokens and keys, disabled receivers, erasures (firebreak operator list, keys list)`,
+    // Those that went around Kafka while it was away, and were not copied there yet, are in no topic.
+    rewinds
+      ? 'ask the sources to send again what they sent while Kafka was away; repeats do no harm'
+      : 'ask the sources to send again what they sent since; repeats do no harm',
   ]
-  if (!rewinds) steps.push('ask the sources to send again what they sent since; repeats do no harm')
   return steps
 }
 

@@ -41,12 +41,14 @@ export interface Restored extends Archived {
   readonly into: string
   /** The hub that would start there reads a Kafka log. */
   readonly usesKafka: boolean
+  readonly warnings: readonly string[]
 }
 
 export interface Rewound {
   readonly log: 'kafka' | 'postgres'
   readonly target?: { to: string } | { positions_of: string }
-  readonly lanes: readonly { lane: string; records: number }[]
+  /** `skipped` were wanted, and are gone or too old. */
+  readonly lanes: readonly { lane: string; records: number; skipped: number }[]
 }
 
 /** The part of the process entry that copies and goes back. */

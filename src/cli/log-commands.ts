@@ -38,5 +38,12 @@ function describe({ log, target, lanes }: Rewound): string {
   }
   const back =
     target && 'to' in target ? `to ${target.to}` : `to the positions of the backup of ${target?.positions_of}`
-  return `rewound ${back}\n${renderTable(COLUMNS, lanes)}Events that the database knows are dropped as repeats.\n`
+  const lost = lanes
+    .filter(({ skipped }) => skipped > 0)
+    .map(({ lane, skipped }) => `${skipped} of lane ${lane}`)
+  const warning =
+    lost.length === 0
+      ? ''
+      : `warning: records from after the backup are out of reach, past the topic's retention or DEDUPE_WINDOW_DAYS: ${lost.join(', ')}. Ask the sources to send again\n`
+  return `rewound ${back}\n${renderTable(COLUMNS, lanes)}${warning}Events that the database knows are dropped as repeats.\n`
 }

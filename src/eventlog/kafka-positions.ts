@@ -20,6 +20,8 @@ export interface LaneRewound {
   readonly lane: Lane
   /** To be read again; some of them may be gone, or not yet there. */
   readonly records: number
+  /** Wanted, and gone from the topic or too old to be believed. */
+  readonly skipped: number
   readonly partitions: readonly { readonly partition: number; readonly from: string; readonly to: string }[]
 }
 
@@ -64,7 +66,10 @@ export function rewindKafka(place: KafkaPlace, options: RewindOptions): Promise<
     await requireNoReader(admin, place.topicPrefix)
     const lanes: LaneRewound[] = []
     for (const lane of LANES) {
-      const partitions = await planLane(admin, place.topicPrefix, lane, options)
+      const planned = await planLane(admin, place.topicPrefix, lane, options)
+      const partitions = planned
+        .filter(({ from, to }) => from !== to)
+        .map(({ partition, from, to }) => ({ partition, from, to }))
       if (partitions.length > 0) {
         await admin.setOffsets({
           groupId: groupOf(place.topicPrefix, lane),
@@ -73,7 +78,8 @@ export function rewindKafka(place: KafkaPlace, options: RewindOptions): Promise<
         })
       }
       const records = partitions.reduce((sum, { from, to }) => sum + Number(BigInt(from) - BigInt(to)), 0)
-      lanes.push({ lane, records, partitions })
+      const skipped = planned.reduce((sum, each) => sum + each.skipped, 0)
+      lanes.push({ lane, records, skipped, partitions })
     }
     return lanes
   })
@@ -131,7 +137,7 @@ async function planLane(
   prefix: string,
   lane: Lane,
   { target, oldestMs }: RewindOptions,
-): Promise<LaneRewound['partitions']> {
+): Promise<(LaneRewound['partitions'][number] & { skipped: number })[]> {
   const topic = topicOf(prefix, lane)
   const now = await committed(admin, prefix, lane)
   if (now.length === 0) return []
@@ -144,17 +150,19 @@ async function planLane(
       ? await admin.fetchTopicOffsetsByTimestamp(topic, target.timeMs)
       : (target.positions.find((each) => each.lane === lane)?.partitions ?? []),
   )
-  return now.flatMap(({ partition, offset }) => {
+  return now.map(({ partition, offset }) => {
     const from = BigInt(offset)
     // Named in no earlier position: nothing of it had been read then.
     const back = wanted.get(partition) ?? 0n
     const floor = max(lows.get(partition) ?? 0n, oldest.get(partition) ?? 0n)
-    const to = max(back, floor)
-    return to < from ? [{ partition, from: String(from), to: String(to) }] : []
+    const to = min(max(back, floor), from)
+    const skipped = back < to ? Number(to - back) : 0
+    return { partition, from: String(from), to: String(to), skipped }
   })
 }
 
 const toMap = (positions: readonly PartitionPosition[]): Map<number, bigint> =>
   new Map(positions.map(({ partition, offset }) => [partition, BigInt(offset)]))
 
+const min = (a: bigint, b: bigint): bigint => (a < b ? a : b)
 const max = (a: bigint, b: bigint): bigint => (a > b ? a : b)

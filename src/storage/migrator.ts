@@ -1,10 +1,10 @@
-import { readdir } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import pg from 'pg'
 import { StartupError } from '../kernel/errors.js'
 import { type Database, openPool, sqlRows, type Transaction } from './database.js'
-import { ensureDayPartitions } from './partitions.js'
+import { ensureDayPartitions, ensureDaysToStart } from './partitions.js'
 
 /** Beside `dist` in the package; this file runs as dist/src/storage/migrator.js. */
 export const MIGRATIONS_DIR = fileURLToPath(new URL('../../../migrations', import.meta.url))
@@ -35,7 +35,7 @@ export async function migrate(db: Database, directory = MIGRATIONS_DIR): Promise
     if (await pool.schema.hasTable(`${TABLE}_lock`))
       await pool.migrate.forceFreeMigrationsLock({ tableName: TABLE })
     if (pending.length > 0) await apply(pool, directory, await knownMigrations(directory))
-    await ensureDayPartitions(pool)
+    await ensureDaysToStart(pool)
     return { applied: pending }
   } finally {
     await pool.destroy()
@@ -110,6 +110,17 @@ async function apply(db: Database, directory: string, names: readonly string[]):
 /** Names of the migrations that this program has, in their order. */
 export async function knownMigrations(directory = MIGRATIONS_DIR): Promise<string[]> {
   return (await readdir(directory)).filter((name) => name.endsWith('.js')).sort()
+}
+
+/** Names of the tables that these migrations make or made; what else a database holds is somebody else's. */
+export async function tablesOfMigrations(directory = MIGRATIONS_DIR): Promise<Set<string>> {
+  const tables = new Set([TABLE, `${TABLE}_lock`])
+  for (const name of await knownMigrations(directory)) {
+    const text = await readFile(path.join(directory, name), 'utf8')
+    for (const [, table] of text.matchAll(/\bcreate table (?:if not exists )?(\w+)/gi))
+      tables.add(table as string)
+  }
+  return tables
 }
 
 /**

@@ -21,6 +21,28 @@ export async function ensureDayPartitions(db: Database): Promise<void> {
   })
 }
 
+/** PostgreSQL's code for a lock that was not to be had within `lock_timeout`. */
+const LOCK_NOT_AVAILABLE = '55P03'
+
+/** For a start, which goes on while somebody holds the tables, when today and tomorrow are there: upkeep makes the rest. */
+export async function ensureDaysToStart(db: Database): Promise<void> {
+  try {
+    await ensureDayPartitions(db)
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== LOCK_NOT_AVAILABLE || !(await hasTodayAndTomorrow(db)))
+      throw error
+  }
+}
+
+async function hasTodayAndTomorrow(db: Database): Promise<boolean> {
+  const [row] = await sqlRows<{ all_there: boolean }>(
+    db,
+    `select bool_and(to_regclass(p.relname || '_' || to_char((now() at time zone 'utc')::date + ahead, 'YYYYMMDD')) is not null) all_there
+     from pg_class p, generate_series(0, 1) ahead where p.relkind = 'p' and p.relnamespace = current_schema()::regnamespace`,
+  )
+  return row?.all_there === true
+}
+
 /** Makes the partitions of one day, if they are not there. */
 export async function ensureDayPartition(db: Database, day: string): Promise<void> {
   await db.transaction(async (trx) => {

@@ -6,7 +6,7 @@ import { sqlRows } from '../../src/storage/database.js'
 import { type CommandRun, runCommand } from '../support/cli-run.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { waitUntil } from '../support/wait.js'
-import { contents, createEmptyDatabase, emptyDatabase, fill } from './archive-rig.js'
+import { backUp, contents, createEmptyDatabase, emptyDatabase, fill } from './archive-rig.js'
 
 describe('the commands backup and restore', function () {
   this.timeout(60_000)
@@ -108,7 +108,7 @@ describe('the commands backup and restore', function () {
   it('say that the disk is full, and leave a device a device', async () => {
     const { code, err } = await run(source, 'backup', '--out', '/dev/full', '--force').ended
     assert.equal(code, 1)
-    assert.match(err, /writing \/dev\/full failed \(no space is left there\); there is no backup/)
+    assert.match(err, /writing the archive failed \(no space is left there\); there is no backup/)
     assert.ok((await stat('/dev/full')).isCharacterDevice())
   })
 
@@ -186,6 +186,23 @@ describe('the commands backup and restore', function () {
     assert.equal(code, 1)
     assert.match(err, /there is no embedded PostgreSQL in .*none: set DATA_DIR or DATABASE_URL/)
     assert.deepEqual(await readdir(folder), [])
+  })
+
+  it('name KAFKA_BROKERS when a log is to be rewound that the backup had positions of', async () => {
+    const { archive } = await backUp(source.url, { logPositions: async () => [] })
+    await writeFile(file('a.backup'), archive)
+    await run(target, 'restore', '--from', file('a.backup')).ended
+    const { code, err } = await run(target, 'log', 'rewind', '--from-backup').ended
+    assert.equal(code, 1)
+    assert.match(err, /has positions of a Kafka log: set KAFKA_BROKERS/)
+  })
+
+  it('explain a database that does not answer as serve does', async () => {
+    const { code, err } = await runCommand(['backup', '--out', file('a.backup')], {
+      env: { DATABASE_URL: 'postgres://x:y@127.0.0.1:1/none' },
+    }).ended
+    assert.equal(code, 1)
+    assert.match(err, /^firebreak: DATABASE_URL: cannot use PostgreSQL at 127\.0\.0\.1:1 \(.*ECONNREFUSED/)
   })
 
   it('have nothing to rewind without Kafka, and take one of the two ways', async () => {

@@ -9,6 +9,7 @@ import {
   ArchiveDamaged,
   ArchiveUnknown,
   NothingToBackUp,
+  OutputFailed,
   TargetNotEmpty,
 } from '../../src/backup/backup-errors.js'
 import { findLastRestore } from '../../src/backup/restored-read-model.js'
@@ -342,7 +343,7 @@ describe('backup and restore', function () {
     const full = new Writable({
       write: (_chunk, _encoding, done) => done(Object.assign(new Error('full'), { code: 'ENOSPC' })),
     })
-    await assert.rejects(backUp(source.url, { out: full }), /full/)
+    await assert.rejects(backUp(source.url, { out: full }), OutputFailed)
     const stopping = new AbortController()
     const never = new Writable({ write: () => void stopping.abort() })
     await assert.rejects(backUp(source.url, { out: never, signal: stopping.signal }), { name: 'AbortError' })

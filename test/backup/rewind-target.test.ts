@@ -12,14 +12,14 @@ describe('how far a log goes back', () => {
     assert.throws(() => rewindToTime('2026-01-17T09:59:59Z', BOUNDS), /before 2026-01-17T10:00:00\.000Z/)
   })
 
-  it('is where the backup had been, and an hour before it when that is not known', () => {
+  it('is where the backup had been, and as far as records are believed when that is not known', () => {
     const madeAt = new Date(NOW)
     const logPositions = [{ lane: 'urgent', partitions: [{ partition: 3, offset: '17' }] }]
-    assert.deepEqual(rewindToBackup({ madeAt, logPositions }).target, { positions: logPositions })
-    assert.deepEqual(rewindToBackup({ madeAt, logPositions: null }), {
-      target: { timeMs: NOW - 3_600_000 },
-      told: { to: '2026-01-31T09:00:00.000Z' },
+    assert.deepEqual(rewindToBackup({ madeAt, logPositions }, BOUNDS).target, { positions: logPositions })
+    assert.deepEqual(rewindToBackup({ madeAt, logPositions: null }, BOUNDS), {
+      target: { timeMs: BOUNDS.oldestMs },
+      told: { to: '2026-01-17T10:00:00.000Z' },
     })
-    assert.throws(() => rewindToBackup(undefined), /was not restored/)
+    assert.throws(() => rewindToBackup(undefined, BOUNDS), /was not restored/)
   })
 })

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { Kafka, logLevel } from 'kafkajs'
 import { sqlRows } from '../../src/storage/database.js'
 import { runCommand } from '../support/cli-run.js'
 import { createHubProcess, type HubProcess } from '../support/hub-process.js'
@@ -62,7 +63,7 @@ describe('a hub whose database is restored, and whose Kafka log survived', funct
       return [code, JSON.parse(out.toString() || '{}')] as const
     })
     assert.equal(code, 0)
-    return body as { target: object; lanes: { lane: string; records: number }[] }
+    return body as { target: object; lanes: { lane: string; records: number; skipped: number }[] }
   }
 
   it('gets back from there what came after the backup, under the jti that it had', async () => {
@@ -116,6 +117,26 @@ describe('a hub whose database is restored, and whose Kafka log survived', funct
       audit.map(({ action }) => action),
       ['backup.restored', 'log.rewound', 'log.rewound'],
     )
+  })
+
+  it('says how many records from after the backup the topic has no more', async () => {
+    restored?.signal('SIGTERM')
+    await restored?.ended()
+    const admin = new Kafka({ brokers: [...kafka.brokers], logLevel: logLevel.NOTHING }).admin()
+    await admin.connect()
+    const [topic = ''] = (await admin.listTopics()).filter((name) => name.endsWith('urgent'))
+    const ends = await admin.fetchTopicOffsets(topic)
+    await admin.deleteTopicRecords({
+      topic,
+      partitions: ends
+        .filter(({ low, high }) => low !== high)
+        .map(({ partition, high }) => ({ partition, offset: high })),
+    })
+    await admin.disconnect()
+    const { lanes } = await rewind('--from-backup')
+    const urgent = lanes.find(({ lane }) => lane === 'urgent')
+    assert.equal(urgent?.records, 0)
+    assert.ok((urgent?.skipped ?? 0) >= EVENTS, JSON.stringify(urgent))
   })
 
   it('goes neither forward nor further back than repeats are known', async () => {

@@ -8,7 +8,8 @@ import { createClockSync } from '../../src/storage/clock-sync.js'
 import { type Database, openPool, sqlRows } from '../../src/storage/database.js'
 import { checkDatabase } from '../../src/storage/database-check.js'
 import { createLeases } from '../../src/storage/leases.js'
-import { createUpkeep, dropOldDays } from '../../src/storage/partitions.js'
+import { migrate } from '../../src/storage/migrator.js'
+import { createUpkeep, dropOldDays, ensureDayPartition } from '../../src/storage/partitions.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
 const RETENTION = { dedupeWindowDays: 14, retentionDays: 30, contentRetentionDays: 30 }
@@ -91,6 +92,66 @@ describe('storage: upkeep, clock and readiness', () => {
     await lease.stop()
     assert.equal((await daysAgo(test.db, 'events')).at(-1), -7)
   })
+
+  const TABLES = ['event_keys', 'events', 'deliveries', 'acknowledgements']
+
+  it('makes a day beside whoever reads all tables for long, such as a backup, and nobody waits for that', async () => {
+    const reader = await test.db.transaction()
+    try {
+      await reader.raw('lock table event_keys, events, deliveries, acknowledgements in access share mode')
+      await ensureDayPartition(test.db, '2027-03-01')
+      await test.db.raw(
+        `insert into event_keys (key_hash, day, content_hash, event_id) values ('a', '2027-03-01', 'b', gen_random_uuid())`,
+      )
+      for (const table of TABLES) assert.ok(((await daysAgo(test.db, table)).at(-1) ?? 0) < -7, table)
+    } finally {
+      await reader.rollback()
+    }
+  })
+
+  it('gives a day all that its table has: columns, keys, indexes, checks', async () => {
+    await ensureDayPartition(test.db, '2027-03-01')
+    const facts = (suffix: string) =>
+      Promise.all(
+        TABLES.map((table) =>
+          sqlRows(
+            test.db,
+            `select (select count(*) from pg_index i join pg_inherits h on h.inhrelid = i.indexrelid where i.indrelid = c.oid) attached,
+               (select count(*) from pg_index i where i.indrelid = c.oid) indexes,
+               (select count(*) from pg_constraint k where k.conrelid = c.oid and k.contype <> 'n') constraints,
+               (select string_agg(a.attname || a.attnotnull || a.atthasdef, ' ' order by a.attname) from pg_attribute a
+                where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) columns
+             from pg_class c where c.oid = to_regclass(?)`,
+            [`${table}${suffix}`],
+          ),
+        ),
+      )
+    const made = (await facts('_20270301')) as { indexes: number; attached: number }[][]
+    const parents = (await facts('')) as { indexes: number }[][]
+    const bare = (rows: object[][]) => rows.map(([row]) => ({ ...row, attached: 0 }))
+    assert.deepEqual(bare(made), bare(parents))
+    for (const [row] of made) assert.equal(row?.attached, row?.indexes)
+  })
+
+  it('starts while somebody keeps the tables to himself, as long as today and tomorrow are there', async () => {
+    const dropDay = (ahead: number) =>
+      test.db.raw(
+        `do $$ begin execute 'drop table events_' || to_char((now() at time zone 'utc')::date + ${ahead}, 'YYYYMMDD'); end $$`,
+      )
+    const startBesides = async () => {
+      const holder = await test.db.transaction()
+      try {
+        await holder.raw('lock table events in access exclusive mode')
+        await migrate(test.db)
+      } finally {
+        await holder.rollback()
+      }
+    }
+    await dropDay(7)
+    await startBesides()
+    await dropDay(1)
+    await assert.rejects(startBesides(), { code: '55P03' })
+  }).timeout(20_000)
 
   it('has settled parked SETs dropped past the retention, and no open ones', async () => {
     const ages = { 'settled long ago': 31, 'settled lately': 29, open: null }
