@@ -63,15 +63,15 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
 const isDigits = (value: unknown): value is string => typeof value === 'string' && /^\d{1,19}$/.test(value)
 const isTexts = (value: unknown): value is string[] => isListOf(value, isText)
 const isTable = (value: unknown): value is ArchiveTable =>
-  isObject(value) && isText(value['name']) && isTexts(value['columns']) && areDistinct(value['columns'])
+  isObject(value) && isText(value.name) && isTexts(value.columns) && areDistinct(value.columns)
 const isSequence = (value: unknown): boolean =>
-  isObject(value) && isText(value['name']) && isDigits(value['value']) && typeof value['called'] === 'boolean'
+  isObject(value) && isText(value.name) && isDigits(value.value) && typeof value.called === 'boolean'
 const isLane = (value: unknown): boolean =>
   isObject(value) &&
-  isText(value['lane']) &&
+  isText(value.lane) &&
   isListOf(
-    value['partitions'],
-    (each) => isObject(each) && isCount(each['partition']) && isDigits(each['offset']),
+    value.partitions,
+    (each) => isObject(each) && isCount(each.partition) && isDigits(each.offset),
   )
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -96,7 +96,7 @@ export function parseTable(payload: Buffer): ArchiveTable {
 /** Of a table or of the whole. @throws ArchiveDamaged */
 export function parseEnd(payload: Buffer): TableEnd & ArchiveEnd {
   const found = parseJson<Partial<TableEnd> | null>(payload)
-  if (!isObject(found) || !isCount(found['rows']) || !isCount(found['bytes']) || !isText(found['sha256']))
+  if (!isObject(found) || !isCount(found.rows) || !isCount(found.bytes) || !isText(found.sha256))
     throw new ArchiveDamaged(DAMAGED)
   return found as unknown as TableEnd
 }
@@ -107,7 +107,7 @@ export function parseEnd(payload: Buffer): TableEnd & ArchiveEnd {
  */
 export function parseManifest(payload: Buffer): Manifest {
   const found = parseJson<Partial<Manifest> | null>(payload)
-  if (!isObject(found) || !Array.isArray(found['tables']) || found['tables'].length === 0)
+  if (!isObject(found) || !Array.isArray(found.tables) || found.tables.length === 0)
     throw new ArchiveUnknown('this is an archive that this firebreak does not understand')
   const { made_at, hub_version, postgres, migrations, tables, sequences, days, keys, log_positions } =
     found as Record<keyof Manifest, unknown>

@@ -21,7 +21,7 @@ interface TestServer {
 
 const TEMPLATE = 'firebreak_template'
 /** Of a mutation run, whose processes come and go. */
-const MUTATION_POSTGRES = process.env['MUTATION_POSTGRES']
+const MUTATION_POSTGRES = process.env.MUTATION_POSTGRES
 /** Nothing here must survive a crash, so nothing waits for the disk. */
 const FAST = {
   fsync: 'off',
