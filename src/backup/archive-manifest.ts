@@ -69,10 +69,7 @@ const isSequence = (value: unknown): boolean =>
 const isLane = (value: unknown): boolean =>
   isObject(value) &&
   isText(value.lane) &&
-  isListOf(
-    value.partitions,
-    (each) => isObject(each) && isCount(each.partition) && isDigits(each.offset),
-  )
+  isListOf(value.partitions, (each) => isObject(each) && isCount(each.partition) && isDigits(each.offset))
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null
