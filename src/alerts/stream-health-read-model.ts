@@ -64,11 +64,11 @@ const SQL = `
     case when s.delivery_method = 'poll' then w.age_s else w.tried_s end as failing_s, w.failure,
     w.control_s, w.urgent_s, w.routine_s
   from streams s join receivers r on r.id = s.receiver_id left join waiting w on w.stream_id = s.stream_id
-  where (s.status = 'enabled' and w.stream_id is not null) or (s.status = 'paused' and s.status_by = 'hub')`
+  where (s.status = 'enabled' and r.enabled and w.stream_id is not null) or (s.status = 'paused' and s.status_by = 'hub')`
 
 export function createStreamHealthReadModel(db: Database) {
   return {
-    /** Enabled streams that are owed something, and those that the hub has paused. */
+    /** Enabled streams of enabled receivers that are owed something, and those that the hub has paused. */
     async read(): Promise<StreamHealth[]> {
       const rows = await db.transaction(async (trx) => {
         // With statistics from when the queue was empty a scan would look cheap.

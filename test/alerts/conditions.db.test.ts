@@ -116,6 +116,17 @@ describe('alerts: what is told', () => {
       assert.deepEqual(await streams().look(), [])
     })
 
+    it('ends when the receiver is disabled: nothing is sent to it then', async () => {
+      await queue(pusher, { ageMs: 2 * MINUTE_MS, attempts: 4, failure: 'connect' })
+      await queue(poller, { ageMs: 2 * MINUTE_MS })
+      assert.equal((await streams().look()).length, 2)
+      const both = test.db('receivers').whereIn('id', [pusher.receiverId, poller.receiverId])
+      await both.clone().update({ enabled: false })
+      assert.deepEqual(await streams().look(), [])
+      await both.update({ enabled: true })
+      assert.equal((await streams().look()).length, 2)
+    })
+
     it('opens for each of many streams, behind whatever else they are owed', async () => {
       const many: SeedReceiver[] = []
       for (let count = 0; count < 5; count += 1) {
