@@ -66,6 +66,16 @@ describe('/v1/alerts', () => {
     await test.db.transaction((trx) => alertRepository.resolveUnseen(trx, { forMs: -1, except: [] }))
     for (let number = 3; number < 6; number += 1) await open('sets_parked', `stream:${number}`)
     await open('clock_skew', 'clock:node-1')
+    // Several are opened in one millisecond, the unit of the order.
+    for (const [at, object] of [
+      ...Array.from({ length: 6 }, (_, n) => `stream:${n}`),
+      'clock:node-1',
+    ].entries()) {
+      await test
+        .db('alerts')
+        .where({ object })
+        .update({ opened_at: new Date(Date.now() - 60_000 + at * 1_000) })
+    }
     const app = appWith({})
     const list = async (query: string) => (await request(app).get(`/v1/alerts${query}`).expect(200)).body
     const objects = (body: { items: { object: string }[] }) => body.items.map(({ object }) => object)
