@@ -22,10 +22,7 @@ const DAY_MS = 86_400_000
 type Streaming<T> = Omit<T, 'databaseUrl' | 'hubVersion' | 'describeKeys' | 'logPositions' | 'audit'>
 
 /** Beside hubs that work, also on their embedded PostgreSQL. */
-export async function backUpHub(
-  config: Config,
-  options: Streaming<BackupOptions>,
-): Promise<BackupResult & { warnings: string[] }> {
+export async function backUpHub(config: Config, options: Streaming<BackupOptions>): Promise<BackupResult> {
   const warnings: string[] = []
   const logPositions =
     config.kafkaBrokers.length === 0

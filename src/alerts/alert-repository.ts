@@ -1,7 +1,15 @@
 import type { TimeCursor } from '../http/page.js'
 import { newId } from '../kernel/ids.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
-import { type Alert, type AlertKind, type Condition, keyOf, SEVERITY, type Severity } from './alert.js'
+import {
+  type Alert,
+  type AlertKind,
+  type Condition,
+  columnsOf,
+  keyOf,
+  SEVERITY,
+  type Severity,
+} from './alert.js'
 
 export type Channel = 'webhook' | 'log'
 
@@ -65,14 +73,6 @@ const toAlert = (row: AlertRow): Alert => ({
   lastSeenAt: row.last_seen_at,
   resolvedAt: row.resolved_at,
 })
-
-/** Columns of conditions, as `unnest` takes them. */
-const columnsOf = (conditions: readonly Condition[]) => [
-  conditions.map(({ kind }) => kind),
-  conditions.map(({ object }) => object),
-  conditions.map(({ summary }) => summary),
-  conditions.map(({ detail }) => JSON.stringify(detail)),
-]
 
 /** Sole writer of `alerts` and `alert_notices`. All times are the database's. */
 export const alertRepository = {

@@ -51,6 +51,14 @@ export interface Probe {
 
 export const keyOf = ({ kind, object }: Pick<Condition, 'kind' | 'object'>): string => `${kind} ${object}`
 
+/** Columns of conditions, as `unnest` takes them: kind, object, summary, detail. */
+export const columnsOf = (conditions: readonly Condition[]) => [
+  conditions.map(({ kind }) => kind),
+  conditions.map(({ object }) => object),
+  conditions.map(({ summary }) => summary),
+  conditions.map(({ detail }) => JSON.stringify(detail)),
+]
+
 /** As the API, the webhook and the lines show it. */
 export function renderAlert(alert: Alert) {
   return {

@@ -1,5 +1,5 @@
 import { type Database, sqlRows } from '../storage/database.js'
-import type { Condition } from './alert.js'
+import { type Condition, columnsOf } from './alert.js'
 
 /** Sole writer of `alert_reports`: what processes say of themselves. */
 export const reportRepository = {
@@ -12,13 +12,7 @@ export const reportRepository = {
         trx,
         `insert into alert_reports (process_id, kind, object, summary, detail)
          select ?::uuid, * from unnest(?::text[], ?::text[], ?::text[], ?::jsonb[])`,
-        [
-          processId,
-          conditions.map(({ kind }) => kind),
-          conditions.map(({ object }) => object),
-          conditions.map(({ summary }) => summary),
-          conditions.map(({ detail }) => JSON.stringify(detail)),
-        ],
+        [processId, ...columnsOf(conditions)],
       )
     })
   },
