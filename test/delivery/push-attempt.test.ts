@@ -3,7 +3,7 @@ import type { Minter } from '../../src/delivery/minter.js'
 import { createPushAttempt, type PushAttemptOptions } from '../../src/delivery/push-attempt.js'
 import type { SendItem } from '../../src/delivery/stream-sender.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
-import type { Logger, LogFields } from '../../src/kernel/logger.js'
+import type { LogFields, Logger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 
 const ITEM: SendItem = {
