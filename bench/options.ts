@@ -39,6 +39,8 @@ export const HELP = `npm run bench -- [options]
   --readme                    also writes the table into README.md
   --profile FOLDER            a V8 CPU profile of each hub
 
+npm run bench -- scale        what grows with what (its own options: -- scale --help)
+
 The whole default run takes about 25 minutes. Progress is on standard error.
 `
 

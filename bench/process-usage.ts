@@ -61,6 +61,11 @@ export function findChildPid(parent: number, text: string): number | undefined {
   return listProcessTimes().find((row) => row.parent === parent && row.command.includes(text))?.pid
 }
 
+/** Of a live process; undefined where there is no /proc. */
+export function parentOf(pid: number): number | undefined {
+  return listProcessTimes().find((row) => row.pid === pid)?.parent
+}
+
 export function measureParts(pids: PartPids): Partial<Record<Part, Usage>> {
   const rows = listProcessTimes()
   const usage: Partial<Record<Part, Usage>> = {}

@@ -147,10 +147,10 @@ export function replaceMarked(text: string, content: string): string {
   const from = text.indexOf(BEGIN)
   const to = text.indexOf(END)
   if (from < 0 || to < from)
-    throw new Error(`README.md has no ${BEGIN} … ${END}: add both where the table belongs.`)
+    throw new Error(`The document has no ${BEGIN} … ${END}: add both where the table belongs.`)
   return `${text.slice(0, from + BEGIN.length)}\n${content}\n${text.slice(to)}`
 }
 
-export function writeReadme(file: string, content: string): void {
+export function writeMarked(file: string, content: string): void {
   writeFileSync(file, replaceMarked(readFileSync(file, 'utf8'), content))
 }

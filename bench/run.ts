@@ -7,7 +7,8 @@ import { startHubUnderTest } from './hub-under-test.js'
 import { createLoadRunner, type LoadKit, type RunLoad, type SystemUnderTest } from './load.js'
 import { type BenchOptions, HELP, type Log, MAIN_STREAMS, OptionError, parseOptions } from './options.js'
 import { findChildPid } from './process-usage.js'
-import { renderNotes, renderTable, summarise, writeReadme } from './report.js'
+import { renderNotes, renderTable, summarise, writeMarked } from './report.js'
+import { runScaleCommand } from './scale/command.js'
 import { runScenario, type ScenarioResult } from './scenario.js'
 import { createSourceIdentity } from './source-identity.js'
 
@@ -112,23 +113,28 @@ async function openBare(
 }
 
 async function run(): Promise<number> {
+  const [first, ...rest] = process.argv.slice(2)
+  const interruption = new AbortController()
+  const interrupt = (): void => interruption.abort(new Interrupted())
+  process.on('SIGINT', interrupt)
+  process.on('SIGTERM', interrupt)
+  if (first === 'scale') {
+    await runScaleCommand(rest, { signal: interruption.signal, say: createSay() })
+    return 0
+  }
   const options = parseOptions(process.argv.slice(2))
   if (!options) {
     process.stdout.write(HELP)
     return 0
   }
   if (options.profileFolder !== undefined) mkdirSync(resolve(options.profileFolder), { recursive: true })
-  const interruption = new AbortController()
-  const interrupt = (): void => interruption.abort(new Interrupted())
-  process.on('SIGINT', interrupt)
-  process.on('SIGTERM', interrupt)
   const results = await measure(options, interruption.signal)
   const summaries = results.map(summarise)
   const table = `${renderTable(summaries)}\n\n${renderNotes(summaries)}`
   process.stdout.write(
     options.json ? `${JSON.stringify({ summaries, results }, undefined, 2)}\n` : `${table}\n`,
   )
-  if (options.readme) writeReadme(README, table)
+  if (options.readme) writeMarked(README, table)
   return 0
 }
 
