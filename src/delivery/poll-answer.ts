@@ -14,6 +14,11 @@ export function withoutOpposites(rows: readonly ClaimedDelivery[]): ClaimedDeliv
   return rows.filter(({ delivery }) => delivery.effect !== 'loosens' || !tightened.has(delivery.orderKey))
 }
 
+/** Urgent rows are chosen first; what was chosen stands oldest first, for whoever reads `sets` in its order. */
+export function oldestFirst(rows: readonly ClaimedDelivery[]): ClaimedDelivery[] {
+  return [...rows].sort((a, b) => (a.delivery.eventId < b.delivery.eventId ? -1 : 1))
+}
+
 /** As many as fit into one answer, at least one. */
 export function withinBytes(rows: readonly ClaimedDelivery[]): ClaimedDelivery[] {
   let bytes = 0

@@ -11,7 +11,7 @@ import { shardOf } from '../streams/stream.js'
 import { NOT_GRANTED, UNREADABLE, UNREADABLE_REASON } from './attempt-result.js'
 import type { Minter } from './minter.js'
 import type { EventContent, ReceivedDelivery } from './open-delivery.js'
-import { withinBytes, withoutOpposites } from './poll-answer.js'
+import { oldestFirst, withinBytes, withoutOpposites } from './poll-answer.js'
 import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
@@ -183,7 +183,7 @@ export function createPollService(options: PollServiceOptions): PollService {
     // A page of nothing but unfit rows hides what is behind it.
     if (unfit.length === rows.length && rows.length > limit) return select(target, limit)
     const fit = withoutOpposites(checked.flatMap(({ row, reason }) => (reason ? [] : [row])))
-    const chosen = withinBytes(fit.slice(0, limit))
+    const chosen = oldestFirst(withinBytes(fit.slice(0, limit)))
     if (chosen.length === 0) return NOTHING
     const tokens = await Promise.all(
       chosen.map(({ delivery }) =>
