@@ -93,16 +93,17 @@ describe('transmitter commands with a stream of the hub', () => {
         { 'POST /v1/transmitters': CREATED },
         { secret: 's' },
       )
+      const [[, body]] = seen as [[string, Record<string, unknown>]]
       const credentials = { client_id: 'c1', client_secret: 's' }
-      assert.deepEqual((seen[0]?.[1] as Record<string, unknown>).delivery, { method, credentials })
+      assert.deepEqual(body.delivery, { method, credentials })
     }
-    const { seen } = await run(
+    const { seen: sent } = await run(
       ['transmitter', 'add', '--discover', 'https://idp.example.com/t1', '--secret-file', '-', '--no-wait'],
       { 'POST /v1/transmitters': CREATED },
       { stdin: 'token\n' },
     )
-    const { delivery } = seen[0]?.[1] as Record<string, unknown>
-    assert.deepEqual(delivery, { method: 'poll', credentials: { token: 'token' } })
+    const [[, body]] = sent as [[string, Record<string, unknown>]]
+    assert.deepEqual(body.delivery, { method: 'poll', credentials: { token: 'token' } })
   })
 
   it('end with 1 and the last error when no verification comes', async () => {
