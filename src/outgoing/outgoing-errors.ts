@@ -21,6 +21,7 @@ export type OutgoingFailure =
   | 'tls'
   | 'dns'
   | 'timeout'
+  | 'proxy'
   | 'refused_address'
   | 'too_large'
   | 'protocol'

@@ -3,9 +3,10 @@ import type { LookupAddress } from 'node:dns'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createAddressRules } from '../../src/outgoing/address-rules.js'
-import { createGuardedConnect, type Dial, type ResolvedAddress } from '../../src/outgoing/guarded-connect.js'
+import { createGuardedConnect, type Dial } from '../../src/outgoing/guarded-connect.js'
 import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
 import { AddressRefused, OutgoingFailed } from '../../src/outgoing/outgoing-errors.js'
+import type { ResolvedAddress } from '../../src/outgoing/resolver.js'
 import { createUrlRules } from '../../src/outgoing/url-rules.js'
 
 /** Opens no socket: says what addresses one would have gone to. */
