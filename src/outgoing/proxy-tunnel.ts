@@ -7,6 +7,8 @@ import { OutgoingFailed } from './outgoing-errors.js'
 export interface ProxyAddress {
   /** http or https, with user and password where the proxy asks for them. */
   readonly url: string
+  /** PEM, for https: these authorities alone are believed. Undefined: the system's. */
+  readonly ca?: string
 }
 
 /** What a proxy answers when it is well and could not reach the endpoint: RFC 9110 §15.6.3 to §15.6.5. */
@@ -62,6 +64,8 @@ function askFor(proxy: ProxyAddress, authority: string): ClientRequest {
         ? {}
         : { 'proxy-authorization': `Basic ${Buffer.from(credentials).toString('base64')}` }),
     },
-    ...(secure ? { rejectUnauthorized: true, minVersion: MIN_TLS_VERSION } : {}),
+    ...(secure
+      ? { rejectUnauthorized: true, minVersion: MIN_TLS_VERSION, ...(proxy.ca ? { ca: proxy.ca } : {}) }
+      : {}),
   })
 }
