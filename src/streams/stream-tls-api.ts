@@ -1,4 +1,4 @@
-import { type ApiRoute, closed, orNull, TEXT, TIME, UUID } from '../http/api-description.js'
+import { type ApiRoute, closed, nullable, TEXT, TIME, UUID } from '../http/api-description.js'
 import { STREAM_TLS } from './stream-tls-router.js'
 
 const CERTIFICATE = closed(
@@ -11,7 +11,7 @@ const TLS = closed(
     origin: { ...TEXT, description: 'Scheme, host and port that it is for.' },
     in_use: { type: 'boolean', description: 'False while the endpoint of the stream is elsewhere.' },
     ca: { type: 'array', items: CERTIFICATE, description: 'Empty: the authorities of the system.' },
-    client_certificate: orNull(CERTIFICATE),
+    client_certificate: nullable(CERTIFICATE),
     updated_at: TIME,
   },
   { title: 'StreamTls' },
