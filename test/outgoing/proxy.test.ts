@@ -7,6 +7,7 @@ import type { EgressProxy } from '../../src/outgoing/proxy-connect.js'
 import type { ResolvedAddress } from '../../src/outgoing/resolver.js'
 import { createAuthority, type TestAuthority } from '../support/certificates.js'
 import { type ConnectProxy, startConnectProxy } from '../support/connect-proxy.js'
+import { REFUSED_ADDRESSES, REFUSED_BY_SIGHT } from '../support/refused-urls.js'
 
 const addresses = (...found: string[]): ResolvedAddress[] =>
   found.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }))
@@ -201,18 +202,10 @@ describe('outgoing: an egress proxy', function () {
   })
 
   describe('behind which the address check holds', () => {
-    const INSIDE = [
-      ...['https://127.0.0.1/', 'https://10.0.0.1/', 'https://100.64.0.1/', 'https://169.254.169.254/'],
-      ...['https://168.63.129.16/', 'https://0.0.0.0/', 'https://[::1]/', 'https://[::ffff:10.0.0.1]/'],
-      ...['https://[2002:7f00:1::]/', 'https://[64:ff9b::7f00:1]/', 'https://[64:ff9b:1::a00:1]/'],
-      ...['https://[2001:0:808:808::1]/', 'https://[5f00::1]/', 'https://2130706433/', 'https://0x7f.1/'],
-      ...['https://127.1/', 'http://8.8.8.8/', 'https://8.8.8.8:5432/', 'https://u@8.8.8.8/'],
-    ]
-
     for (const resolves of [false, true]) {
       it(`for literals and spellings (R1, R2, R4), ${resolves ? 'the proxy' : 'the hub'} looking names up`, async () => {
         const by = open({}, { by: { resolves } })
-        for (const url of INSIDE) {
+        for (const url of REFUSED_BY_SIGHT) {
           await assert.rejects(by.checkUrl(url), AddressRefused, url)
           assert.equal((await failureOf(send(by, url))).reason, 'refused_address', url)
         }
@@ -225,6 +218,15 @@ describe('outgoing: an egress proxy', function () {
       const by = open(() => addresses(answers.shift() ?? ''))
       await by.checkUrl('https://gw.example/')
       assert.equal((await failureOf(send(by, 'https://gw.example/'))).reason, 'refused_address')
+      assert.deepEqual(asked(), [])
+    })
+
+    it('for a name that leads to any of the refused addresses (R1, R2)', async () => {
+      let found = ''
+      const by = open(() => addresses(found))
+      for (found of REFUSED_ADDRESSES) {
+        assert.equal((await failureOf(send(by, 'https://gw.example/'))).reason, 'refused_address', found)
+      }
       assert.deepEqual(asked(), [])
     })
 

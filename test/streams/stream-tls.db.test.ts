@@ -9,6 +9,7 @@ import { createApp } from '../../src/http/app.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { newId } from '../../src/kernel/ids.js'
 import { silentLogger } from '../../src/kernel/logger.js'
+import { createStreamTargets } from '../../src/delivery/stream-target-repository.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { streamTlsRouter } from '../../src/streams/stream-tls-router.js'
 import { createStreamTlsService } from '../../src/streams/stream-tls-service.js'
@@ -124,10 +125,14 @@ describe('TLS of one stream', function () {
 
   it('is not used at another origin that the receiver chose since, and says so', async () => {
     await call('put', whole(hubPair))
+    const targets = createStreamTargets(hub.db, (sealed, context) => hub.keys.open(sealed, context))
+    const before = await targets.find(streamId)
+    assert.deepEqual(before?.tls, { ca: authority.cert, certificate: hubPair.cert, key: hubPair.key })
     const moved = endpointUrl.replace('localhost', '127.0.0.1')
     await hub.rows('update streams set endpoint_url = ?, version = version + 1', [moved])
     await hub.delivery.streamChanged(streamId)
     assert.equal((await call('get')).body.in_use, false)
+    assert.equal((await targets.find(streamId))?.tls, undefined)
     await hub.fanOut([hub.event()])
     await waitUntil('a failed attempt', tried)
     assert.deepEqual(cameWith, [])
