@@ -6,8 +6,17 @@ const HOST_NAME = /^[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9
 /** http or https with nothing but host, port, user and password. */
 function isProxyUrl(value: string): boolean {
   if (!isUrl(value, ['http:', 'https:'])) return false
-  const url = new URL(value)
-  return url.hostname !== '' && url.pathname === '/' && !url.search && !url.hash && !/[\r\n]/.test(value)
+  const { hostname, pathname, search, hash, username, password } = new URL(value)
+  return hostname !== '' && pathname === '/' && !search && !hash && isEncoded(username + password)
+}
+
+function isEncoded(text: string): boolean {
+  try {
+    decodeURIComponent(text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** The way out of a network that lets a proxy out alone. */
