@@ -1,19 +1,16 @@
-import { readFileSync } from 'node:fs'
 import { type AuditLog, createAuditLog } from './audit/audit-log.js'
 import { ensureFirstAdmin } from './auth/first-admin.js'
 import { type Config, issuerOf } from './config/config.js'
 import type { Doors } from './hub-doors.js'
+import { egressProxyOf } from './hub-egress.js'
 import { type HubPools, type HubStorage, ownPorts } from './hub-storage.js'
 import { keepAdminToken } from './hub-traces.js'
 import { type AdjustableClock, createClock } from './kernel/clock.js'
-import { describeError, StartupError } from './kernel/errors.js'
 import type { Logger } from './kernel/logger.js'
 import type { Metrics } from './kernel/metrics.js'
 import type { KeyMaterial } from './keys/key-material.js'
 import { createKeyService, type KeyService } from './keys/key-service.js'
 import { createOutgoing, type Outgoing } from './outgoing/outgoing.js'
-import type { EgressProxy } from './outgoing/proxy-connect.js'
-import { readTlsMaterial } from './outgoing/tls-material.js'
 import { type ClockSync, createClockSync } from './storage/clock-sync.js'
 import { migrate } from './storage/migrator.js'
 import { createNotifier, type Notifier } from './storage/notifier.js'
@@ -80,37 +77,12 @@ export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
       allowedNetworks: config.firebreakAllowedNetworks,
       // No registered URL may lead to the hub's own stores, even on an allowed network.
       refusedPorts: ownPorts(config, doors.managementPort, storage.urls),
-      ...egressProxyOf(config),
+      ...egressProxyOf(config, clock.now()),
       metrics,
       logger,
     }),
     logger,
     metrics,
-  }
-}
-
-/** @throws StartupError */
-function egressProxyOf(config: Config): { proxy?: EgressProxy } {
-  const { egressProxyUrl: url, egressProxyCaFile: caFile } = config
-  if (!url) return {}
-  return {
-    proxy: {
-      url,
-      resolves: config.egressProxyResolves,
-      localNames: config.egressProxyLocalNames,
-      ...(caFile ? { ca: readAuthorities(caFile) } : {}),
-    },
-  }
-}
-
-function readAuthorities(file: string): string {
-  try {
-    return readTlsMaterial({ ca: readFileSync(file, 'utf8') }).ca as string
-  } catch (cause) {
-    throw new StartupError(
-      `EGRESS_PROXY_CA_FILE: ${file} is not a readable PEM file of certificates (${describeError(cause)}).`,
-      { cause },
-    )
   }
 }
 

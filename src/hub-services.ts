@@ -39,7 +39,6 @@ import type { StreamSettings } from './streams/stream.js'
 import { createStreamService, type StreamService } from './streams/stream-service.js'
 import { createStreamStatusService, type StreamStatusService } from './streams/stream-status-service.js'
 import { createStreamTlsService } from './streams/stream-tls-service.js'
-import { createStreamTlsWatch } from './streams/stream-tls-watch.js'
 import { createSubjectService } from './streams/subject-service.js'
 import { createVerificationService } from './streams/verification-service.js'
 
@@ -59,7 +58,6 @@ export type Services = ReturnType<typeof createServices>
 const REGISTRY_CHANNEL = 'transmitters_changed'
 const EVENT_TYPES_CHANNEL = 'event_types_changed'
 const INACTIVITY_CHECK_MS = 15_000
-const CERTIFICATE_CHECK_MS = 60_000
 
 /**
  * Calls of one operator or receiver. Subjects come one by one, so a receiver that names its users must get on.
@@ -90,7 +88,6 @@ export function createServices(base: HubBase, parts: ServiceParts) {
       eventTypes,
       registry,
       inactivityWatch(base, streams.statuses),
-      createStreamTlsWatch({ ...base, db: pools.system, everyMs: CERTIFICATE_CHECK_MS }),
       ...(external ? [toIssuerWatch(external)] : []),
     ] as readonly Worker[],
     alerts: parts.alerts,

@@ -22,7 +22,7 @@ const ANY_USAGE = '2.5.29.37.0'
  * @param nowMs what has ended by then is refused
  * @throws InvalidRequest that names the member and says what to do
  */
-export function readTlsMaterial(given: ClientTls, nowMs = Date.now()): ClientTls {
+export function readTlsMaterial(given: ClientTls, nowMs: number): ClientTls {
   const authorities = given.ca === undefined ? undefined : readCertificates('ca', given.ca)
   if (authorities?.every((authority) => endOf(authority) < nowMs)) {
     throw new InvalidRequest('ca: every certificate in it has ended; give one that is in force.')

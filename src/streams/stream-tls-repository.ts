@@ -61,18 +61,6 @@ export function createStreamTlsRepository(db: Database) {
       const rows = await sqlRows(db, 'delete from stream_tls where stream_id = ? returning stream_id', [streamId])
       return rows.length > 0
     },
-
-    /** Client certificates of push streams that end within that time or have ended, the first to end first. */
-    async listEnding(withinS: number): Promise<{ streamId: string; endsAt: Date }[]> {
-      const rows = await sqlRows<{ stream_id: string; certificate_ends_at: Date }>(
-        db,
-        `select t.stream_id, t.certificate_ends_at from stream_tls t join streams s using (stream_id)
-         where s.delivery_method = 'push' and t.certificate_ends_at < clock_timestamp() + make_interval(secs => ?)
-         order by t.certificate_ends_at, t.stream_id`,
-        [withinS],
-      )
-      return rows.map((row) => ({ streamId: row.stream_id, endsAt: row.certificate_ends_at }))
-    },
   }
 }
 

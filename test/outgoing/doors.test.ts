@@ -3,6 +3,8 @@ import type { LookupAddress } from 'node:dns'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createWebhook } from '../../src/alerts/webhook.js'
+import { createFetchJson } from '../../src/auth/fetch-json.js'
+import { createIntrospection } from '../../src/auth/token-introspection.js'
 import { createPushAttempt } from '../../src/delivery/push-attempt.js'
 import type { SendItem } from '../../src/delivery/stream-sender.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
@@ -14,6 +16,9 @@ import { createMetrics } from '../../src/kernel/metrics.js'
 import type { Dial } from '../../src/outgoing/guarded-connect.js'
 import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
 import { OutgoingFailed } from '../../src/outgoing/outgoing-errors.js'
+import { createAuthorizedRequest } from '../../src/upstream/authorized-request.js'
+import { createManagementClient } from '../../src/upstream/management-client.js'
+import { createPollClient } from '../../src/upstream/poll-client.js'
 import { createTokenSource } from '../../src/upstream/token-source.js'
 import { type ConnectProxy, startConnectProxy } from '../support/connect-proxy.js'
 
@@ -51,6 +56,12 @@ function token(outgoing: Outgoing, where: { tokenEndpoint: string } | { authoriz
   }).get()
 }
 
+const authorized = (outgoing: Outgoing) =>
+  createAuthorizedRequest(outgoing, { get: async () => 'token', renew: async () => undefined }, [])
+
+const fetchJson = (outgoing: Outgoing) =>
+  createFetchJson((asked) => outgoing.request({ ...asked, pool: 'metadata' }))
+
 /** Every part of the hub that asks somebody. */
 const DOORS: Readonly<Record<string, Door>> = {
   'a push': { url: 'https://gw.example/events', ask: push },
@@ -73,6 +84,42 @@ const DOORS: Readonly<Record<string, Door>> = {
   'the metadata of an authorization server': {
     url: 'https://as.example',
     ask: (outgoing, url) => token(outgoing, { authorizationServer: url }),
+  },
+  'the management of a stream upstream': {
+    url: 'https://idp.example/streams',
+    ask: (outgoing, url) =>
+      createManagementClient({
+        endpoints: { configuration: url, methods: ['poll'] },
+        issuer: 'https://idp.example',
+        send: authorized(outgoing),
+        clock,
+        signal: new AbortController().signal,
+      }).list(),
+  },
+  'a poll': {
+    url: 'https://idp.example/poll',
+    ask: (outgoing, url) =>
+      createPollClient({ send: authorized(outgoing), clock })(url, {
+        maxEvents: 1,
+        ack: [],
+        setErrs: new Map(),
+      }),
+  },
+  'the metadata of OAUTH_ISSUER': {
+    url: 'https://as.example/.well-known/openid-configuration',
+    ask: (outgoing, url) => fetchJson(outgoing)({ url }),
+  },
+  'the introspection of a token': {
+    url: 'https://as.example/introspect',
+    ask: (outgoing, endpoint) =>
+      createIntrospection({
+        endpoint,
+        clientId: 'hub',
+        clientSecret: 'secret',
+        fetchJson: fetchJson(outgoing),
+        clock,
+        logger: silentLogger,
+      })('token', { isSigned: true, isBlocked: false }),
   },
   'the webhook of alerts': {
     url: 'https://siem.example/hook',

@@ -27,9 +27,10 @@ describe('outgoing: certificates and keys as a person gives them', function () {
   })
   after(() => authority.remove())
 
+  const read = (given: ClientTls, nowMs = Date.now()) => readTlsMaterial(given, nowMs)
   function refusal(given: ClientTls, nowMs?: number): string {
     try {
-      readTlsMaterial(given, nowMs)
+      read(given, nowMs)
     } catch (error) {
       assert.ok(error instanceof InvalidRequest, String(error))
       return error.message
@@ -40,8 +41,8 @@ describe('outgoing: certificates and keys as a person gives them', function () {
   const bodyOf = (pem: string) => pem.split('\n').slice(1, -2).join('')
 
   it('takes authorities, a certificate with its chain and key, or both', () => {
-    assert.deepEqual(readTlsMaterial({ ca: authority.cert }), { ca: authority.cert })
-    const both = readTlsMaterial({
+    assert.deepEqual(read({ ca: authority.cert }), { ca: authority.cert })
+    const both = read({
       ca: authority.cert + below.cert,
       certificate: client.cert + below.cert,
       key: client.key,
@@ -55,7 +56,7 @@ describe('outgoing: certificates and keys as a person gives them', function () {
 
   it('keeps nothing of what stands around the blocks', () => {
     const noise = 'Bag Attributes\n    friendlyName: hub\n'
-    const tls = readTlsMaterial({
+    const tls = read({
       ca: `${noise}${authority.cert.replaceAll('\n', '\r\n')}${noise}`,
       certificate: noise + client.cert,
       key: noise + client.key + noise,
@@ -68,7 +69,7 @@ describe('outgoing: certificates and keys as a person gives them', function () {
     await writeFile(file, client.key)
     const old = await openssl(['ec', '-in', file])
     assert.match(old, /BEGIN EC PRIVATE KEY/)
-    assert.equal(readTlsMaterial(pair(client.cert, old)).key, client.key)
+    assert.equal(read(pair(client.cert, old)).key, client.key)
   })
 
   it('tells a certificate by its names, its end and its fingerprint', () => {
@@ -128,13 +129,13 @@ describe('outgoing: certificates and keys as a person gives them', function () {
   it('refuses authorities of which all have ended, and takes one that is in force among them', () => {
     const expired = selfSigned('old.example', '200102000000Z').cert
     assert.match(refusal({ ca: expired }), /^ca: every certificate in it has ended/)
-    assert.deepEqual(readTlsMaterial({ ca: expired + authority.cert }), { ca: expired + authority.cert })
+    assert.deepEqual(read({ ca: expired + authority.cert }), { ca: expired + authority.cert })
   })
 
   it('refuses a certificate for servers, and takes one for anything', async () => {
     assert.match(refusal(pair(server.cert, server.key)), /^certificate: it is not for clients.*clientAuth/)
     const any = selfSigned('hub.example')
-    assert.equal(readTlsMaterial(pair(any.cert, any.key)).certificate, any.cert)
+    assert.equal(read(pair(any.cert, any.key)).certificate, any.cert)
   })
 
   it('refuses a bundle without end', () => {

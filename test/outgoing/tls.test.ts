@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises'
 import { createServer, type Server, type ServerOptions } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import type { TLSSocket } from 'node:tls'
+import tls, { type TLSSocket } from 'node:tls'
 import { createAgents } from '../../src/outgoing/agents.js'
 import { createAddressRules } from '../../src/outgoing/address-rules.js'
 import type { ClientTls } from '../../src/outgoing/client-tls.js'
@@ -131,15 +131,32 @@ describe('outgoing: TLS (E6)', function () {
     assert.equal(await refused(send(await serve(expired), { ca: expired.cert })), 'CERT_HAS_EXPIRED')
   })
 
-  it('sends nothing by TLS 1.1, and says so', async () => {
+  it('sends nothing by TLS 1.1, and says so, even where Node would (T-86, T-98)', async () => {
     const port = await serve({
       ...good,
       minVersion: 'TLSv1',
       maxVersion: 'TLSv1.1',
       ciphers: 'DEFAULT@SECLEVEL=0',
     })
-    assert.match(await refused(send(port, { ca: authority.cert })), /PROTOCOL|EPROTO/)
-    assert.match(await refused(send(port)), /PROTOCOL|EPROTO/)
+    const { DEFAULT_MIN_VERSION, DEFAULT_CIPHERS } = tls
+    // As by --tls-min-v1.0 and --tls-cipher-list: without a limit of its own the hub would speak it.
+    Object.assign(tls, { DEFAULT_MIN_VERSION: 'TLSv1', DEFAULT_CIPHERS: 'DEFAULT@SECLEVEL=0' })
+    try {
+      assert.equal(await protocolWith(port, authority.cert), 'TLSv1.1')
+      assert.match(await refused(send(port, { ca: authority.cert })), /PROTOCOL|EPROTO/)
+      assert.match(await refused(send(port)), /PROTOCOL|EPROTO/)
+    } finally {
+      Object.assign(tls, { DEFAULT_MIN_VERSION, DEFAULT_CIPHERS })
+    }
+  })
+
+  it('speaks TLS 1.2 with who has no better, and TLS 1.3 with who has (T-98)', async () => {
+    for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+      connections = []
+      const port = await serve({ ...good, minVersion: 'TLSv1.2', maxVersion: version })
+      assert.equal((await send(port, { ca: authority.cert })).status, 202)
+      assert.deepEqual(connections.map((socket) => socket.getProtocol()), [version])
+    }
   })
 
   it('believes the listed authorities and no other', async () => {
@@ -184,6 +201,12 @@ describe('outgoing: TLS (E6)', function () {
     const names = seen().map(({ client }) => client)
     assert.deepEqual([...new Set(names)], ['old', 'next', undefined])
     await refused(send(port))
+  })
+
+  it('says so when OpenSSL takes a stored setting no more', async () => {
+    const port = await serve(good)
+    const torn = { ca: authority.cert, certificate: good.cert, key: other.key }
+    assert.match(await refused(send(port, torn)), /^ERR_OSSL/)
   })
 
   it('is not weakened by NODE_TLS_REJECT_UNAUTHORIZED', async () => {
@@ -245,6 +268,15 @@ describe('outgoing: TLS (E6)', function () {
     })
   })
 })
+
+/** What a client that goes by Node's defaults speaks there. */
+async function protocolWith(port: number, ca: string): Promise<string | null> {
+  const socket = tls.connect({ port, host: '127.0.0.1', servername: 'gw.example', ca })
+  await once(socket, 'secureConnect')
+  const protocol = socket.getProtocol()
+  socket.destroy()
+  return protocol
+}
 
 /** An endpoint that ends a handshake without a certificate of the authority with an alert (RFC 8446 §6.2). */
 async function startOpensslServer(authority: TestAuthority): Promise<{ port: number; stop(): Promise<void> }> {

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { addPushStream, addReceiver, type HubApi, hubApi } from '../support/hub-api.js'
 import { REFUSED_BY_SIGHT } from '../support/refused-urls.js'
 import { sharedTwoHubs, type TwoHubs } from '../support/two-hubs.js'
@@ -20,12 +22,28 @@ describe('a URL that the hub does not send to (R1, R2, R4)', function () {
   let admin: HubApi
   let receiver: HubApi
   let streamId: string
+  let transmitterId: string
+  /** Of an issuer that names places of its choice. */
+  let metadata: object = {}
+  let issuer: Server
+  let issuerUrl: string
 
   before(async () => {
+    issuer = createServer((_req, res) =>
+      res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(metadata)),
+    )
+    await new Promise<void>((resolve) => issuer.listen(0, '127.0.0.1', resolve))
+    issuerUrl = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}`
     hubs = await sharedTwoHubs()
     admin = hubApi(() => hubs.url, hubs.adminToken)
     receiver = hubApi(() => hubs.url, (await addReceiver(admin, randomUUID())).token)
     streamId = await addPushStream(receiver, 'https://127.0.0.1:8443/events')
+    const body = transmitter({ jwks_uri: 'https://127.0.0.1:8443/keys' })
+    transmitterId = (await admin.call<{ id: string }>('POST', '/v1/transmitters', body)).id
+  })
+  after(() => {
+    issuer.closeAllConnections()
+    issuer.close()
   })
 
   const transmitter = (keys: object) => ({
@@ -34,6 +52,18 @@ describe('a URL that the hub does not send to (R1, R2, R4)', function () {
     audience: ['hub'],
     ...keys,
   })
+  /** An issuer that is found with this document, and a stream to be made there. */
+  function discovered(members: object, credentials: object = { token: 'token' }) {
+    metadata = {
+      issuer: issuerUrl,
+      jwks_uri: 'https://127.0.0.1:8443/keys',
+      configuration_endpoint: 'https://127.0.0.1:8443/streams',
+      ...members,
+    }
+    const delivery = { method: 'poll', credentials }
+    return admin.ask('POST', '/v1/transmitters', { name: randomUUID(), discover: issuerUrl, delivery })
+  }
+  const client = { client_id: 'hub', client_secret: 'secret' }
   const PLACES: Readonly<Record<string, (url: string) => Promise<{ status: number; body: unknown }>>> = {
     'the endpoint_url of a new stream': (url) =>
       receiver.ask('POST', '/ssf/streams', { delivery: { method: PUSH, endpoint_url: url } }),
@@ -51,6 +81,14 @@ describe('a URL that the hub does not send to (R1, R2, R4)', function () {
       admin.ask('POST', '/v1/transmitters', transmitter({ jwks_uri: url })),
     'the issuer whose metadata is read': (url) =>
       admin.ask('POST', '/v1/transmitters', transmitter({ issuer: url, discover: url })),
+    'the jwks_uri of a changed transmitter': (url) =>
+      admin.ask('PATCH', `/v1/transmitters/${transmitterId}`, { jwks_uri: url }),
+    'the jwks_uri in metadata': (url) => discovered({ jwks_uri: url }),
+    'the configuration_endpoint in metadata': (url) => discovered({ configuration_endpoint: url }),
+    'the status_endpoint in metadata': (url) => discovered({ status_endpoint: url }),
+    'the token_endpoint of a stream upstream': (url) => discovered({}, { ...client, token_endpoint: url }),
+    'the authorization_server of a stream upstream': (url) =>
+      discovered({}, { ...client, authorization_server: url }),
   }
 
   for (const [place, send] of Object.entries(PLACES)) {
@@ -79,11 +117,13 @@ describe('a URL that the hub does not send to (R1, R2, R4)', function () {
     })
   }
 
-  it('changed nothing at the stream that was there', async () => {
+  it('changed nothing at what was there', async () => {
     const stream = await receiver.call<{ delivery: { endpoint_url: string } }>(
       'GET',
       `/ssf/streams?stream_id=${streamId}`,
     )
     assert.equal(stream.delivery.endpoint_url, 'https://127.0.0.1:8443/events')
+    const kept = await admin.call<{ jwks_uri: string }>('GET', `/v1/transmitters/${transmitterId}`)
+    assert.equal(kept.jwks_uri, 'https://127.0.0.1:8443/keys')
   })
 })

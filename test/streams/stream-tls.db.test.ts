@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -9,11 +10,10 @@ import { createApp } from '../../src/http/app.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { newId } from '../../src/kernel/ids.js'
 import { silentLogger } from '../../src/kernel/logger.js'
+import { createKeyService } from '../../src/keys/key-service.js'
 import { createStreamTargets } from '../../src/delivery/stream-target-repository.js'
-import { createMetrics } from '../../src/kernel/metrics.js'
 import { streamTlsRouter } from '../../src/streams/stream-tls-router.js'
 import { createStreamTlsService } from '../../src/streams/stream-tls-service.js'
-import { createStreamTlsWatch } from '../../src/streams/stream-tls-watch.js'
 import { type DeliveryHarness, startDelivery } from '../delivery/delivery-harness.js'
 import { createAuthority, type Pair, type TestAuthority } from '../support/certificates.js'
 import { waitUntil } from '../support/wait.js'
@@ -175,6 +175,27 @@ describe('TLS of one stream', function () {
     assert.throws(() => hub.keys.open(row.key_wrapped, `stream:${UNKNOWN_ID}:tls-key`))
   })
 
+  it('keeps its key through another ring key, a first and another master key', async () => {
+    const open = (masters: { masterKey?: Buffer; previousMasterKey?: Buffer } = {}) =>
+      createKeyService({ db: hub.db, clock: createClock(), leadMs: 3_600_000, logger: silentLogger, ...masters })
+    const keyBy = async (keys: typeof hub.keys) => {
+      const targets = createStreamTargets(hub.db, (sealed, context) => keys.open(sealed, context))
+      return (await targets.find(streamId))?.tls?.key
+    }
+    await call('put', whole(hubPair))
+    await hub.keys.ring.addKey(hub.db, 0)
+    const [first, second] = [randomBytes(32), randomBytes(32)]
+    for (const masters of [
+      {},
+      { masterKey: first },
+      { masterKey: second, previousMasterKey: first },
+      { masterKey: second },
+    ]) {
+      assert.equal(await keyBy(await open(masters)), hubPair.key)
+    }
+    assert.equal(await keyBy(hub.keys), hubPair.key)
+  })
+
   it('writes who set and cleared it, with fingerprints and no key', async () => {
     const { body } = await call('put', whole(hubPair))
     await call('delete')
@@ -254,47 +275,5 @@ describe('TLS of one stream', function () {
     }
     assert.deepEqual(await hub.rows('select 1 from stream_tls'), [])
     assert.deepEqual(await hub.rows('select 1 from audit_log'), [])
-  })
-
-  describe('watched', () => {
-    const watch = async () => {
-      const metrics = createMetrics()
-      const worker = createStreamTlsWatch({ db: hub.db, metrics, logger: silentLogger, everyMs: 20 })
-      await worker.start()
-      return { worker, text: () => metrics.render() }
-    }
-    const ending = (text: string) =>
-      /^firebreak_stream_client_certificates_ending (\d+)$/m.exec(text)?.[1]
-
-    it('says two weeks before that a client certificate ends, and stops when it is replaced', async () => {
-      await call('put', whole(nextPair))
-      const { worker, text } = await watch()
-      try {
-        await waitUntil('the note', () => worker.health().reason !== undefined)
-        assert.ok(worker.health().ok)
-        assert.match(worker.health().reason ?? '', new RegExp(`stream ${streamId} ends at 20.*Z$`))
-        assert.equal(ending(await text()), '1')
-        await call('put', whole(hubPair))
-        await waitUntil('no note', () => worker.health().reason === undefined)
-        assert.equal(ending(await text()), '0')
-      } finally {
-        await worker.stop()
-      }
-    })
-
-    it('counts them, and names the first to end', async () => {
-      const other = await hub.addStream({ receiverId, endpointUrl })
-      await call('put', whole(nextPair))
-      await call('put', whole(nextPair), { id: other })
-      await hub.rows(`update stream_tls set certificate_ends_at = now() - interval '1 day' where stream_id = ?`, [other])
-      const { worker, text } = await watch()
-      try {
-        await waitUntil('the note', () => worker.health().reason !== undefined)
-        assert.match(worker.health().reason ?? '', new RegExp(`stream ${other} ends at .*, and 1 more$`))
-        assert.equal(ending(await text()), '2')
-      } finally {
-        await worker.stop()
-      }
-    })
   })
 })
