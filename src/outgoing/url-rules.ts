@@ -53,7 +53,8 @@ export function createUrlRules(addresses: AddressRules, refusedPorts: readonly n
     checkAddress,
     isListed: addresses.isListed,
     checkName(hostname) {
-      if (INSIDE_NAME.test(hostname.replace(/\.$/, ''))) throw new AddressRefused(`${hostname} is an inside name`)
+      if (INSIDE_NAME.test(hostname.replace(/\.$/, '')))
+        throw new AddressRefused(`${hostname} is an inside name`)
     },
     parse(text) {
       const url = parseUrl(text)

@@ -31,11 +31,18 @@ interface StreamTlsRow {
 export function createStreamTlsRepository(db: Database) {
   return {
     async find(streamId: string): Promise<StreamTlsRecord | undefined> {
-      const [row] = await sqlRows<StreamTlsRow>(db, 'select * from stream_tls where stream_id = ?', [streamId])
+      const [row] = await sqlRows<StreamTlsRow>(db, 'select * from stream_tls where stream_id = ?', [
+        streamId,
+      ])
       return row && toRecord(row)
     },
 
-    async put({ streamId, origin, ca, client }: Omit<StreamTlsRecord, 'updatedAt'>): Promise<StreamTlsRecord> {
+    async put({
+      streamId,
+      origin,
+      ca,
+      client,
+    }: Omit<StreamTlsRecord, 'updatedAt'>): Promise<StreamTlsRecord> {
       const [row] = await sqlRows<StreamTlsRow>(
         db,
         `insert into stream_tls (stream_id, origin, ca, certificate, certificate_ends_at, key_wrapped)
@@ -58,7 +65,9 @@ export function createStreamTlsRepository(db: Database) {
 
     /** @returns whether there was one */
     async delete(streamId: string): Promise<boolean> {
-      const rows = await sqlRows(db, 'delete from stream_tls where stream_id = ? returning stream_id', [streamId])
+      const rows = await sqlRows(db, 'delete from stream_tls where stream_id = ? returning stream_id', [
+        streamId,
+      ])
       return rows.length > 0
     },
   }

@@ -29,7 +29,10 @@ export function streamTlsRouter(options: { operators: OperatorAuth; tls: StreamT
       res.json(toBody(await tls.read(uuidParam(req, 'id', 'stream'))))
     })
     .put('/:id/tls', manage, jsonBody('256kb'), async (req, res) => {
-      const body = parseBody<{ ca?: string; certificate?: string; private_key?: string }>(STREAM_TLS, req.body)
+      const body = parseBody<{ ca?: string; certificate?: string; private_key?: string }>(
+        STREAM_TLS,
+        req.body,
+      )
       const { private_key: key, ...rest } = body
       const set = await tls.set(uuidParam(req, 'id', 'stream'), { ...rest, key }, actorOf(res))
       res.status(set.confirmed ? 200 : 202).json(toBody(set.view))

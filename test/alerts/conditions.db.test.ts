@@ -307,7 +307,10 @@ describe('alerts: what is told', () => {
       const unused: [object, object][] = [
         [{ endpoint_url: 'https://else.example/events' }, { endpoint_url: `${origin}/events` }],
         [{ status: 'disabled' }, { status: 'paused' }],
-        [{ delivery_method: 'poll', endpoint_url: null }, { delivery_method: 'push', endpoint_url: origin }],
+        [
+          { delivery_method: 'poll', endpoint_url: null },
+          { delivery_method: 'push', endpoint_url: origin },
+        ],
       ]
       for (const [unseen, seen] of unused) {
         await ofStream(pusher.streamId).update(unseen)

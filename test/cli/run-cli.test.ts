@@ -36,7 +36,10 @@ const WRONG: [string[], RegExp][] = [
   [['stream', 'tls', 'set', 's1'], /give --ca-file, or --cert-file and --key-file/],
   [['stream', 'tls', 'set', 's1', '--cert-file', 'c'], /give both --cert-file and --key-file/],
   [['stream', 'tls', 'set', 's1', '--ca-file', 'c', '--key-file', 'k'], /give both/],
-  [['stream', 'tls', 'set', 's1', '--cert-file', '-', '--key-file', '-'], /only one file can be standard input/],
+  [
+    ['stream', 'tls', 'set', 's1', '--cert-file', '-', '--key-file', '-'],
+    /only one file can be standard input/,
+  ],
   [['stream', 'tls', 'set', 's1', '--ca-file', '/nonexistent'], /--ca-file: cannot read/],
   [['stream', 'tls', 'set', 's1', '--key', 'k'], /unknown option '--key'/],
   [['stream', 'tls', 'show'], /missing required argument/],

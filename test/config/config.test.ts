@@ -155,7 +155,13 @@ describe('config', () => {
   })
 
   it('refuses what is no proxy, and settings of a proxy that is not there', () => {
-    const urls = ['proxy:3128', 'socks5://canary', 'http://canary/path', 'http://canary?x', 'http://%zz@canary']
+    const urls = [
+      'proxy:3128',
+      'socks5://canary',
+      'http://canary/path',
+      'http://canary?x',
+      'http://%zz@canary',
+    ]
     for (const url of urls) {
       const [fault = '', ...more] = faultsOf({ EGRESS_PROXY_URL: url })
       assert.match(fault, /^EGRESS_PROXY_URL: write http:\/\/proxy/)
@@ -163,12 +169,18 @@ describe('config', () => {
     }
     const names = { EGRESS_PROXY_URL: 'http://p', EGRESS_PROXY_RESOLVES: 'true' }
     for (const bad of ['*.corp', 'a b', 'https://x', 'a..b']) {
-      assert.match(faultsOf({ ...names, EGRESS_PROXY_LOCAL_NAMES: bad }).join(), /^EGRESS_PROXY_LOCAL_NAMES: write/)
+      assert.match(
+        faultsOf({ ...names, EGRESS_PROXY_LOCAL_NAMES: bad }).join(),
+        /^EGRESS_PROXY_LOCAL_NAMES: write/,
+      )
     }
     const alone: [Record<string, string>, RegExp][] = [
       [{ EGRESS_PROXY_RESOLVES: 'true' }, /^EGRESS_PROXY_RESOLVES: set EGRESS_PROXY_URL/],
       [{ EGRESS_PROXY_RESOLVES: 'maybe', EGRESS_PROXY_URL: 'http://p' }, /write true or false/],
-      [{ EGRESS_PROXY_LOCAL_NAMES: 'x', EGRESS_PROXY_URL: 'http://p' }, /it is for EGRESS_PROXY_RESOLVES=true/],
+      [
+        { EGRESS_PROXY_LOCAL_NAMES: 'x', EGRESS_PROXY_URL: 'http://p' },
+        /it is for EGRESS_PROXY_RESOLVES=true/,
+      ],
       [{ EGRESS_PROXY_CA_FILE: 'x' }, /it is for an https EGRESS_PROXY_URL/],
       [{ EGRESS_PROXY_CA_FILE: 'x', EGRESS_PROXY_URL: 'http://p' }, /it is for an https EGRESS_PROXY_URL/],
     ]

@@ -106,7 +106,10 @@ describe('outgoing: the guard at connect', () => {
     assert.ok(REFUSED_ADDRESSES.length > 40)
     for (const address of REFUSED_ADDRESSES) {
       const family = address.includes(':') ? 6 : 4
-      for (const found of [[{ address, family } as const], [...v4('8.8.8.8'), { address, family } as const]]) {
+      for (const found of [
+        [{ address, family } as const],
+        [...v4('8.8.8.8'), { address, family } as const],
+      ]) {
         const dialled: string[] = []
         outgoing = createOutgoing({
           allowedNetworks: [],

@@ -20,7 +20,7 @@ describe('outgoing: an egress proxy', function () {
   /** Names that the endpoint was asked for by TLS. */
   let served: unknown[] = []
   let proxy: ConnectProxy
-  let opened: Outgoing[] = []
+  const opened: Outgoing[] = []
 
   before(async () => {
     authority = await createAuthority()
@@ -117,7 +117,9 @@ describe('outgoing: an egress proxy', function () {
     const sent = proxy.asked[0]?.headers['proxy-authorization']
     assert.equal(sent, `Basic ${Buffer.from('hub:p@ss').toString('base64')}`)
     proxy.answerWith(() => 407)
-    const failure = await failureOf(send(open({ 'gw.example': ['8.8.8.8'] }, { by: { url } }), 'https://gw.example/'))
+    const failure = await failureOf(
+      send(open({ 'gw.example': ['8.8.8.8'] }, { by: { url } }), 'https://gw.example/'),
+    )
     assert.equal(failure.reason, 'proxy')
     assert.equal(failure.detail, 'the egress proxy answered 407')
   })
@@ -127,7 +129,9 @@ describe('outgoing: an egress proxy', function () {
     const url = secure.url.replace('127.0.0.1', 'localhost')
     try {
       secure.answerWith(() => ({ toPort: endpointPort }))
-      const bad = await failureOf(send(open({ 'gw.example': ['8.8.8.8'] }, { by: { url } }), 'https://gw.example/'))
+      const bad = await failureOf(
+        send(open({ 'gw.example': ['8.8.8.8'] }, { by: { url } }), 'https://gw.example/'),
+      )
       assert.deepEqual([bad.reason, secure.asked], ['proxy', []])
       assert.match(bad.detail ?? '', /UNABLE_TO_VERIFY/)
       const good = open({ 'gw.example': ['8.8.8.8'] }, { by: { url, ca: authority.cert } })

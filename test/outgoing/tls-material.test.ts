@@ -74,7 +74,10 @@ describe('outgoing: certificates and keys as a person gives them', function () {
 
   it('tells a certificate by its names, its end and its fingerprint', () => {
     const [own, chain] = describeCertificates(client.cert + below.cert)
-    assert.deepEqual([own?.subject, own?.issuer, chain?.subject], ['CN=hub', 'CN=Department', 'CN=Department'])
+    assert.deepEqual(
+      [own?.subject, own?.issuer, chain?.subject],
+      ['CN=hub', 'CN=Department', 'CN=Department'],
+    )
     assert.match(own?.fingerprint ?? '', /^([0-9A-F]{2}:){31}[0-9A-F]{2}$/)
     const days = ((own?.notAfter.getTime() ?? 0) - Date.now()) / DAY_MS
     assert.ok(days > 29 && days < 31)

@@ -6,8 +6,8 @@ import { createServer, type Server, type ServerOptions } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import tls, { type TLSSocket } from 'node:tls'
-import { createAgents } from '../../src/outgoing/agents.js'
 import { createAddressRules } from '../../src/outgoing/address-rules.js'
+import { createAgents } from '../../src/outgoing/agents.js'
 import type { ClientTls } from '../../src/outgoing/client-tls.js'
 import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
 import { OutgoingFailed } from '../../src/outgoing/outgoing-errors.js'
@@ -111,10 +111,7 @@ describe('outgoing: TLS (E6)', function () {
   })
 
   it('sends nothing to a certificate that nobody vouches for, and says so', async () => {
-    assert.equal(
-      await refused(send(await serve(selfSigned('gw.example')))),
-      'DEPTH_ZERO_SELF_SIGNED_CERT',
-    )
+    assert.equal(await refused(send(await serve(selfSigned('gw.example')))), 'DEPTH_ZERO_SELF_SIGNED_CERT')
     assert.equal(await refused(send(await serve(good))), 'UNABLE_TO_VERIFY_LEAF_SIGNATURE')
   })
 
@@ -155,7 +152,10 @@ describe('outgoing: TLS (E6)', function () {
       connections = []
       const port = await serve({ ...good, minVersion: 'TLSv1.2', maxVersion: version })
       assert.equal((await send(port, { ca: authority.cert })).status, 202)
-      assert.deepEqual(connections.map((socket) => socket.getProtocol()), [version])
+      assert.deepEqual(
+        connections.map((socket) => socket.getProtocol()),
+        [version],
+      )
     }
   })
 
@@ -253,7 +253,10 @@ describe('outgoing: TLS (E6)', function () {
     it('are bounded: the one unused for longest is closed', async () => {
       const agents = open({ privateAgents: 2 })
       const [a, b, c] = settings.map((tls) => agents.of('urgent', tls)) as [object, object, object]
-      assert.deepEqual([a, b, c].map((agent) => (agent as { closed: boolean }).closed), [true, false, false])
+      assert.deepEqual(
+        [a, b, c].map((agent) => (agent as { closed: boolean }).closed),
+        [true, false, false],
+      )
       assert.equal(agents.of('urgent', settings[1]), b)
       await agents.close()
     })
@@ -279,7 +282,9 @@ async function protocolWith(port: number, ca: string): Promise<string | null> {
 }
 
 /** An endpoint that ends a handshake without a certificate of the authority with an alert (RFC 8446 §6.2). */
-async function startOpensslServer(authority: TestAuthority): Promise<{ port: number; stop(): Promise<void> }> {
+async function startOpensslServer(
+  authority: TestAuthority,
+): Promise<{ port: number; stop(): Promise<void> }> {
   const { cert, key } = await authority.issue({ name: 'gw.example' })
   const files = { cert: join(authority.folder, 'strict.pem'), key: join(authority.folder, 'strict.key') }
   await writeFile(files.cert, cert)

@@ -6,12 +6,12 @@ import type { TLSSocket } from 'node:tls'
 import type { Express } from 'express'
 import request from 'supertest'
 import type { Operator } from '../../src/auth/callers.js'
+import { createStreamTargets } from '../../src/delivery/stream-target-repository.js'
 import { createApp } from '../../src/http/app.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { newId } from '../../src/kernel/ids.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createKeyService } from '../../src/keys/key-service.js'
-import { createStreamTargets } from '../../src/delivery/stream-target-repository.js'
 import { streamTlsRouter } from '../../src/streams/stream-tls-router.js'
 import { createStreamTlsService } from '../../src/streams/stream-tls-service.js'
 import { type DeliveryHarness, startDelivery } from '../delivery/delivery-harness.js'
@@ -75,7 +75,10 @@ describe('TLS of one stream', function () {
       (['viewer', 'operator'] as const).map((role) => [role, { id: newId(), name: role, role }]),
     )
     const audit = {
-      async record(trx: typeof db, entry: { actor: string; action: string; target?: string; detail?: object }) {
+      async record(
+        trx: typeof db,
+        entry: { actor: string; action: string; target?: string; detail?: object },
+      ) {
         await trx('audit_log').insert({ id: newId(), ...entry, detail: JSON.stringify(entry.detail ?? {}) })
       },
     }
@@ -96,7 +99,8 @@ describe('TLS of one stream', function () {
     return body === undefined ? asked : asked.send(body)
   }
   const whole = ({ cert, key }: Pair) => ({ ca: authority.cert, certificate: cert, private_key: key })
-  const outcomes = () => hub.rows<{ outcome: string }>('select outcome from deliveries where stream_id = ?', [streamId])
+  const outcomes = () =>
+    hub.rows<{ outcome: string }>('select outcome from deliveries where stream_id = ?', [streamId])
   const tried = async () => (await hub.rows('select 1 from delivery_queue where attempts > 0')).length > 0
 
   it('lets SETs reach an endpoint of a private authority that demands a certificate', async () => {
@@ -177,7 +181,13 @@ describe('TLS of one stream', function () {
 
   it('keeps its key through another ring key, a first and another master key', async () => {
     const open = (masters: { masterKey?: Buffer; previousMasterKey?: Buffer } = {}) =>
-      createKeyService({ db: hub.db, clock: createClock(), leadMs: 3_600_000, logger: silentLogger, ...masters })
+      createKeyService({
+        db: hub.db,
+        clock: createClock(),
+        leadMs: 3_600_000,
+        logger: silentLogger,
+        ...masters,
+      })
     const keyBy = async (keys: typeof hub.keys) => {
       const targets = createStreamTargets(hub.db, (sealed, context) => keys.open(sealed, context))
       return (await targets.find(streamId))?.tls?.key

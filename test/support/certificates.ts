@@ -53,7 +53,12 @@ const read = async ({ cert, key }: Pair): Promise<Pair> => ({
 async function authorityOf(folder: string, files: Pair): Promise<TestAuthority> {
   let issued = 0
 
-  async function issueFiles({ name, days = 30, usage = 'serverAuth', authority }: IssueOptions): Promise<Pair> {
+  async function issueFiles({
+    name,
+    days = 30,
+    usage = 'serverAuth',
+    authority,
+  }: IssueOptions): Promise<Pair> {
     issued += 1
     const base = `${files.cert}-${issued}`
     const made = { cert: `${base}.pem`, key: `${base}.key` }
@@ -61,7 +66,17 @@ async function authorityOf(folder: string, files: Pair): Promise<TestAuthority> 
       ? 'basicConstraints=critical,CA:TRUE'
       : `subjectAltName=DNS:${name}\nextendedKeyUsage=${usage}`
     await writeFile(`${base}.ext`, extensions)
-    await openssl(['req', '-new', ...NEW_KEY, '-subj', `/CN=${name}`, '-keyout', made.key, '-out', `${base}.csr`])
+    await openssl([
+      'req',
+      '-new',
+      ...NEW_KEY,
+      '-subj',
+      `/CN=${name}`,
+      '-keyout',
+      made.key,
+      '-out',
+      `${base}.csr`,
+    ])
     const by = ['-CA', files.cert, '-CAkey', files.key, '-CAcreateserial']
     const what = ['-in', `${base}.csr`, '-extfile', `${base}.ext`, '-days', String(days)]
     await openssl(['x509', '-req', ...what, ...by, '-out', made.cert])

@@ -38,7 +38,8 @@ export async function startConnectProxy(
     const chosen = answer(authority)
     if (chosen === 'never') return
     if (chosen === 'hang up') return void client.destroy()
-    if (typeof chosen === 'number') return void client.end(`HTTP/1.1 ${chosen} No\r\nContent-Length: 0\r\n\r\n`)
+    if (typeof chosen === 'number')
+      return void client.end(`HTTP/1.1 ${chosen} No\r\nContent-Length: 0\r\n\r\n`)
     const far = connect(chosen.toPort, '127.0.0.1', () => {
       client.write('HTTP/1.1 200 Connection established\r\n\r\n')
       far.pipe(client).pipe(far)
