@@ -85,5 +85,7 @@ function parseUrl(text: string): URL {
   if (url.username !== '' || url.password !== '' || /^[a-z]+:\/*[^/?#]*@/i.test(text))
     throw new AddressRefused('userinfo')
   if (url.hostname === '') throw new AddressRefused('no host')
+  // No name of the DNS, and what is made of `127.0.0.1..` or `localhost..` is up to who looks it up.
+  if (/^\.|\.\./.test(url.hostname)) throw new AddressRefused('empty label')
   return url
 }

@@ -69,6 +69,11 @@ export const REFUSED_URLS: Readonly<Record<string, readonly string[]>> = {
     'https://１２７.０.０.１/',
     'https://①②⑦.0.0.1/',
     'https://127.0.0.1./',
+    'https://127.0.0.1../',
+    'https://10.0.0.1../',
+    'https://localhost../',
+    'https://.hub.example/',
+    'https://hub..example/',
   ],
   'R4 userinfo, line ends, schemes, ports': [
     'https://good.example@127.0.0.1/',
