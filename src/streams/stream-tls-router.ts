@@ -11,6 +11,7 @@ const PEM = { type: 'string', minLength: 1, maxLength: 65_536 } as const
 export const STREAM_TLS = {
   type: 'object',
   additionalProperties: false,
+  minProperties: 1,
   properties: {
     ca: { ...PEM, description: 'PEM. These authorities alone are believed; absent: those of the system.' },
     certificate: { ...PEM, description: 'PEM. The client certificate, and its chain after it.' },

@@ -256,7 +256,15 @@ describe('outgoing: an egress proxy', function () {
     it('is asked for no inside name', async () => {
       const by = open(nobody, { by: { resolves } })
       const names = [
-        ...['localhost', 'localhost.', 'localhost..', 'a.localhost', 'metadata', 'db.local', 'metadata.google.internal'],
+        ...[
+          'localhost',
+          'localhost.',
+          'localhost..',
+          'a.localhost',
+          'metadata',
+          'db.local',
+          'metadata.google.internal',
+        ],
         ...['METADATA.GOOGLE.INTERNAL.', 'metadata.goog', 'x.corp', 'x.lan', 'x.home.arpa', 'x.intranet'],
       ]
       const texts = new Set<string>()
