@@ -22,10 +22,9 @@ export async function readTopicLag(
   admin: Admin,
   { topic, groupId, nowMs }: { topic: string; groupId: string; nowMs: number },
 ): Promise<TopicLag> {
-  const [ends, [group]] = await Promise.all([
-    fetchEnds(admin, topic),
-    admin.fetchOffsets({ groupId, topics: [topic] }),
-  ])
+  // In this order: before it has a topic's metadata, kafkajs knows no broker that it could ask for a group.
+  const ends = await fetchEnds(admin, topic)
+  const [group] = await admin.fetchOffsets({ groupId, topics: [topic] })
   const committed = new Map(group?.partitions.map(({ partition, offset }) => [partition, Number(offset)]))
   const unread = new Map<number, number>()
   let records = 0

@@ -105,14 +105,14 @@ export function createKafkaTopics(connection: KafkaConnection, spec: TopicSpec):
       if (missing) await ensure()
     },
     lag: (nowMs, timeoutMs) =>
-      withAdmin(timeoutMs, 'lag', (admin) =>
-        Promise.all(
-          LANES.map(async (lane) => {
-            const [topic, groupId] = [topicOf(spec.prefix, lane), groupOf(spec.prefix, lane)]
-            return { lane, ...(await readTopicLag(admin, { topic, groupId, nowMs })) }
-          }),
-        ),
-      ),
+      withAdmin(timeoutMs, 'lag', async (admin) => {
+        const lags: LogLag[] = []
+        for (const lane of LANES) {
+          const place = { topic: topicOf(spec.prefix, lane), groupId: groupOf(spec.prefix, lane) }
+          lags.push({ lane, ...(await readTopicLag(admin, { ...place, nowMs })) })
+        }
+        return lags
+      }),
     close() {
       client?.raw.destroy()
       client = undefined
