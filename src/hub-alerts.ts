@@ -96,18 +96,19 @@ function probesOf({ config, pools, clock }: HubBase, log: HubEventLog['log']) {
   const db = pools.api
   const objectiveMs = config.alertRevokeObjectiveMs
   const missed = createMissedObjectiveReadModel(db)
+  const lag = shared(() => log.lag())
   return [
     createStreamProbe({
       streams: createStreamHealthReadModel(db),
-      lag: () => log.lag(),
+      lag,
       failingMs: config.alertStreamFailingMs,
       lagMs: config.alertLagMs,
     }),
     createUpstreamProbe(db, config.alertStreamFailingMs),
     createParkedProbe(db),
     createMissedObjectivesProbe({
-      count: (range) => missed.count(range, objectiveMs),
-      oldestUnreadS: async () => Math.max(0, ...(await log.lag()).map(({ oldestAgeS }) => oldestAgeS)),
+      count: (look) => missed.count(look, objectiveMs),
+      lag,
       objectiveMs,
       windowMs: config.alertRevokeWindowMs,
       clock,
@@ -118,4 +119,15 @@ function probesOf({ config, pools, clock }: HubBase, log: HubEventLog['log']) {
       ALERT_KINDS.filter((kind) => kind === 'broker_fallback' || kind === 'clock_skew'),
     ),
   ]
+}
+
+/** Whoever asks while it is being answered gets the same answer. */
+function shared<T>(ask: () => Promise<T>): () => Promise<T> {
+  let asked: Promise<T> | undefined
+  return () => {
+    asked ??= ask().finally(() => {
+      asked = undefined
+    })
+    return asked
+  }
 }

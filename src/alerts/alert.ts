@@ -47,6 +47,8 @@ export interface Alert extends Condition {
 export interface Probe {
   readonly kinds: readonly AlertKind[]
   look(): Promise<readonly Condition[]>
+  /** Another process looks now: what was seen until here is no longer this one's. */
+  forget?(): void
 }
 
 export const keyOf = ({ kind, object }: Pick<Condition, 'kind' | 'object'>): string => `${kind} ${object}`
