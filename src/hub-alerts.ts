@@ -103,6 +103,7 @@ function probesOf({ config, pools, clock }: HubBase, log: HubEventLog['log']) {
       lag,
       failingMs: config.alertStreamFailingMs,
       lagMs: config.alertLagMs,
+      clock,
     }),
     createUpstreamProbe(db, config.alertStreamFailingMs),
     createParkedProbe(db),

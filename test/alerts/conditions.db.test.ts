@@ -11,7 +11,10 @@ import { createStreamHealthReadModel } from '../../src/alerts/stream-health-read
 import { createStreamProbe } from '../../src/alerts/stream-probe.js'
 import { createUpstreamProbe } from '../../src/alerts/upstream-read-model.js'
 import { createMissedObjectiveReadModel } from '../../src/enforcement/missed-objective-read-model.js'
+import { samplesSql } from '../../src/enforcement/sample-sql.js'
+import { runSql, sql } from '../../src/enforcement/sql-fragment.js'
 import { silentLogger } from '../../src/kernel/logger.js'
+import { LANES, type Lane } from '../../src/secevent/event.js'
 import {
   CREDENTIAL_CHANGE,
   ensureDays,
@@ -29,11 +32,28 @@ const MINUTE_MS = 60_000
 const brief = (conditions: readonly Condition[]) =>
   conditions.map(({ kind, object }) => `${kind} ${object}`).sort()
 
+interface PlanNode {
+  'Relation Name'?: string
+  'Actual Rows': number
+  'Actual Loops': number
+  'Rows Removed by Filter'?: number
+  Plans?: PlanNode[]
+}
+
+function rowsRead(node: PlanNode, table: string): number {
+  const own =
+    node['Relation Name'] === table
+      ? (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops']
+      : 0
+  return (node.Plans ?? []).reduce((sum, plan) => sum + rowsRead(plan, table), own)
+}
+
 describe('alerts: what is told', () => {
   let test: TestDatabase
   let poller: SeedReceiver
   let pusher: SeedReceiver
   let inLogS = 0
+  let monotonicMs = 0
 
   before(async () => {
     test = await createTestDatabase()
@@ -59,7 +79,14 @@ describe('alerts: what is told', () => {
       lag: async () => [{ lane: 'routine', oldestAgeS: inLogS }],
       failingMs: MINUTE_MS,
       lagMs: 30_000,
+      clock: { monotonicMs: () => monotonicMs },
     })
+  /** Looks, and again after this time. */
+  const lookTwice = async (probe: Probe, apartMs: number) => {
+    await probe.look()
+    monotonicMs += apartMs
+    return probe.look()
+  }
   const queue = (
     to: SeedReceiver,
     fields: { ageMs: number; attempts?: number; failure?: string; lane?: number },
@@ -201,13 +228,71 @@ describe('alerts: what is told', () => {
 
   describe('delivery_lag', () => {
     it('opens when what nobody tried to send waits, and ends when it is sent', async () => {
+      const probe = streams()
       await queue(pusher, { ageMs: MINUTE_MS, lane: 0 })
       await queue(pusher, { ageMs: 10_000, lane: 2 })
-      const found = await streams().look()
+      assert.deepEqual(await lookTwice(probe, 29_000), [])
+      monotonicMs += 1_000
+      const found = await probe.look()
       assert.deepEqual(brief(found), ['delivery_lag lane:control'])
-      assert.match(found[0]?.summary ?? '', /lane control waits to be sent for 60 s/)
+      assert.match(found[0]?.summary ?? '', /lane control waits to be sent for 30 s/)
       await test.db('delivery_queue').delete()
-      assert.deepEqual(await streams().look(), [])
+      assert.deepEqual(await probe.look(), [])
+    })
+
+    it('is not the pace of a receiver that takes SETs slowly: that is a condition of its stream', async () => {
+      const probe = streams()
+      for (let count = 0; count < 8; count += 1) await queue(pusher, { ageMs: 3 * MINUTE_MS - count * 1_000 })
+      await probe.look()
+      const takeOldest = () =>
+        test.db.raw(
+          'delete from delivery_queue where event_id = (select min(event_id::text)::uuid from delivery_queue)',
+        )
+      for (let count = 0; count < 5; count += 1) {
+        await takeOldest()
+        monotonicMs += 10_000
+        assert.deepEqual(await probe.look(), [])
+      }
+      await takeOldest()
+      monotonicMs += 10_000
+      const [condition, ...more] = await probe.look()
+      assert.deepEqual(more, [])
+      assert.deepEqual([condition?.object, condition?.detail.why], [`stream:${pusher.streamId}`, 'slow'])
+      assert.match(
+        condition?.summary ?? '',
+        /^pusher-.* takes SETs more slowly than they come: the oldest waits for 3 min\.$/,
+      )
+      monotonicMs += 30_000
+      assert.deepEqual(brief(await probe.look()), ['delivery_lag lane:urgent'], 'when nothing more is sent')
+    })
+
+    it('is a lane that stands still while one that comes after it goes on, not the other way round', async () => {
+      const probe = streams()
+      for (const lane of [1, 2]) for (const ageMs of [50_000, 49_000]) await queue(pusher, { ageMs, lane })
+      await probe.look()
+      monotonicMs += 20_000
+      await test.db.raw('delete from delivery_queue where lane = 2 and queued_at < ?', [
+        new Date(ago(49_500)),
+      ])
+      assert.deepEqual(await probe.look(), [])
+      monotonicMs += 10_000
+      assert.deepEqual(brief(await probe.look()), ['delivery_lag lane:urgent'])
+      await test.db.raw('delete from delivery_queue where lane = 1 and queued_at < ?', [
+        new Date(ago(49_500)),
+      ])
+      monotonicMs += 25_000
+      assert.deepEqual(await probe.look(), [])
+    })
+
+    it('is not judged by what was seen before another process led', async () => {
+      const probe = streams()
+      await queue(pusher, { ageMs: MINUTE_MS })
+      await probe.look()
+      monotonicMs += 40_000
+      probe.forget?.()
+      assert.deepEqual(await probe.look(), [])
+      monotonicMs += 30_000
+      assert.equal((await probe.look()).length, 1)
     })
 
     it('opens when what is accepted is not fanned out', async () => {
@@ -223,11 +308,12 @@ describe('alerts: what is told', () => {
       await queue(pusher, { ageMs: 40_000, attempts: 2, failure: 'connect', lane: 0 })
       await queue(pusher, { ageMs: 2 * MINUTE_MS, lane: 1 })
       await queue(poller, { ageMs: 40_000 })
-      assert.deepEqual(await streams().look(), [])
+      const probe = streams()
+      assert.deepEqual(await lookTwice(probe, 40_000), [])
       await test.db('delivery_queue').where({ lane: 0 }).delete()
-      assert.deepEqual(brief(await streams().look()), ['delivery_lag lane:urgent'])
+      assert.deepEqual(brief(await lookTwice(probe, 40_000)), ['delivery_lag lane:urgent'])
       await setStatus(pusher.streamId, 'paused', 'receiver')
-      assert.deepEqual(await streams().look(), [])
+      assert.deepEqual(await lookTwice(probe, 40_000), [])
     })
   })
 
@@ -270,15 +356,18 @@ describe('alerts: what is told', () => {
     const WINDOW_MS = 5 * MINUTE_MS
     let nowMs = 0
     let unreadS = 0
+    let unreadLane: Lane | undefined
     beforeEach(() => {
       nowMs = Date.now()
       unreadS = 0
+      unreadLane = undefined
     })
     const objectives = (windowMs = WINDOW_MS) => {
       const missed = createMissedObjectiveReadModel(test.db)
       return createMissedObjectivesProbe({
-        count: (range) => missed.count(range, OBJECTIVE_MS),
-        oldestUnreadS: async () => unreadS,
+        count: (look) => missed.count(look, OBJECTIVE_MS),
+        lag: async () =>
+          LANES.map((lane) => ({ lane, oldestAgeS: (unreadLane ?? lane) === lane ? unreadS : 0 })),
         objectiveMs: OBJECTIVE_MS,
         windowMs,
         clock: { now: () => nowMs },
@@ -356,6 +445,91 @@ describe('alerts: what is told', () => {
       unreadS = 0
       await assert.rejects(probe.look(), /still being counted/)
       assert.equal((await probe.look())[0]?.detail.count, 1)
+    })
+
+    it('ends nothing while fan-out stands still, however long, and a window after it goes on', async () => {
+      const probe = objectives()
+      await accepted({ receivedMs: MINUTE_MS })
+      assert.equal((await probe.look()).length, 1)
+      for (let minute = 1; minute <= 30; minute += 1) {
+        nowMs += MINUTE_MS
+        unreadS = minute * 60
+        assert.equal((await probe.look()).length, 1, `after ${minute} min`)
+      }
+      unreadS = 0
+      nowMs += 3_000
+      // Caught up with in steps.
+      for (let step = 0; step < 5; step += 1) await probe.look().catch(() => {})
+      assert.equal((await probe.look()).length, 1)
+      nowMs += WINDOW_MS
+      assert.deepEqual(await probe.look(), [])
+    })
+
+    it('goes on to look at the other lanes while one stands still', async () => {
+      const probe = objectives()
+      await probe.look()
+      unreadLane = 'routine'
+      for (let minute = 1; minute <= 5; minute += 1) {
+        nowMs += MINUTE_MS
+        unreadS = minute * 60
+        await probe.look()
+      }
+      for (const lane of [1, 2]) await accepted({ acceptedAtMs: nowMs - 5_000, receivedMs: 30_000, lane })
+      nowMs += MINUTE_MS
+      assert.equal((await probe.look())[0]?.detail.count, 1)
+      unreadS = 0
+      assert.equal((await probe.look())[0]?.detail.count, 2, 'each is counted once it can be')
+    })
+
+    it('tells nothing again that was over before the process lost its lease', async () => {
+      const probe = objectives()
+      await probe.look()
+      await accepted({ acceptedAtMs: nowMs + MINUTE_MS, place: 'queue' })
+      probe.forget?.()
+      // Another process has told of it, and that it was over.
+      nowMs += MINUTE_MS + WINDOW_MS + OBJECTIVE_MS + 5_000
+      assert.deepEqual(await probe.look(), [])
+    })
+
+    it('reads of the queue and of what is parked no more than what a look is about', async () => {
+      const first = await accepted({ acceptedAtMs: nowMs - 3 * 3_600_000, place: 'queue', lane: 2 })
+      const held = await accepted({ acceptedAtMs: nowMs - 3 * 3_600_000, place: 'parked', lane: 2 }, pusher)
+      await test.db.raw(
+        `insert into delivery_queue select (jsonb_populate_record(q, jsonb_build_object(
+           'event_id', lpad(to_hex((extract(epoch from q.accepted_at) * 1000)::bigint + n * 300), 12, '0') || '70008000000000000000',
+           'accepted_at', q.accepted_at + n * interval '300 milliseconds'))).*
+         from delivery_queue q, generate_series(1, 40000) n where event_id = ?`,
+        [first.eventId],
+      )
+      await test.db.raw(
+        `insert into parked (id, kind, code, reason, lane, stream_id, event_id, type, txn, delivery)
+         select gen_random_uuid(), kind, code, reason, lane, stream_id,
+           (lpad(to_hex((extract(epoch from now()) * 1000)::bigint - 10800000 + n * 1000), 12, '0') || '70008000000000000000')::uuid,
+           type, txn, delivery || jsonb_build_object('accepted_at', now() - interval '3 hours' + n * interval '1 second')
+         from parked p, generate_series(1, 12000) n where event_id = ?`,
+        [held.eventId],
+      )
+      const scope = {
+        stage: 'received' as const,
+        ranges: [{ fromMs: nowMs - MINUTE_MS, toMs: nowMs - MINUTE_MS / 2, lane: 'routine' as const }],
+        tightensOnly: true,
+        deadlineMs: OBJECTIVE_MS,
+        nowMs,
+      }
+      const explained = await test.db.transaction(async (trx) => {
+        await trx.raw('set local enable_seqscan = off')
+        return runSql<{ 'QUERY PLAN': { Plan: PlanNode }[] }>(
+          trx,
+          sql`explain (analyze, format json) with ${samplesSql(scope)} select * from samples`,
+        )
+      })
+      const plan = explained[0]?.['QUERY PLAN'][0]?.Plan as PlanNode
+      assert.equal(plan['Actual Rows'], 100 + 30)
+      assert.ok(
+        rowsRead(plan, 'delivery_queue') < 200,
+        `${rowsRead(plan, 'delivery_queue')} rows of the queue`,
+      )
+      assert.ok(rowsRead(plan, 'parked') < 100, `${rowsRead(plan, 'parked')} rows of what is parked`)
     })
   })
 
