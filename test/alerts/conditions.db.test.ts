@@ -2,14 +2,20 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import type { Condition, Probe } from '../../src/alerts/alert.js'
 import { createAlertReporter, createReportsProbe } from '../../src/alerts/alert-reporter.js'
+import { createConflictProbe } from '../../src/alerts/conflict-read-model.js'
 import { createMissedObjectivesProbe } from '../../src/alerts/missed-objectives.js'
-import { createClockCondition, createFallbackCondition } from '../../src/alerts/own-conditions.js'
+import {
+  createClockCondition,
+  createFallbackCondition,
+  createKeysCondition,
+} from '../../src/alerts/own-conditions.js'
 import { createParkedProbe } from '../../src/alerts/parked-read-model.js'
 import { reportRepository } from '../../src/alerts/report-repository.js'
 import { createSourceClockProbe } from '../../src/alerts/source-clock-read-model.js'
 import { createStreamHealthReadModel } from '../../src/alerts/stream-health-read-model.js'
 import { createStreamProbe } from '../../src/alerts/stream-probe.js'
 import { createUpstreamProbe } from '../../src/alerts/upstream-read-model.js'
+import { conflictRepository } from '../../src/delivery/conflict-repository.js'
 import { createMissedObjectiveReadModel } from '../../src/enforcement/missed-objective-read-model.js'
 import { samplesSql } from '../../src/enforcement/sample-sql.js'
 import { runSql, sql } from '../../src/enforcement/sql-fragment.js'
@@ -67,7 +73,7 @@ describe('alerts: what is told', () => {
   })
   afterEach(async () => {
     await test.db.raw(
-      'truncate delivery_queue, deliveries, parked, events, acknowledgements, alert_reports, stream_holds, streams cascade',
+      'truncate delivery_queue, deliveries, parked, events, acknowledgements, alert_reports, stream_holds, streams, conflicting_repeats cascade',
     )
   })
   after(() => test.close())
@@ -192,10 +198,10 @@ describe('alerts: what is told', () => {
     afterEach(() => test.db.raw('truncate upstream_streams cascade'))
 
     for (const [title, why, fields] of [
-      ['paused', 'paused', { status: 'paused', status_reason: 'busy' }],
+      ['paused', 'paused', { status: 'paused', status_reason: '<b>busy' }],
       ['disabled', 'disabled', { status: 'disabled' }],
-      ['not trusted', 'stopped', { phase: 'stopped', last_error: 'another iss', last_error_of: 'trust' }],
-      ['not made', 'setup', { phase: 'setup', last_error: 'answered 500', updated_at: minutesAgo(2) }],
+      ['not trusted', 'stopped', { phase: 'stopped', last_error: '<b>another iss', last_error_of: 'trust' }],
+      ['not made', 'setup', { phase: 'setup', last_error: '<b>answered 500', updated_at: minutesAgo(2) }],
       ['never polled', 'poll', { last_error: 'x', last_error_of: 'poll', updated_at: minutesAgo(2) }],
       ['not polled', 'poll', { last_error: 'x', last_error_of: 'poll', last_poll_at: minutesAgo(2) }],
     ] as const) {
@@ -205,6 +211,7 @@ describe('alerts: what is told', () => {
         assert.deepEqual(more, [])
         assert.deepEqual([condition?.object, condition?.detail.why], [`source:${id}`, why])
         assert.match(condition?.summary ?? '', /up-/)
+        assert.ok(!JSON.stringify(condition).includes('<b>'), 'the words of the upstream stay out of it')
         await test.db('upstream_streams').update({
           phase: 'active',
           status: 'enabled',
@@ -534,26 +541,70 @@ describe('alerts: what is told', () => {
   })
 
   describe('clock_skew', () => {
+    let nowMs = 0
+    let unreadS = 0
+    beforeEach(() => {
+      nowMs = Date.now()
+      unreadS = 0
+    })
+    const sourceClocks = () =>
+      createSourceClockProbe(test.db, {
+        skewMs: 2_000,
+        lag: async () => [{ oldestAgeS: unreadS }],
+        clock: { now: () => nowMs },
+      })
+    const told = async (sourceId: string, aheadMs: number, agoMs = 5_000) => {
+      const acceptedAtMs = nowMs - agoMs
+      await seedDelivery(test.db, poller, {
+        acceptedAtMs,
+        eventTimestampMs: acceptedAtMs + aheadMs,
+        sourceId,
+      })
+    }
+
     it('opens for a source whose events come from the future, and ends when they do no more', async () => {
-      const probe = createSourceClockProbe(test.db, 2_000)
+      const probe = sourceClocks()
       const source = await seedSource(test.db, `idp-${randomUUID()}`)
-      const acceptedAtMs = ago(1_000)
-      await seedDelivery(test.db, poller, {
-        acceptedAtMs,
-        eventTimestampMs: acceptedAtMs + 1_900,
-        sourceId: source,
-      })
+      await told(source, 1_900)
       assert.deepEqual(await probe.look(), [])
-      await seedDelivery(test.db, poller, {
-        acceptedAtMs,
-        eventTimestampMs: acceptedAtMs + 600_000,
-        sourceId: source,
-      })
+      nowMs += 10_000
+      await told(source, 600_000)
       const [condition] = await probe.look()
       assert.equal(condition?.object, `source:${source}`)
       assert.match(condition?.summary ?? '', /^The clock of idp-.* is 10 min ahead\.$/)
-      await test.db.raw("update events set accepted_at = accepted_at - interval '6 minutes'")
+      for (let minute = 1; minute < 5; minute += 1) {
+        nowMs += MINUTE_MS
+        await told(source, 0)
+        assert.equal((await probe.look()).length, 1, `after ${minute} min`)
+      }
+      nowMs += MINUTE_MS
       assert.deepEqual(await probe.look(), [])
+    })
+
+    it('sees the one event of a quiet source among those of a loud one', async () => {
+      const [quiet, loud] = [await seedSource(test.db, 'quiet'), await seedSource(test.db, 'loud')]
+      await told(quiet, 600_000, 240_000)
+      await test.db.raw(
+        `insert into events select (jsonb_populate_record(e, jsonb_build_object('event_id', gen_random_uuid(),
+           'source_id', ?::uuid, 'event_timestamp', e.accepted_at, 'accepted_at', e.accepted_at + n * interval '50 milliseconds'))).*
+         from events e, generate_series(1, 3000) n where source_id = ?`,
+        [loud, quiet],
+      )
+      assert.deepEqual(brief(await sourceClocks().look()), [`clock_skew source:${quiet}`])
+    })
+
+    it('waits for what is not stored yet, and looks back over the window once another process has led', async () => {
+      const probe = sourceClocks()
+      await probe.look()
+      unreadS = 60
+      nowMs += MINUTE_MS
+      await probe.look()
+      const source = await seedSource(test.db, `idp-${randomUUID()}`)
+      await told(source, 600_000, 50_000)
+      unreadS = 0
+      assert.equal((await probe.look()).length, 1)
+      probe.forget?.()
+      assert.equal((await probe.look()).length, 1)
     })
 
     it("is told by a process of its machine's own clock", () => {
@@ -570,6 +621,53 @@ describe('alerts: what is told', () => {
       assert.equal(condition()?.object, 'clock:node-1')
       machineMs = 90_000
       assert.equal(condition()?.summary, "The clock of node-1 is 10 s behind the database's.")
+    })
+  })
+
+  describe('conflicting_repeat', () => {
+    it('opens for a source that used a jti for another content, with a count, and ends when it is quiet', async () => {
+      const probe = createConflictProbe(test.db)
+      const source = await seedSource(test.db, `idp-${randomUUID()}`)
+      const note = (lane: Lane, count: number) =>
+        test.db.transaction((trx) => conflictRepository.note(trx, lane, Array(count).fill(source)))
+      assert.deepEqual(await probe.look(), [])
+      await note('urgent', 2)
+      await note('urgent', 1)
+      await note('control', 1)
+      const [condition, ...more] = await probe.look()
+      assert.deepEqual(more, [])
+      assert.deepEqual([condition?.object, condition?.detail.count], [`source:${source}`, 4])
+      assert.match(condition?.summary ?? '', /^idp-.* used the jti of an earlier SET for another content\.$/)
+      await test.db.raw("update conflicting_repeats set last_at = now() - interval '16 minutes'")
+      assert.deepEqual(await probe.look(), [])
+      await test.db.raw("update conflicting_repeats set last_at = now() - interval '61 minutes'")
+      await note('urgent', 1)
+      assert.equal((await probe.look())[0]?.detail.count, 1, 'counted anew')
+    })
+  })
+
+  describe('keys_unavailable', () => {
+    it('is told by a process that needs keys and cannot fetch them for the set time', () => {
+      let nowMs = 60_000
+      const keys = { id: 'tx-1', sinceMonotonicMs: 1_000, lastForMs: 86_000_000 }
+      const condition = createKeysCondition({
+        failing: () => [
+          { ...keys, name: 'idp' },
+          { ...keys, id: 'https://as.example', name: undefined, lastForMs: undefined },
+        ],
+        clock: { monotonicMs: () => nowMs },
+        afterMs: MINUTE_MS,
+      })
+      assert.deepEqual(condition(), [])
+      nowMs = 61_000
+      const [first, second] = condition()
+      assert.equal(first?.object, 'source:tx-1')
+      assert.equal(
+        first?.summary,
+        'The keys of idp cannot be fetched for 60 s; those that are known count for 24 h more.',
+      )
+      assert.equal(second?.object, 'issuer:https://as.example')
+      assert.match(second?.summary ?? '', /none is known: what it signs waits\.$/)
     })
   })
 
