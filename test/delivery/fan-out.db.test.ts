@@ -55,12 +55,13 @@ describe('fan-out', () => {
     await hub.fanOut([event])
     assert.equal(await conflicts(), 0)
     assert.deepEqual(await noted(), [])
-    const { sourceIssuer, sourceJti } = event
-    const other = () => hub.event({ sourceIssuer, sourceJti, claims: { initiating_entity: 'admin' } })
+    const { sourceId, sourceIssuer, sourceJti } = event
+    const other = () =>
+      hub.event({ sourceId, sourceIssuer, sourceJti, claims: { initiating_entity: 'admin' } })
     await hub.fanOut([other()])
     assert.equal(await conflicts(), 1)
     await hub.fanOut([other(), other()])
-    assert.deepEqual(await noted(), [{ source_id: event.sourceId, lane: 1, count: 3 }])
+    assert.deepEqual(await noted(), [{ source_id: sourceId, lane: 1, count: 3 }])
   })
 
   it('stores a quarantined event, parks it with its reason and sends it nowhere', async () => {
