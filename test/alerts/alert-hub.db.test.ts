@@ -161,7 +161,10 @@ describe('alerts of a running hub', function () {
   })
 
   it('need their file in processes that write to it, and in no others', async () => {
-    const lost = { ALERT_LOG_FILE: join(folder, 'no-such-folder', 'alerts.jsonl') }
+    const lost = {
+      ISSUER: 'https://hub.example',
+      ALERT_LOG_FILE: join(folder, 'no-such-folder', 'alerts.jsonl'),
+    }
     for (const ROLES of ['upkeep', 'api']) {
       await assert.rejects(start({ ...lost, ROLES }), /ALERT_LOG_FILE: cannot write/, ROLES)
     }
