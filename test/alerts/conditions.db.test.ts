@@ -605,6 +605,9 @@ describe('alerts: what is told', () => {
       assert.equal((await probe.look()).length, 1)
       probe.forget?.()
       assert.equal((await probe.look()).length, 1)
+      await test.db.raw('truncate events cascade')
+      probe.forget?.()
+      assert.deepEqual(await probe.look(), [], 'what it saw before is no longer its')
     })
 
     it("is told by a process of its machine's own clock", () => {
