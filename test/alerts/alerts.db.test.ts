@@ -431,7 +431,7 @@ describe('alerts: told once, with recovery', function () {
     }
     const endsAfter = async (unseenS: number) => {
       await test.db.raw(
-        'update alerts set last_seen_at = clock_timestamp() - ?::int * interval \'1 second\' where resolved_at is null',
+        "update alerts set last_seen_at = clock_timestamp() - ?::int * interval '1 second' where resolved_at is null",
         [unseenS],
       )
       const ended = await test.db.transaction((trx) =>
@@ -566,7 +566,8 @@ describe('alerts: a file that cannot be written', () => {
       // As a full disk leaves it, or a process that died.
       writeFileSync(file, '{"id":"before"}\n{"id":"to')
       const log = createAlertLog(file, { write: () => assert.fail() })
-      for (const id of ['one', 'two']) assert.ok((await log({ id, body: '{}' }, AbortSignal.timeout(5_000))).ok)
+      for (const id of ['one', 'two'])
+        assert.ok((await log({ id, body: '{}' }, AbortSignal.timeout(5_000))).ok)
       assert.equal(readFileSync(file, 'utf8'), '{"id":"before"}\n{"id":"to\n{"id":"one"}\n{"id":"two"}\n')
     } finally {
       rmSync(folder, { recursive: true })

@@ -178,7 +178,10 @@ describe('ingest: keys of an issuer', () => {
     assert.deepEqual(failing, { id, name, sinceMonotonicMs, lastForMs: 23 * 3_600_000 })
     clock.advance(600_000)
     const later = keys.failing()[0]
-    assert.deepEqual([later?.sinceMonotonicMs, later?.lastForMs], [sinceMonotonicMs, 22 * 3_600_000 + 3_000_000])
+    assert.deepEqual(
+      [later?.sinceMonotonicMs, later?.lastForMs],
+      [sinceMonotonicMs, 22 * 3_600_000 + 3_000_000],
+    )
   })
 
   it('says of an issuer that never answered that no key of it is known', async () => {
