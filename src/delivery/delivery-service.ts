@@ -22,7 +22,7 @@ import { createPollService, type PollService } from './poll-service.js'
 import { createContentOpener, createEventPreparer } from './prepare-event.js'
 import { queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
-import { createSender, type Sender, type SenderOptions } from './sender.js'
+import { createSender, type FailingStreams, type Sender, type SenderOptions } from './sender.js'
 import type { SendItem } from './stream-sender.js'
 import { createStreamTargets } from './stream-target-repository.js'
 import type { WaitingLimits } from './waiting-room.js'
@@ -46,6 +46,8 @@ export interface DeliveryOptions {
   readonly metrics: Metrics
   readonly attemptTimeoutMs: number
   readonly concurrency: number
+  /** Absent: no stream is paused for failing. */
+  readonly failing?: FailingStreams
   /** Of what waits in memory. */
   readonly waitingLimits?: WaitingLimits
   readonly holdMs: number

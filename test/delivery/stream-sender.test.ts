@@ -17,6 +17,8 @@ const targetOf = (endpointUrl: string, version: number): StreamTarget => ({
   acceptsAny2xx: false,
   sending: true,
   noticesOnly: false,
+  pausedForFailing: false,
+  record: undefined,
 })
 
 const item = (eventId: string): SendItem => ({
@@ -59,6 +61,8 @@ function rig(overrides: Partial<StreamSenderDeps>) {
     limits: { control: 1, urgent: 4, routine: 1 },
     onFailing() {},
     onRecovered() {},
+    enable: () => Promise.reject(new Error('not asked for')),
+    pausedProbeMs: 120_000,
     ...overrides,
   })
   return { sender, sentTo }
@@ -185,7 +189,7 @@ describe('stream sender', () => {
   it('asks to be woken for another try once that is in the table, where claims see it', async () => {
     const order: string[] = []
     const { sender } = rig({
-      attempt: async () => ({ class: 'failed', answered: true, reason: 'answered 503' }),
+      attempt: async () => ({ class: 'failed', failure: 'server_error', reason: 'answered 503' }),
       async writeResult() {
         await new Promise((resolve) => setImmediate(resolve))
         order.push('written')
