@@ -222,4 +222,48 @@ describe('stream sender', () => {
     await waitUntil('the rest', () => sentTo.length >= 36)
     assert.equal(claims, before)
   })
+
+  it('gives a recovered endpoint its backlog by lane, however slowly the table hands out the more urgent one', async () => {
+    let now = 1_000_000
+    let isUp = false
+    const open = [item('u1'), item('u2'), item('u3'), item('u4')]
+    for (const id of ['r1', 'r2', 'r3']) open.push({ ...item(id), lane: 'routine' })
+    const done = new Set<string>()
+    const sent: string[] = []
+    const { sender } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      claim: async (lane, { inHand }) => {
+        // A slow pool for what is urgent: routine rows are there long before.
+        for (let turn = 0; lane !== 'routine' && turn < 20; turn += 1) {
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+        const due = open.filter(
+          (row) => row.lane === lane && !done.has(row.eventId) && !inHand.includes(row.eventId),
+        )
+        return { due, stale: [], ungranted: [] }
+      },
+      attempt: async ({ eventId }) => {
+        if (!isUp) return { class: 'failed', failure: 'connect', reason: 'ECONNREFUSED' }
+        sent.push(eventId)
+        done.add(eventId)
+        return { class: 'received' }
+      },
+      limits: { control: 1, urgent: 1, routine: 3 },
+    })
+    sender.wake()
+    await waitUntil('the load', () => sender.version() === 2)
+    await waitUntil('the first failure', () => {
+      now += 1_000
+      sender.wake()
+      return !sender.idle()
+    })
+    now += 60_000
+    isUp = true
+    await waitUntil('all of it', () => {
+      now += 1_000
+      sender.pump()
+      return sent.length === 7
+    })
+    assert.deepEqual(sent.slice(0, 4).toSorted(), ['u1', 'u2', 'u3', 'u4'])
+  })
 })
