@@ -44,7 +44,8 @@ export const FAILURES = {
   /** Too much for the endpoint, whatever the SET. */
   rate_limited: { ...answered, suspectsSet: false, restsAfter: 1 },
   unauthorized: { ...answered, restMs: CALM_MS, pauses: 'soon' },
-  gone: { ...answered, suspectsSet: false, restsAfter: 1, restMs: CALM_MS, pauses: 'at_once' },
+  /** One SET alone may be answered so: unless it is parked, its stream is paused and enabled for ever. */
+  gone: { ...answered, restsAfter: 1, restMs: CALM_MS, pauses: 'at_once' },
   /** Never followed: the address was checked, its Location was not. */
   redirect: { ...answered, restMs: CALM_MS },
   unexpected_status: answered,

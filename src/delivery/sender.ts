@@ -53,8 +53,8 @@ export interface Sender extends Worker {
 /** Requests in flight in the whole process, per lane: a flood in one never takes the room of another. */
 const PROCESS_BUDGET: Readonly<Record<Lane, number>> = { control: 64, urgent: 256, routine: 128 }
 const SWEEP_MS = 5_000
-/** Nobody waits for the endpoint of a stream that is paused but its own receiver. */
-const PAUSED_PROBE_MS = 120_000
+/** Revocations wait for it still, so it is asked as often as what only a person can mend. */
+const PAUSED_PROBE_MS = 30_000
 /** Three sweeps see each row that falls due. */
 const SWEEP_BACK_S = 15
 
@@ -231,7 +231,10 @@ export function createSender(options: SenderOptions): Sender {
   /** A stream without work costs no memory; its next row brings it back. */
   function forgetIdle(): void {
     for (const [streamId, entry] of entries) {
-      if (entry.dueMs === Number.POSITIVE_INFINITY && entry.sender.idle()) entries.delete(streamId)
+      if (entry.dueMs !== Number.POSITIVE_INFINITY || !entry.sender.idle()) continue
+      entries.delete(streamId)
+      // Deleted, or polled now: nobody will tell that its endpoint answers.
+      if (entry.sender.version() === undefined) failures.forget([streamId])
     }
   }
 

@@ -202,6 +202,33 @@ describe('a stream whose endpoint does nothing but fail', () => {
     await waitUntil('the event', async () => (await stream()).open_deliveries === 0)
   })
 
+  it('parks a SET that alone is answered 410, instead of pausing the stream for it for ever', async () => {
+    const bad = hub.event()
+    sink.answer = ({ claims }, res) => void res.writeHead(claims.txn === bad.txn ? 410 : 202).end()
+    await hub.fanOut([bad])
+    await isStatus('paused')
+    await hub.rows("update delivery_queue set queued_at = queued_at - interval '2 minutes'")
+    const parked = () => hub.rows<{ code: string; txn: string }>('select code, txn from parked')
+    await waitUntil('the SET to be parked', async () => (await parked()).length === 1)
+    assert.deepEqual(await parked(), [{ code: 'keeps_failing', txn: bad.txn }])
+    await hub.fanOut([hub.event()])
+    await waitUntil('all else', async () => (await stream()).open_deliveries === 0)
+    assert.equal((await stream()).status, 'enabled')
+  })
+
+  it('is forgotten with its failures once it is deleted', async () => {
+    answers(503)
+    await hub.fanOut([hub.event()])
+    await onRecord('server_error')
+    await hub.rows('delete from delivery_queue')
+    await hub.rows('delete from streams')
+    await hub.delivery.streamChanged(streamId)
+    await waitUntil('the count to fall', async () =>
+      /^firebreak_failing_endpoints\{failure="server_error"\} 0$/m.test(await hub.metrics()),
+    )
+    assert.deepEqual(await hub.rows('select 1 from stream_failures'), [])
+  })
+
   it('tries the notice again when enabling the stream did not become durable', async () => {
     answers(410)
     await hub.fanOut([hub.event()])

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { createServer, type Server as HttpServer, type RequestListener } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net'
 import { buildConnector } from 'undici'
 import type { AttemptOutcome } from '../../src/delivery/attempt-outcome.js'
-import { classOfStatus, FAILURE_CLASSES, type FailureClass, failureOf } from '../../src/delivery/failure-class.js'
+import { classOfStatus, FAILURE_CLASSES, type FailureClass, failureOf, traitsOf } from '../../src/delivery/failure-class.js'
 import { createPushAttempt } from '../../src/delivery/push-attempt.js'
 import type { SendItem } from '../../src/delivery/stream-sender.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
@@ -161,5 +162,28 @@ describe('the class of a failed attempt, on real sockets', () => {
   it('is internal for what is no failure of a request', () => {
     assert.deepEqual(failureOf(new Error('no key')), { failure: 'internal', reason: 'no key' })
     assert.equal(FAILURE_CLASSES.includes('internal'), true)
+  })
+})
+
+describe('the table of failure classes in docs/operating.md', () => {
+  it('has every class, and says of each what the hub does', () => {
+    const [, section = ''] = readFileSync('docs/operating.md', 'utf8').split('### What follows a failed push')
+    const words = { at_once: 'at once', soon: 'soon', late: 'late', never: 'never' }
+    const told = new Map<string, string[]>()
+    for (const line of section.split('\n### ')[0]?.split('\n') ?? []) {
+      const [, names = '', , ...says] = line.split(' | ').flatMap((cell, at) => (at === 0 ? ['', cell] : [cell]))
+      for (const [, name = ''] of names.matchAll(/`(\w+)`/g)) {
+        if (line.startsWith('| `')) told.set(name, says.map((cell) => cell.replace(/ \|$/, '')))
+      }
+    }
+    assert.deepEqual([...told.keys()].sort(), [...FAILURE_CLASSES].sort())
+    for (const failure of FAILURE_CLASSES) {
+      const { restsAfter, restMs, suspectsSet, pauses } = traitsOf(failure)
+      assert.deepEqual(
+        told.get(failure),
+        [String(restsAfter), `${restMs / 1_000} s`, suspectsSet ? 'yes' : 'no', words[pauses]],
+        failure,
+      )
+    }
   })
 })
