@@ -8,7 +8,7 @@ import type { Failing } from './endpoint-health.js'
 import { createFailureKeeper } from './failure-keeper.js'
 import { pauseReason } from './pause-rule.js'
 import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
-import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
+import { type ClaimedDelivery, type LanePage, queueRepository } from './queue-repository.js'
 import { createResultWriters } from './result-writers.js'
 import { createStreamSender, type OfferedRows, type SendItem, type StreamSender } from './stream-sender.js'
 import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
@@ -109,8 +109,8 @@ export function createSender(options: SenderOptions): Sender {
         const target = await options.targets.find(streamId)
         return target?.method === 'push' ? target : undefined
       },
-      claim: (lane, page) => claim(streamId, lane, page),
-      nextTryMs: (lane, inHand) => queueRepository.nextTryMs(options.pools[lane], streamId, { lane, inHand }),
+      claim: (page) => claim(streamId, page),
+      nextTryMs: (page) => queueRepository.nextTryMs(options.pools[page.lane], streamId, page),
       attempt,
       writeResult: (lane, result) => writers[lane](result),
       room: openRoom(),
@@ -185,8 +185,8 @@ export function createSender(options: SenderOptions): Sender {
     )
   }
 
-  async function claim(streamId: string, lane: Lane, page: { limit: number; inHand: readonly string[] }) {
-    const rows = await queueRepository.claimForPush(options.pools[lane], streamId, { lane, ...page })
+  async function claim(streamId: string, page: LanePage & { readonly limit: number }) {
+    const rows = await queueRepository.claimForPush(options.pools[page.lane], streamId, page)
     const due: SendItem[] = []
     const stale: OpenDelivery[] = []
     const ungranted: OpenDelivery[] = []

@@ -9,7 +9,7 @@ import { CLAIM_LIMIT, type Claim, createLaneIntake, type LaneIntake } from './la
 import { createLoadedTarget } from './loaded-target.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPendingQueue } from './pending-queue.js'
-import type { DeliveryResult } from './queue-repository.js'
+import type { DeliveryResult, LanePage } from './queue-repository.js'
 import type { StreamTarget } from './stream-target-repository.js'
 import type { WaitingRoom } from './waiting-room.js'
 
@@ -31,8 +31,8 @@ export interface StreamSenderDeps {
   /** The stream's shard lease; undefined once it is lost. */
   lease(): Lease | undefined
   loadTarget(): Promise<StreamTarget | undefined>
-  claim(lane: Lane, page: { limit: number; inHand: readonly string[] }): Promise<Claim & { version?: number }>
-  nextTryMs(lane: Lane, inHand: readonly string[]): Promise<number | undefined>
+  claim(page: LanePage & { readonly limit: number }): Promise<Claim & { version?: number }>
+  nextTryMs(page: LanePage): Promise<number | undefined>
   attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
   /** Resolves when written (or when the lease is gone and the row is another's). */
   writeResult(lane: Lane, result: DeliveryResult): Promise<void>
@@ -109,13 +109,13 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       clock,
       queue,
       claim: async (limit, inHand) => {
-        const claimed = await deps.claim(lane, { limit, inHand })
+        const claimed = await deps.claim({ ...pageOf(lane, inHand), limit })
         // Memory proposes, SQL decides: a claim that saw another version of the stream makes us read it again.
         const known = target.get()
         if (known && claimed.version !== undefined && claimed.version !== known.version) startAnew()
         return claimed
       },
-      nextTryMs: (inHand) => deps.nextTryMs(lane, inHand),
+      nextTryMs: (inHand) => deps.nextTryMs(pageOf(lane, inHand)),
       accept,
       finishUnsent,
       wakeAt: deps.wakeAt,
@@ -126,6 +126,9 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     })
   }
 
+  const pageOf = (lane: Lane, inHand: readonly string[]): LanePage => {
+    return { lane, inHand, noticesOnly: target.get()?.sending === false }
+  }
   const anyLane = (is: (intake: LaneIntake) => boolean) => LANES.some((lane) => is(intakes[lane]))
   const underWay = () => inFlight.control + inFlight.urgent + inFlight.routine
 
@@ -377,6 +380,10 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     },
     version: () => target.get()?.version,
     idle: () =>
-      isQuiet() && queue.waiting() === 0 && !endpoint.isDown() && !anyLane((intake) => intake.needsClaim()),
+      isQuiet() &&
+      queue.waiting() === 0 &&
+      !endpoint.isDown() &&
+      // Of a stream that is gone nothing is ever claimed.
+      (target.isGone() || !anyLane((intake) => intake.needsClaim())),
   }
 }

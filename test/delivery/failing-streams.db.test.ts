@@ -95,6 +95,7 @@ describe('a stream whose endpoint does nothing but fail', () => {
     await waitUntil('more tries of it', () => notices().length >= 3)
     assert.equal(typesSent().filter((type) => type === event.type).length, sentBefore, 'nothing but the notice')
     assert.ok((await stream()).open_deliveries >= 2, 'the event and the notice')
+    await hub.restart()
 
     answers(202)
     await isStatus('enabled')
@@ -157,6 +158,23 @@ describe('a stream whose endpoint does nothing but fail', () => {
       const since = (await stream()).failing?.since
       return since && Date.parse(since) > Date.now() - HOUR_MS
     })
+    assert.equal((await stream()).status, 'enabled')
+  })
+
+  it('is taken back by its receiver or an operator, whatever its endpoint says, and is paused anew by it', async () => {
+    answers(410)
+    await hub.fanOut([hub.event()])
+    await isStatus('paused')
+    sink.received.length = 0
+    answers(503)
+    await hub.statuses.setStatus(receiverId, streamId, { status: 'enabled' })
+    await waitUntil('the event to be tried', () => typesSent().includes(CAEP.sessionRevoked))
+    assert.deepEqual([(await stream()).status, (await stream()).status_by], ['enabled', 'receiver'])
+    answers(410)
+    await isStatus('paused')
+    await hub.statuses.setStatusByHub(streamId, 'enabled', 'mended', { by: 'operator' })
+    answers(202)
+    await waitUntil('all of it', async () => (await stream()).open_deliveries === 0)
     assert.equal((await stream()).status, 'enabled')
   })
 

@@ -99,7 +99,7 @@ describe('stream sender', () => {
         loads += 1
         return targetOf('https://x.example.com', version)
       },
-      claim: async (lane) => {
+      claim: async ({ lane }) => {
         const isNew = lane === 'urgent' && version === 2 && loads === 1
         return { due: isNew ? [item('1')] : [], stale: [], ungranted: [], version }
       },
@@ -116,7 +116,7 @@ describe('stream sender', () => {
     let open = [item('1')]
     const { sender, sentTo } = rig({
       loadTarget: async () => targetOf(`https://v${version}.example.com`, version),
-      claim: async (lane) => {
+      claim: async ({ lane }) => {
         const due = lane === 'urgent' && version === 2 ? open.splice(0) : []
         return { due, stale: [], ungranted: [], version }
       },
@@ -134,6 +134,39 @@ describe('stream sender', () => {
     assert.equal(sentTo.length, 1)
   })
 
+  it('asks the table of a stopped stream for notices alone, and of others for all', async () => {
+    for (const sending of [false, true]) {
+      const asked = new Set<boolean>()
+      const { sender } = rig({
+        loadTarget: async () => ({ ...targetOf('https://x.example.com', 1), sending, noticesOnly: !sending }),
+        claim: async ({ noticesOnly }) => {
+          asked.add(noticesOnly)
+          return { due: [], stale: [], ungranted: [] }
+        },
+        nextTryMs: async ({ noticesOnly }) => {
+          asked.add(noticesOnly)
+          return undefined
+        },
+      })
+      sender.wake()
+      await waitUntil('the claims', () => asked.size > 0 && sender.idle())
+      assert.deepEqual([...asked], [!sending])
+    }
+  })
+
+  it('is idle once its stream is gone, so that nobody keeps it in memory', async () => {
+    let loads = 0
+    const { sender } = rig({
+      loadTarget: async () => {
+        loads += 1
+        return undefined
+      },
+    })
+    assert.equal(sender.idle(), false, 'nobody knows yet')
+    sender.wake()
+    await waitUntil('the load', () => loads === 1 && sender.idle())
+  })
+
   it('keeps nothing that a claim brings while it stops', async () => {
     let waiting = 0
     let finishClaim = () => {}
@@ -144,7 +177,7 @@ describe('stream sender', () => {
         },
         hasRoom: () => true,
       },
-      claim: async (lane) => {
+      claim: async ({ lane }) => {
         if (lane !== 'urgent') return { due: [], stale: [], ungranted: [] }
         await new Promise<void>((resolve) => {
           finishClaim = resolve
@@ -232,7 +265,7 @@ describe('stream sender', () => {
     const sent: string[] = []
     const { sender } = rig({
       clock: { now: () => now, monotonicMs: () => now },
-      claim: async (lane, { inHand }) => {
+      claim: async ({ lane, inHand }) => {
         // A slow pool for what is urgent: routine rows are there long before.
         for (let turn = 0; lane !== 'routine' && turn < 20; turn += 1) {
           await new Promise((resolve) => setImmediate(resolve))
