@@ -65,7 +65,11 @@ export function addParkedCommands(cli: Cli, program: Command): void {
   const replay = matchOptions(
     group.command('replay').description('send it again, in its safe order').argument('[id]', 'or a filter'),
   )
-  examples(replay, ['parked list --stream 5f0c…', 'parked replay 81aa…', 'parked replay --stream 5f0c… --from 2h'])
+  examples(replay, [
+    'parked list --stream 5f0c…',
+    'parked replay 81aa…',
+    'parked replay --stream 5f0c… --from 2h',
+  ])
   withApi<MatchOptions>(cli, replay, async ({ api, print }, match, [id]) => {
     const filter = oneOrMany(id, match)
     if (filter === undefined) {
@@ -74,7 +78,8 @@ export function addParkedCommands(cli: Cli, program: Command): void {
       return
     }
     const answer = await settleAll(api, 'replay', { filter })
-    const left = answer.left > 0 ? `, ${answer.left} cannot be: their stream is disabled, or they are too old` : ''
+    const left =
+      answer.left > 0 ? `, ${answer.left} cannot be: their stream is disabled, or they are too old` : ''
     print(answer, () => `replayed ${answer.replayed}${left}\n`)
   })
   withApi<MatchOptions & { reason?: string }>(
@@ -108,12 +113,14 @@ function matchOptions(command: Command): Command {
     .option('--to <time>', 'parked before', parsePast)
 }
 
-function filterOf({ stream, type, txn, code, from, to }: MatchOptions) {
+type Filter = Partial<Record<'stream_id' | 'type' | 'txn' | 'code' | 'from' | 'to', string | undefined>>
+
+function filterOf({ stream, type, txn, code, from, to }: MatchOptions): Filter {
   return { stream_id: stream, type, txn, code, from, to }
 }
 
 /** The filter, or undefined when it is about one id. @throws WrongUse when it is about neither, or both */
-function oneOrMany(id: string | undefined, match: MatchOptions): ReturnType<typeof filterOf> | undefined {
+function oneOrMany(id: string | undefined, match: MatchOptions): Filter | undefined {
   const filter = filterOf(match)
   const hasFilter = Object.values(filter).some((value) => value !== undefined)
   if (id !== undefined && !hasFilter) return undefined
@@ -125,7 +132,7 @@ function oneOrMany(id: string | undefined, match: MatchOptions): ReturnType<type
 async function settleAll(
   api: ApiClient,
   verb: 'replay' | 'discard',
-  body: { filter: MatchOptions; reason?: string | undefined },
+  body: { filter: Filter; reason?: string | undefined },
 ): Promise<Settled> {
   const done = { replay: 'replayed', discard: 'discarded' } as const
   let count = 0

@@ -39,7 +39,8 @@ const settledMany = (count: string, title: string) =>
       [count]: COUNT,
       left: {
         ...COUNT,
-        description: 'Still open under this filter, counted up to 10,000. Without `more` they cannot be replayed.',
+        description:
+          'Still open under this filter, counted up to 10,000. Without `more` they cannot be replayed.',
       },
       more: { type: 'boolean', description: '500 were done: send it again, with this `to`.' },
       to: { ...TIME, description: 'What was parked then or later was left alone.' },
@@ -114,7 +115,9 @@ export const PARKED_API: ApiSection = {
       summary: 'Send parked SETs that match a filter again, oldest first, 500 in a call',
       access: replay,
       body: REPLAY_MANY,
-      answers: { 202: { description: 'They are queued again.', schema: settledMany('replayed', 'ReplayedMany') } },
+      answers: {
+        202: { description: 'They are queued again.', schema: settledMany('replayed', 'ReplayedMany') },
+      },
     },
     {
       id: 'discardManyParked',

@@ -26,8 +26,20 @@ export const PAUSE_SOON_MS = 300_000
 const BRISK_MS = 4_000
 const CALM_MS = 30_000
 
-const unreached = { answered: false, suspectsSet: false, restsAfter: 1, restMs: BRISK_MS, pauses: 'late' } as const
-const answered = { answered: true, suspectsSet: true, restsAfter: 3, restMs: BRISK_MS, pauses: 'late' } as const
+const unreached = {
+  answered: false,
+  suspectsSet: false,
+  restsAfter: 1,
+  restMs: BRISK_MS,
+  pauses: 'late',
+} as const
+const answered = {
+  answered: true,
+  suspectsSet: true,
+  restsAfter: 3,
+  restMs: BRISK_MS,
+  pauses: 'late',
+} as const
 
 /** What follows a failed attempt: its class decides, never its text. docs/operating.md has the same table. */
 export const FAILURES = {

@@ -164,11 +164,9 @@ export const parkedRepository = {
 
   /** The database's time, or `to` when that is earlier: what is parked while a filter is worked off is not part of it. */
   async cutOff(db: Database, to: string | undefined): Promise<string> {
-    const [row] = await sqlRows<{ at: Date }>(
-      db,
-      'select least(?::timestamptz, clock_timestamp()) as at',
-      [to ?? null],
-    )
+    const [row] = await sqlRows<{ at: Date }>(db, 'select least(?::timestamptz, clock_timestamp()) as at', [
+      to ?? null,
+    ])
     return (row as { at: Date }).at.toISOString()
   },
 

@@ -2,7 +2,13 @@ import type { AuditLog } from '../audit/audit-log.js'
 import { Conflict, NotFound } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Database } from '../storage/database.js'
-import { type ParkedFilter, type ParkedMatch, type ParkedRow, parkedRepository, type ReplayedDelivery } from './parked-repository.js'
+import {
+  type ParkedFilter,
+  type ParkedMatch,
+  type ParkedRow,
+  parkedRepository,
+  type ReplayedDelivery,
+} from './parked-repository.js'
 
 export interface ParkedServiceOptions {
   readonly db: Database
@@ -55,7 +61,12 @@ export function createParkedService(options: ParkedServiceOptions): ParkedServic
     const queued = await db.transaction(async (trx) => {
       const replayed = await parkedRepository.replay(trx, match, limit)
       for (const { id, streamId } of replayed) {
-        await audit.record(trx, { actor, action: 'parked.replay', target: id, detail: { stream_id: streamId } })
+        await audit.record(trx, {
+          actor,
+          action: 'parked.replay',
+          target: id,
+          detail: { stream_id: streamId },
+        })
       }
       return replayed
     })

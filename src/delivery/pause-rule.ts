@@ -10,7 +10,8 @@ import { PAUSE_SOON_MS, traitsOf } from './failure-class.js'
 export function pauseReason(failing: Failing, nowMs: number, pauseAfterMs: number): string | undefined {
   const { answered, pauses } = traitsOf(failing.failure)
   if (pauses === 'never') return undefined
-  const goesOn = 'The hub keeps the events, goes on trying and enables the stream when the endpoint takes this.'
+  const goesOn =
+    'The hub keeps the events, goes on trying and enables the stream when the endpoint takes this.'
   if (pauses === 'at_once') return `The endpoint says that it is gone (${failing.reason}). ${goesOn}`
   if (pauses === 'soon' && nowMs - failing.failureSinceMs >= PAUSE_SOON_MS) {
     const since = toTimestamp(failing.failureSinceMs)

@@ -1,5 +1,11 @@
 import { type Database, sqlRows } from '../storage/database.js'
-import { type DeliveryMethod, METHOD_URI, type StatusCause, type StatusSetter, type StreamStatus } from './stream.js'
+import {
+  type DeliveryMethod,
+  METHOD_URI,
+  type StatusCause,
+  type StatusSetter,
+  type StreamStatus,
+} from './stream.js'
 
 /** A stream as operators see it. Never a secret. */
 export interface StreamOverview {

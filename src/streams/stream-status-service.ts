@@ -152,7 +152,11 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
     async enableFailing(streamId) {
       try {
         const reason = 'The endpoint takes events again.'
-        const { stream, changed } = await decide(streamId, { status: 'enabled', reason }, { cause: 'failing' })
+        const { stream, changed } = await decide(
+          streamId,
+          { status: 'enabled', reason },
+          { cause: 'failing' },
+        )
         if (changed) void settle(stream).catch(() => {})
       } catch (error) {
         if (!(error instanceof StreamNotFound)) throw error

@@ -120,7 +120,10 @@ describe('outcome of a push attempt (RFC 8935)', () => {
       for (const [value, least, most] of waits) {
         const outcome = answer(status, '', { 'retry-after': value })
         assert.ok(outcome.class === 'failed' && outcome.retryAfterMs !== undefined, value)
-        assert.ok(outcome.retryAfterMs >= least && outcome.retryAfterMs <= most, `${value}: ${outcome.retryAfterMs}`)
+        assert.ok(
+          outcome.retryAfterMs >= least && outcome.retryAfterMs <= most,
+          `${value}: ${outcome.retryAfterMs}`,
+        )
       }
       for (const value of ['', 'soon', '1e400', 'NaN', 'Infinity', '\u0000']) {
         const outcome = answer(status, '', { 'retry-after': value })

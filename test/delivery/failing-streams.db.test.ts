@@ -93,7 +93,11 @@ describe('a stream whose endpoint does nothing but fail', () => {
     await waitUntil('the notice to be tried', () => notices().includes('paused'))
     const sentBefore = typesSent().filter((type) => type === event.type).length
     await waitUntil('more tries of it', () => notices().length >= 3)
-    assert.equal(typesSent().filter((type) => type === event.type).length, sentBefore, 'nothing but the notice')
+    assert.equal(
+      typesSent().filter((type) => type === event.type).length,
+      sentBefore,
+      'nothing but the notice',
+    )
     assert.ok((await stream()).open_deliveries >= 2, 'the event and the notice')
     await hub.restart()
 
@@ -133,9 +137,13 @@ describe('a stream whose endpoint does nothing but fail', () => {
     await backdate(23.9)
     await hub.restart()
     const { failures } = await onRecord('connect')
-    await waitUntil('another failure', async () => ((await hub.rows<{ attempts: number }>(
-      'select max(attempts)::int as attempts from delivery_queue',
-    ))[0]?.attempts ?? 0) > failures)
+    await waitUntil(
+      'another failure',
+      async () =>
+        ((
+          await hub.rows<{ attempts: number }>('select max(attempts)::int as attempts from delivery_queue')
+        )[0]?.attempts ?? 0) > failures,
+    )
     assert.equal((await stream()).status, 'enabled')
     await backdate(0.2)
     await hub.restart()
@@ -294,7 +302,11 @@ describe('a stream whose endpoint does nothing but fail', () => {
     const placeOf = ({ txn }: { txn: string }) => went.indexOf(txn)
     assert.equal(placeOf(stale), -1, 'overtaken')
     const urgentPlaces = urgent.map(placeOf)
-    assert.deepEqual(urgentPlaces, [...urgentPlaces].sort((a, b) => a - b), 'in hub order')
+    assert.deepEqual(
+      urgentPlaces,
+      [...urgentPlaces].sort((a, b) => a - b),
+      'in hub order',
+    )
     assert.ok(placeOf(control) <= 2, String(placeOf(control)))
     const firstRoutine = Math.min(...routine.map(placeOf))
     assert.ok(firstRoutine > Math.min(...urgentPlaces), 'urgent first')

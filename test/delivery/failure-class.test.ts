@@ -5,7 +5,13 @@ import { createServer as createTlsServer } from 'node:https'
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net'
 import { buildConnector } from 'undici'
 import type { AttemptOutcome } from '../../src/delivery/attempt-outcome.js'
-import { classOfStatus, FAILURE_CLASSES, type FailureClass, failureOf, traitsOf } from '../../src/delivery/failure-class.js'
+import {
+  classOfStatus,
+  FAILURE_CLASSES,
+  type FailureClass,
+  failureOf,
+  traitsOf,
+} from '../../src/delivery/failure-class.js'
 import { createPushAttempt } from '../../src/delivery/push-attempt.js'
 import type { SendItem } from '../../src/delivery/stream-sender.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
@@ -46,7 +52,8 @@ describe('the class of a failed attempt, on real sockets', () => {
     return (server.address() as AddressInfo).port
   }
 
-  const serve = async (listener: RequestListener) => `http://127.0.0.1:${await listen(createServer(listener))}/`
+  const serve = async (listener: RequestListener) =>
+    `http://127.0.0.1:${await listen(createServer(listener))}/`
   const serveTls = async (keys: { cert: string; key: string }) => {
     const server = createTlsServer(keys, (_req, res) => void res.writeHead(202).end())
     server.on('tlsClientError', () => {})
@@ -85,7 +92,9 @@ describe('the class of a failed attempt, on real sockets', () => {
   for (const status of [200, 301, 302, 307, 308, 401, 403, 404, 410, 429, 500, 502, 503, 504]) {
     const expected = classOfStatus(status)
     it(`is ${expected} for ${status}`, async () => {
-      const url = await serve((_req, res) => void res.writeHead(status, { location: 'http://127.0.0.1:1/' }).end())
+      const url = await serve(
+        (_req, res) => void res.writeHead(status, { location: 'http://127.0.0.1:1/' }).end(),
+      )
       await failsAs(expected, attempt(url), new RegExp(`^answered ${status}$`))
     })
   }
@@ -139,7 +148,10 @@ describe('the class of a failed attempt, on real sockets', () => {
       const timer = setInterval(() => void socket.write(text[at++ % text.length] ?? ''), 20)
       socket.on('close', () => clearInterval(timer))
     }
-    await failsAs('timeout', attempt(await serveRaw((socket) => drip(socket, 'HTTP/1.1 202 OK\r\nx-padding: '.padEnd(500, 'x')))))
+    await failsAs(
+      'timeout',
+      attempt(await serveRaw((socket) => drip(socket, 'HTTP/1.1 202 OK\r\nx-padding: '.padEnd(500, 'x')))),
+    )
     const body = 'HTTP/1.1 202 Accepted\r\ncontent-length: 5000\r\n\r\n'
     await failsAs(
       'timeout',
@@ -153,7 +165,10 @@ describe('the class of a failed attempt, on real sockets', () => {
   })
 
   it('is too_large or protocol for an answer that nobody can want', async () => {
-    await failsAs('too_large', attempt(await serve((_req, res) => void res.writeHead(202).end(Buffer.alloc(70_000)))))
+    await failsAs(
+      'too_large',
+      attempt(await serve((_req, res) => void res.writeHead(202).end(Buffer.alloc(70_000)))),
+    )
     const gzip = { 'content-encoding': 'gzip' }
     await failsAs('protocol', attempt(await serve((_req, res) => void res.writeHead(202, gzip).end('x'))))
     await failsAs('protocol', attempt(await serveRaw((socket) => void socket.end('SSH-2.0-OpenSSH_9.2\r\n'))))

@@ -100,7 +100,10 @@ describe('parked SETs', () => {
     assert.deepEqual([...txnsSent()].sort(), revoked.map(({ txn }) => txn).sort())
     assert.ok(sink.received.every(({ claims }) => before.has(claims.jti)))
     const rows = await audited('parked.replay')
-    assert.deepEqual(rows.map(({ target }) => target), [...mine].sort())
+    assert.deepEqual(
+      rows.map(({ target }) => target),
+      [...mine].sort(),
+    )
     assert.deepEqual(rows[0]?.actor, 'operator:ann')
     assert.deepEqual(rows[0]?.detail, { stream_id: first })
     assert.equal((await list()).length, 3)
@@ -144,7 +147,10 @@ describe('parked SETs', () => {
     const filter = { code: 'odd' }
     const { body } = await post('discard', { filter, reason: 'a flood' }).expect(200)
     assert.deepEqual([body.discarded, body.left, body.more], [500, 100, true])
-    assert.ok((await list('?code=odd&limit=1000')).every(({ txn }) => Number(txn.slice(1)) > 500), 'oldest first')
+    assert.ok(
+      (await list('?code=odd&limit=1000')).every(({ txn }) => Number(txn.slice(1)) > 500),
+      'oldest first',
+    )
     await hub.rows(
       "insert into parked (id, kind, code, reason, parked_at) values (?, 'record', 'odd', 'late', now() + interval '1 s')",
       [randomUUID()],
@@ -166,7 +172,10 @@ describe('parked SETs', () => {
     take()
     const { body } = await post('replay', { filter: { code: 'invalid_key' } }).expect(202)
     assert.deepEqual([body.replayed, body.left, body.more], [1, 1, false])
-    assert.deepEqual((await list()).map((row) => row.stream_id), [second])
+    assert.deepEqual(
+      (await list()).map((row) => row.stream_id),
+      [second],
+    )
   })
 
   it('are given up by filter with a reason that stands with the delivery', async () => {
@@ -196,7 +205,10 @@ describe('parked SETs', () => {
     await hub.rows(`update parked set delivery = delivery || '{"day": "2020-01-01"}'`)
     const [one] = await list()
     await post(`${one?.id}/discard`, { reason: 'old' }).expect(200)
-    assert.equal((await post('discard', { filter: { code: 'invalid_key' }, reason: 'old' })).body.discarded, 1)
+    assert.equal(
+      (await post('discard', { filter: { code: 'invalid_key' }, reason: 'old' })).body.discarded,
+      1,
+    )
   })
 
   it('are settled once when two people settle them at the same time', async () => {
@@ -211,7 +223,10 @@ describe('parked SETs', () => {
       post('replay', { filter }),
     ])
     const done = answers.map(({ body }) => (body.replayed ?? 0) + (body.discarded ?? 0))
-    assert.equal(done.reduce((sum, count) => sum + count), 2)
+    assert.equal(
+      done.reduce((sum, count) => sum + count),
+      2,
+    )
     assert.equal((await audited('parked.replay')).length + (await audited('parked.discard')).length, 2)
   })
 
@@ -248,11 +263,19 @@ describe('parked SETs', () => {
         ['discard', { filter, reason: 'r' }],
       ] as const) {
         const answer = await post(path, body)
-        assert.deepEqual([answer.status, answer.body.code], [400, 'ERR_INVALID_REQUEST'], JSON.stringify(filter))
+        assert.deepEqual(
+          [answer.status, answer.body.code],
+          [400, 'ERR_INVALID_REQUEST'],
+          JSON.stringify(filter),
+        )
       }
     }
     const good = { code: 'invalid_key' }
-    for (const body of [{ filter: good }, { filter: good, reason: '' }, { filter: good, reason: 'x'.repeat(501) }]) {
+    for (const body of [
+      { filter: good },
+      { filter: good, reason: '' },
+      { filter: good, reason: 'x'.repeat(501) },
+    ]) {
       assert.equal((await post('discard', body)).status, 400)
     }
     assert.equal((await post('replay', { filter: good, reason: 'no use' })).status, 400)

@@ -151,7 +151,8 @@ describe('one push attempt (RFC 8935 §2.1)', () => {
     assert.equal(outcome.class === 'failed' && outcome.retryAfterMs, 9_000)
     const fields = { ...LINE, outcome: 'failed', failure: 'server_error', reason: 'answered 503' }
     assert.deepEqual(lines, [['info', 'delivery.attempted', fields]])
-    const counted = /^firebreak_push_attempts_total\{lane="urgent",outcome="failed",failure="server_error"\} 1$/m
+    const counted =
+      /^firebreak_push_attempts_total\{lane="urgent",outcome="failed",failure="server_error"\} 1$/m
     assert.match(await metrics.render(), counted)
   })
 
@@ -186,7 +187,11 @@ describe('one push attempt (RFC 8935 §2.1)', () => {
   it('fails when the stream has no endpoint', async () => {
     const { attempt, posted } = rig()
     const outcome = await attempt(ITEM, { ...TARGET, endpointUrl: undefined })
-    assert.deepEqual(outcome, { class: 'failed', failure: 'internal', reason: 'the stream has no endpoint_url' })
+    assert.deepEqual(outcome, {
+      class: 'failed',
+      failure: 'internal',
+      reason: 'the stream has no endpoint_url',
+    })
     assert.equal(posted.length, 0)
   })
 
