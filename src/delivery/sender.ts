@@ -3,28 +3,14 @@ import type { Health, Worker } from '../kernel/worker.js'
 import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
-import type { Failing } from './endpoint-health.js'
-import { createFailureKeeper } from './failure-keeper.js'
+import { createFailingWatch, type FailingStreams } from './failing-watch.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
-import { pauseReason } from './pause-rule.js'
 import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
 import { type ClaimedDelivery, type LanePage, queueRepository } from './queue-repository.js'
 import { createResultWriters } from './result-writers.js'
 import { createStreamSender, type OfferedRows, type SendItem, type StreamSender } from './stream-sender.js'
-import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
+import type { StreamTargets } from './stream-target-repository.js'
 import { createWaitingRooms, type WaitingLimits } from './waiting-room.js'
-
-/** What follows when an endpoint does nothing but fail. */
-export interface FailingStreams {
-  /** Of nothing but failures, until the hub pauses the stream. */
-  readonly pauseAfterMs: number
-  /** How often the endpoint of such a stream is asked, ms. */
-  readonly probeEveryMs?: number
-  /** Pauses it, if its version still is this one. */
-  pause(streamId: string, version: number, reason: string): Promise<void>
-  /** Enables it, if it still is paused for failing; resolves once that is durable. */
-  enable(streamId: string): Promise<void>
-}
 
 export interface SenderOptions extends PushAttemptOptions {
   /** Absent: no stream is paused. */
@@ -73,13 +59,14 @@ export function createSender(options: SenderOptions): Sender {
   const starving: Record<Lane, Set<string>> = { control: new Set(), urgent: new Set(), routine: new Set() }
   const attempt = createPushAttempt(options)
   const writers = createResultWriters(options)
-  const failures = createFailureKeeper({
+  const failing = createFailingWatch({
     db: options.pools.routine,
     lease: (shard) => leases.get(shard),
+    clock,
     logger,
     metrics: options.metrics,
+    failing: options.failing,
   })
-  const pausing = new Set<string>()
   const hinted = new Set<number>()
   const openRoom = createWaitingRooms(options.waitingLimits)
   let followingHints = false
@@ -129,38 +116,11 @@ export function createSender(options: SenderOptions): Sender {
       wakeAt: (atMs) => wakeAt(streamId, atMs),
       attemptTimeoutMs: options.attemptTimeoutMs,
       limits,
-      onFailing: (failing, target) => noteFailing(failing, target),
-      onRecovered: () => {
-        failures.clear(streamId, shard)
-        logger.info('endpoint.recovered', { stream_id: streamId })
-      },
+      onFailing: failing.note,
+      onRecovered: () => failing.recovered(streamId, shard),
       enable: async () => options.failing?.enable(streamId),
       pausedProbeMs: options.failing?.probeEveryMs ?? PAUSED_PROBE_MS,
     })
-  }
-
-  function noteFailing(failing: Failing, target: StreamTarget): void {
-    const { streamId } = target
-    if (failures.note(target, failing)) {
-      const { failure, reason } = failing
-      logger.warn('endpoint.failing', { stream_id: streamId, failure, reason, failures: failing.failures })
-    }
-    const reason =
-      options.failing && target.sending && pauseReason(failing, clock.now(), options.failing.pauseAfterMs)
-    if (!reason || pausing.has(streamId)) return
-    pausing.add(streamId)
-    pauseStream(target, reason)
-      .catch((error: unknown) => {
-        // The next failure asks for it again.
-        logger.warn('stream.pause_failed', { stream_id: streamId, reason: describeError(error) })
-      })
-      .finally(() => pausing.delete(streamId))
-  }
-
-  async function pauseStream({ streamId, version }: StreamTarget, reason: string): Promise<void> {
-    // Whoever sends for it afterwards goes on from what is on record.
-    await failures.flush()
-    await options.failing?.pause(streamId, version, reason)
   }
 
   /** Room in the budget goes round by stream: the one that has waited longest is next. */
@@ -234,7 +194,7 @@ export function createSender(options: SenderOptions): Sender {
       if (entry.dueMs !== Number.POSITIVE_INFINITY || !entry.sender.idle()) continue
       entries.delete(streamId)
       // Deleted, or polled now: nobody will tell that its endpoint answers.
-      if (entry.sender.version() === undefined) failures.forget([streamId])
+      if (entry.sender.version() === undefined) failing.forget([streamId])
     }
   }
 
@@ -261,7 +221,7 @@ export function createSender(options: SenderOptions): Sender {
       if (!gone.has(entry.shard)) continue
       clearTimeout(entry.timer)
       entries.delete(streamId)
-      failures.forget([streamId])
+      failing.forget([streamId])
       ending.push(entry.sender.stop())
     }
     await Promise.all(ending)
@@ -275,7 +235,7 @@ export function createSender(options: SenderOptions): Sender {
         loadLater(gained.map(({ unit }) => unit))
         return dropped
       })
-      failures.start()
+      failing.start()
       await loadShards([...leases.owned().keys()])
       // Behind the hints: a row that nobody announced is found within seconds.
       sweep = setInterval(() => {
@@ -291,7 +251,7 @@ export function createSender(options: SenderOptions): Sender {
       for (const entry of entries.values()) clearTimeout(entry.timer)
       const stopped = [...entries.values()].map(({ sender }) => sender.stop())
       await Promise.all(stopped)
-      await failures.stop()
+      await failing.stop()
       stopping = true
       entries.clear()
     },
