@@ -152,7 +152,7 @@ describe('parked SETs', () => {
       'oldest first',
     )
     await hub.rows(
-      "insert into parked (id, kind, code, reason, parked_at) values (?, 'record', 'odd', 'late', now() + interval '1 s')",
+      "insert into parked (id, kind, code, reason, parked_at) values (?, 'record', 'odd', 'late', now() + interval '1 hour')",
       [randomUUID()],
     )
     const rest = await post('discard', { filter: { ...filter, to: body.to }, reason: 'a flood' }).expect(200)
@@ -162,6 +162,20 @@ describe('parked SETs', () => {
     const rows = await audited('parked.discard')
     assert.equal(rows.length, 600)
     assert.deepEqual(rows[0]?.detail, { reason: 'a flood' })
+  })
+
+  it('are left alone when they were parked after the call began', async () => {
+    refuse('invalid_key')
+    await hub.fanOut([hub.event()])
+    await untilParked(2)
+    await hub.rows("update parked set parked_at = parked_at + interval '1 hour'")
+    const filter = { code: 'invalid_key', to: '2999-01-01T00:00:00Z' }
+    const replayed = await post('replay', { filter }).expect(202)
+    assert.deepEqual([replayed.body.replayed, replayed.body.left], [0, 0])
+    assert.ok(Date.parse(replayed.body.to) < Date.now() + 60_000)
+    const discarded = await post('discard', { filter, reason: 'r' }).expect(200)
+    assert.equal(discarded.body.discarded, 0)
+    assert.equal((await list()).length, 2)
   })
 
   it('stay, and are counted, when they cannot go out again', async () => {
