@@ -3,15 +3,18 @@ import type { Health, Worker } from '../kernel/worker.js'
 import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
+import { createFailingWatch, type FailingStreams } from './failing-watch.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
-import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
+import { type ClaimedDelivery, type LanePage, queueRepository } from './queue-repository.js'
 import { createResultWriters } from './result-writers.js'
 import { createStreamSender, type OfferedRows, type SendItem, type StreamSender } from './stream-sender.js'
 import type { StreamTargets } from './stream-target-repository.js'
 import { createWaitingRooms, type WaitingLimits } from './waiting-room.js'
 
 export interface SenderOptions extends PushAttemptOptions {
+  /** Absent: no stream is paused. */
+  readonly failing?: FailingStreams
   /** A pool per lane, so that no lane waits for another's statements. */
   readonly pools: Readonly<Record<Lane, Database>>
   readonly leases: LeaseSet
@@ -38,6 +41,8 @@ export interface Sender extends Worker {
 /** Requests in flight in the whole process, per lane: a flood in one never takes the room of another. */
 const PROCESS_BUDGET: Readonly<Record<Lane, number>> = { control: 64, urgent: 256, routine: 128 }
 const SWEEP_MS = 5_000
+/** Revocations wait for it still, so it is asked as often as what only a person can mend. */
+const PAUSED_PROBE_MS = 30_000
 /** Three sweeps see each row that falls due. */
 const SWEEP_BACK_S = 15
 
@@ -56,6 +61,14 @@ export function createSender(options: SenderOptions): Sender {
   const starving: Record<Lane, Set<string>> = { control: new Set(), urgent: new Set(), routine: new Set() }
   const attempt = createPushAttempt(options)
   const writers = createResultWriters(options)
+  const failing = createFailingWatch({
+    db: options.pools.routine,
+    lease: (shard) => leases.get(shard),
+    clock,
+    logger,
+    metrics: options.metrics,
+    failing: options.failing,
+  })
   const hinted = new Set<number>()
   const openRoom = createWaitingRooms(options.waitingLimits)
   let followingHints = false
@@ -85,8 +98,8 @@ export function createSender(options: SenderOptions): Sender {
         const target = await options.targets.find(streamId)
         return target?.method === 'push' ? target : undefined
       },
-      claim: (lane, page) => claim(streamId, lane, page),
-      nextTryMs: (lane, inHand) => queueRepository.nextTryMs(options.pools[lane], streamId, { lane, inHand }),
+      claim: (page) => claim(streamId, page),
+      nextTryMs: (page) => queueRepository.nextTryMs(options.pools[page.lane], streamId, page),
       attempt,
       writeResult: (lane, result) => writers[lane](result),
       room: openRoom(),
@@ -105,9 +118,10 @@ export function createSender(options: SenderOptions): Sender {
       wakeAt: (atMs) => wakeAt(streamId, atMs),
       attemptTimeoutMs: options.attemptTimeoutMs,
       limits,
-      onFailing: (reason, failures) =>
-        logger.warn('endpoint.failing', { stream_id: streamId, reason, failures }),
-      onRecovered: () => logger.info('endpoint.recovered', { stream_id: streamId }),
+      onFailing: failing.note,
+      onRecovered: () => failing.recovered(streamId, shard),
+      enable: async () => options.failing?.enable(streamId),
+      pausedProbeMs: options.failing?.probeEveryMs ?? PAUSED_PROBE_MS,
     })
   }
 
@@ -133,8 +147,8 @@ export function createSender(options: SenderOptions): Sender {
     )
   }
 
-  async function claim(streamId: string, lane: Lane, page: { limit: number; inHand: readonly string[] }) {
-    const rows = await queueRepository.claimForPush(options.pools[lane], streamId, { lane, ...page })
+  async function claim(streamId: string, page: LanePage & { readonly limit: number }) {
+    const rows = await queueRepository.claimForPush(options.pools[page.lane], streamId, page)
     const due: SendItem[] = []
     const stale: OpenDelivery[] = []
     const ungranted: OpenDelivery[] = []
@@ -184,7 +198,10 @@ export function createSender(options: SenderOptions): Sender {
   /** A stream without work costs no memory; its next row brings it back. */
   function forgetIdle(): void {
     for (const [streamId, entry] of entries) {
-      if (entry.dueMs === Number.POSITIVE_INFINITY && entry.sender.idle()) entries.delete(streamId)
+      if (entry.dueMs !== Number.POSITIVE_INFINITY || !entry.sender.idle()) continue
+      entries.delete(streamId)
+      // Deleted, or polled now: nobody will tell that its endpoint answers.
+      if (entry.sender.version() === undefined) failing.forget([streamId])
     }
   }
 
@@ -211,6 +228,7 @@ export function createSender(options: SenderOptions): Sender {
       if (!gone.has(entry.shard)) continue
       clearTimeout(entry.timer)
       entries.delete(streamId)
+      failing.forget([streamId])
       ending.push(entry.sender.stop())
     }
     await Promise.all(ending)
@@ -224,6 +242,7 @@ export function createSender(options: SenderOptions): Sender {
         loadLater(gained.map(({ unit }) => unit))
         return dropped
       })
+      failing.start()
       await loadShards([...leases.owned().keys()])
       // Behind the hints: a row that nobody announced is found within seconds.
       sweep = setInterval(() => {
@@ -239,6 +258,7 @@ export function createSender(options: SenderOptions): Sender {
       for (const entry of entries.values()) clearTimeout(entry.timer)
       const stopped = [...entries.values()].map(({ sender }) => sender.stop())
       await Promise.all(stopped)
+      await failing.stop()
       stopping = true
       entries.clear()
     },
