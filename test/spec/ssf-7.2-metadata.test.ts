@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict'
 import request from 'supertest'
 import { createApp } from '../../src/http/app.js'
+import { Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { metadataPath, metadataRouter, transmitterMetadata } from '../../src/streams/metadata-router.js'
 
 const KEY = { kty: 'RSA', kid: 'k1', use: 'sig', alg: 'RS256', n: 'AQAB', e: 'AQAB' }
 
-function hub(issuer: string) {
+function hub(issuer: string, jwks = () => ({ keys: [KEY] as object[] })) {
   const settings = { issuer, defaultSubjects: 'ALL' as const }
   return createApp({
     logger: silentLogger,
-    mount: (app) => void app.use(metadataRouter({ settings, jwks: () => ({ keys: [KEY] }) })),
+    mount: (app) => void app.use(metadataRouter({ settings, jwks })),
   })
 }
 
@@ -72,6 +73,27 @@ describe('SSF 1.0 §7.2 transmitter metadata', () => {
     assert.equal(res.status, 200)
     assert.deepEqual(res.body, { keys: [KEY] })
   })
+
+  for (const [what, error, status, code] of [
+    ['cannot be read for too long', new Unavailable('The keys are too old.'), 503, 'ERR_UNAVAILABLE'],
+    ['fail as nobody expected', new Error('the password is hunter2'), 500, 'ERR_INTERNAL'],
+  ] as const) {
+    it(`answers ${status} ${code}, which nobody may cache, where the keys ${what}`, async () => {
+      const res = await request(
+        hub('https://h.example', () => {
+          throw error
+        }),
+      ).get('/ssf/jwks.json')
+      assert.deepEqual([res.status, res.body.code], [status, code])
+      assert.deepEqual(Object.keys(res.body), ['code', 'message'])
+      assert.doesNotMatch(res.text, /hunter2/)
+      assert.equal(res.headers['content-type'], 'application/json; charset=utf-8')
+      assert.equal(res.headers['cache-control'], 'no-store')
+      assert.match(res.headers['x-request-id'] ?? '', /^[0-9a-f-]{36}$/)
+      assert.equal(res.headers['retry-after'], status === 503 ? '2' : undefined)
+      assert.equal(res.headers['www-authenticate'], undefined)
+    })
+  }
 
   it('publishes nothing at the old RISC place and never redirects (T-6, T-100)', async () => {
     const app = hub('https://h.example')
