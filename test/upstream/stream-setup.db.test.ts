@@ -560,8 +560,11 @@ describe('upstream: the stream at a transmitter', function () {
     const id = await below.verified(transmitter, 'poll')
     while (askedAtMs.length < 3) {
       const { length } = askedAtMs
-      for (let times = 0; times < 3; times += 1) await below.hub.call('POST', `/v1/transmitters/${id}/verify`, {})
+      for (let times = 0; times < 3; times += 1) {
+        await below.hub.call('POST', `/v1/transmitters/${id}/verify`, {})
+      }
       await waitUntil('it was asked again', () => askedAtMs.length > length)
+      await below.until(id, 'it is verified', ({ verified_at }) => verified_at !== null)
     }
     const gaps = askedAtMs.slice(1).map((atMs, number) => atMs - (askedAtMs[number] ?? 0))
     assert.ok(
