@@ -60,7 +60,9 @@ describe('RFC 8936 §2 and SSF 1.0 §6.1.2 poll delivery, two hubs behind one ad
         ...headers,
       },
       // Of bytes fetch does not guess a type.
-      ...(body !== undefined && { body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)) }),
+      ...(body !== undefined && {
+        body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
+      }),
     })
     return { status: response.status, headers: response.headers, text: await response.text() }
   }
@@ -339,7 +341,11 @@ describe('RFC 8936 §2 and SSF 1.0 §6.1.2 poll delivery, two hubs behind one ad
       })
       txns.push(txn)
     }
-    const [ofTyped, ofSourced, ofFree] = streams as [[Receiver, string], [Receiver, string], [Receiver, string]]
+    const [ofTyped, ofSourced, ofFree] = streams as [
+      [Receiver, string],
+      [Receiver, string],
+      [Receiver, string],
+    ]
     // One fan-out is for all streams: what this one has, the others were asked about.
     await owed(ofFree[1], 2, ofFree[0])
     assert.deepEqual(txnsOf(await owed(ofTyped[1], 1, ofTyped[0])), txns.slice(1))
