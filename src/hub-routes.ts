@@ -98,11 +98,21 @@ function queryRunner({ operatorQueries, receiverQueries }: Services): QueryRunne
 /** What receivers call: SSF, polls and acknowledgements. */
 function mountReceiverRoutes(app: Express, base: HubBase, { services, delivery }: RouteParts): void {
   const { issuer, keys, clock, logger } = base
-  const { receiverAuth, deliveryAuth, settings, streams, statuses, subjects, verifications } = services
+  const {
+    receiverAuth,
+    deliveryAuth,
+    settings,
+    defaultSubjects,
+    streams,
+    statuses,
+    subjects,
+    verifications,
+  } = services
   const reader = requireReceiver(deliveryAuth, 'ssf.read')
   app.use(
     ssfRouter({
       settings,
+      defaultSubjects,
       jwks: () => keys.setJwks(),
       jwksMaxAgeS: keys.jwksMaxAgeS,
       receivers: receiverAuth,

@@ -60,8 +60,6 @@ export interface StreamSettings {
   readonly subjectRemovalGraceS: number
   /** A stream whose receiver is silent for this long is paused, unless the receiver has a time of its own. Seconds; absent: never. */
   readonly inactivityTimeoutS?: number
-  /** What metadata says of new streams; a receiver's own entry may differ. */
-  readonly defaultSubjects: 'ALL' | 'NONE'
 }
 
 export const SHARD_COUNT = 256
