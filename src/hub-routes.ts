@@ -43,6 +43,7 @@ import { pathsBelow } from './streams/metadata-router.js'
 import { ssfRouter } from './streams/ssf-router.js'
 import { streamOperatorRouter } from './streams/stream-operator-router.js'
 import { createStreamReadModel } from './streams/stream-read-model.js'
+import { streamTlsRouter } from './streams/stream-tls-router.js'
 
 /** Of the token endpoint; tokens are asked for by all replicas of a point at once, when it starts. */
 const TOKENS = { perS: 20, burst: 1_000 }
@@ -160,6 +161,7 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
     '/v1/streams',
     streamOperatorRouter({ operators, readModel: createStreamReadModel(db), statuses, verifications }),
   )
+  app.use('/v1/streams', streamTlsRouter({ operators, tls: services.streamTls }))
   app.use('/v1/event-types', eventTypeRouter({ types: services.types, authorize }))
   app.use('/v1/subjects', erasureRouter({ erasures: services.erasures, authorize }))
   app.use('/v1/parked', parkedRouter({ parked: services.parked, authorize }))

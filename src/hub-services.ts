@@ -39,6 +39,7 @@ import { createReceiverChanges } from './streams/receiver-changes.js'
 import type { StreamSettings } from './streams/stream.js'
 import { createStreamService, type StreamService } from './streams/stream-service.js'
 import { createStreamStatusService, type StreamStatusService } from './streams/stream-status-service.js'
+import { createStreamTlsService } from './streams/stream-tls-service.js'
 import { createSubjectService } from './streams/subject-service.js'
 import { createVerificationService } from './streams/verification-service.js'
 
@@ -91,6 +92,7 @@ export function createServices(base: HubBase, parts: ServiceParts) {
       ...(external ? [toIssuerWatch(external)] : []),
     ] as readonly Worker[],
     alerts: parts.alerts,
+    failingKeys: issuerKeys.failing,
     keyRotation: rotation,
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,
@@ -147,6 +149,7 @@ function createStreamServices(base: HubBase, { eventLog, delivery, nextEventId }
     statuses: createStreamStatusService(shared),
     subjects: createSubjectService(shared),
     verifications: createVerificationService(shared),
+    streamTls: createStreamTlsService({ ...shared, clock: base.clock }),
   }
 }
 

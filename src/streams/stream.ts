@@ -73,3 +73,8 @@ export function shardOf(streamId: string): number {
 export function authorizationContext(streamId: string): string {
   return `stream:${streamId}:authorization`
 }
+
+/** The same for the private key of its client certificate. */
+export function tlsKeyContext(streamId: string): string {
+  return `stream:${streamId}:tls-key`
+}
