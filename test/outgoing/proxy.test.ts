@@ -312,6 +312,9 @@ describe('outgoing: an egress proxy', function () {
           'db.local',
           'metadata.google.internal',
         ],
+        ...['kubernetes.default.svc', 'Kubernetes.Default.SVC.', 'db.default.svc.cluster', 'a.svc.cluster.local'],
+        ...['vault.service.consul', 'consul', 'web.nomad', 'host.docker.internal', 'x.onion', 'x.test', 'x.home'],
+        ...['1.0.0.10.in-addr.arpa', 'x.localhost', 'x.invalid', 'x.alt', 'x.private', 'x.mail', 'x.localdomain'],
         ...['METADATA.GOOGLE.INTERNAL.', 'metadata.goog', 'x.corp', 'x.lan', 'x.home.arpa', 'x.intranet'],
       ]
       const texts = new Set<string>()
@@ -322,7 +325,9 @@ describe('outgoing: an egress proxy', function () {
         )
         assert.equal((await failureOf(send(by, `https://${name}/`))).reason, 'refused_address', name)
       }
-      await by.checkUrl('https://localhost.example/')
+      for (const name of ['localhost.example', 'svc.example.com', 'consul.io', 'internal.example.com', 'x.goog']) {
+        await by.checkUrl(`https://${name}/`)
+      }
       assert.equal(texts.size, 1)
       assert.deepEqual(asked(), [])
     })
