@@ -237,6 +237,15 @@ describe('outgoing: an egress proxy', function () {
       assert.equal((await failure).reason, 'timeout')
     })
 
+    it('is not blamed for a moment in which the hub itself stood still', async () => {
+      proxy.answerWith(() => {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 700)
+        return { toPort: endpointPort }
+      })
+      const by = open({ 'gw.example': ['8.8.8.8'] }, { by: { answersWithinMs: 500 } })
+      assert.equal((await send(by, 'https://gw.example/')).status, 202)
+    })
+
     it('and took CONNECT for one that says nothing: a timeout', async () => {
       const silent = createTcpServer((socket) => void socket.on('error', () => {}))
       await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
@@ -312,9 +321,30 @@ describe('outgoing: an egress proxy', function () {
           'db.local',
           'metadata.google.internal',
         ],
-        ...['kubernetes.default.svc', 'Kubernetes.Default.SVC.', 'db.default.svc.cluster', 'a.svc.cluster.local'],
-        ...['vault.service.consul', 'consul', 'web.nomad', 'host.docker.internal', 'x.onion', 'x.test', 'x.home'],
-        ...['1.0.0.10.in-addr.arpa', 'x.localhost', 'x.invalid', 'x.alt', 'x.private', 'x.mail', 'x.localdomain'],
+        ...[
+          'kubernetes.default.svc',
+          'Kubernetes.Default.SVC.',
+          'db.default.svc.cluster',
+          'a.svc.cluster.local',
+        ],
+        ...[
+          'vault.service.consul',
+          'consul',
+          'web.nomad',
+          'host.docker.internal',
+          'x.onion',
+          'x.test',
+          'x.home',
+        ],
+        ...[
+          '1.0.0.10.in-addr.arpa',
+          'x.localhost',
+          'x.invalid',
+          'x.alt',
+          'x.private',
+          'x.mail',
+          'x.localdomain',
+        ],
         ...['METADATA.GOOGLE.INTERNAL.', 'metadata.goog', 'x.corp', 'x.lan', 'x.home.arpa', 'x.intranet'],
       ]
       const texts = new Set<string>()
@@ -325,7 +355,13 @@ describe('outgoing: an egress proxy', function () {
         )
         assert.equal((await failureOf(send(by, `https://${name}/`))).reason, 'refused_address', name)
       }
-      for (const name of ['localhost.example', 'svc.example.com', 'consul.io', 'internal.example.com', 'x.goog']) {
+      for (const name of [
+        'localhost.example',
+        'svc.example.com',
+        'consul.io',
+        'internal.example.com',
+        'x.goog',
+      ]) {
         await by.checkUrl(`https://${name}/`)
       }
       assert.equal(texts.size, 1)
