@@ -725,6 +725,24 @@ describe('alerts: what is told', () => {
       await note('urgent', 1)
       assert.equal((await probe.look())[0]?.detail.count, 1, 'counted anew')
     })
+
+    it('leaves no row of what was quiet for a day, such as a source that is gone', async () => {
+      const [gone, active] = [randomUUID(), await seedSource(test.db, `idp-${randomUUID()}`)]
+      for (const source of [gone, active]) {
+        await test.db.transaction((trx) => conflictRepository.note(trx, 'urgent', [source]))
+      }
+      const left = async () => {
+        await conflictRepository.forgetQuiet(test.db)
+        return test.db('conflicting_repeats').pluck('source_id')
+      }
+      await test.db.raw("update conflicting_repeats set last_at = now() - interval '23 hours'")
+      assert.deepEqual((await left()).sort(), [gone, active].sort())
+      await test.db.raw(
+        "update conflicting_repeats set last_at = now() - interval '25 hours' where source_id = ?",
+        [gone],
+      )
+      assert.deepEqual(await left(), [active])
+    })
   })
 
   describe('keys_unavailable', () => {
