@@ -73,7 +73,10 @@ export function createMissedObjectivesProbe(options: MissedObjectivesOptions): P
   }
 }
 
-function toCondition({ streamId, receiver, stage, count }: Omit<Missed, 'lane'>, objectiveMs: number): Condition {
+function toCondition(
+  { streamId, receiver, stage, count }: Omit<Missed, 'lane'>,
+  objectiveMs: number,
+): Condition {
   return {
     kind: 'objective_missed',
     object: `stream:${streamId}`,

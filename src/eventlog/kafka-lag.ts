@@ -28,7 +28,11 @@ type LagAdmin = Pick<Admin, 'fetchTopicOffsets' | 'fetchOffsets' | 'fetchTopicOf
  * must not use up the time of the others. The records' times are on the clock of whoever wrote them, here the shared one.
  * @param nowMs on that clock
  */
-export function readTopicLags(admin: LagAdmin, topics: readonly ReadTopic[], nowMs: number): Promise<TopicLag[]> {
+export function readTopicLags(
+  admin: LagAdmin,
+  topics: readonly ReadTopic[],
+  nowMs: number,
+): Promise<TopicLag[]> {
   return Promise.all(topics.map((each) => readTopicLag(admin, each, nowMs)))
 }
 

@@ -46,7 +46,10 @@ describe('the lag of topics', () => {
       const [lag] = await readTopicLags(askedAdmin([ageS, ageS / 2]), lanes.slice(0, 1), NOW_MS)
       const { records, oldestAgeS = -1 } = lag ?? {}
       assert.equal(records, 2)
-      assert.ok(oldestAgeS >= ageS && oldestAgeS <= Math.max(ageS + 1, ageS * 1.125), `${oldestAgeS} for ${ageS}`)
+      assert.ok(
+        oldestAgeS >= ageS && oldestAgeS <= Math.max(ageS + 1, ageS * 1.125),
+        `${oldestAgeS} for ${ageS}`,
+      )
     }
   })
 })
