@@ -4,11 +4,13 @@ import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
+import { findOtherCauses } from './other-causes.js'
 import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
 import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
 import { createResultWriters } from './result-writers.js'
+import { createSendPlaces } from './send-places.js'
 import { createStreamSender, type OfferedRows, type SendItem, type StreamSender } from './stream-sender.js'
-import type { StreamTargets } from './stream-target-repository.js'
+import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
 import { createWaitingRooms, type WaitingLimits } from './waiting-room.js'
 
 export interface SenderOptions extends PushAttemptOptions {
@@ -33,8 +35,6 @@ export interface Sender extends Worker {
   reloadAll(): Promise<void>
 }
 
-/** Requests in flight in the whole process, per lane: a flood in one never takes the room of another. */
-const PROCESS_BUDGET: Readonly<Record<Lane, number>> = { control: 64, urgent: 256, routine: 128 }
 const SWEEP_MS = 5_000
 /** Three sweeps see each row that falls due. */
 const SWEEP_BACK_S = 15
@@ -50,8 +50,7 @@ interface Entry {
 export function createSender(options: SenderOptions): Sender {
   const { clock, leases, logger } = options
   const entries = new Map<string, Entry>()
-  const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
-  const starving: Record<Lane, Set<string>> = { control: new Set(), urgent: new Set(), routine: new Set() }
+  const places = createSendPlaces({ wake: (streamId) => entries.get(streamId)?.sender.pump() })
   const attempt = createPushAttempt(options)
   const writers = createResultWriters(options)
   const hinted = new Set<number>()
@@ -76,30 +75,24 @@ export function createSender(options: SenderOptions): Sender {
   }
 
   function openSender(streamId: string, shard: number): StreamSender {
+    let endpoint = ''
     return createStreamSender({
       clock,
       lease: () => (stopping ? undefined : leases.get(shard)),
       loadTarget: async () => {
         const target = await options.targets.find(streamId)
+        endpoint = endpointOf(target)
         return target?.method === 'push' ? target : undefined
       },
       claim: (lane, page) => claim(streamId, lane, page),
       nextTryMs: (lane, inHand) => queueRepository.nextTryMs(options.pools[lane], streamId, { lane, inHand }),
-      attempt,
+      async attempt(item, target) {
+        const leave = places.take(item.lane, endpointOf(target))
+        return await attempt(item, target).finally(leave)
+      },
       writeResult: (lane, result) => writers[lane](result),
       room: openRoom(),
-      mayStart(lane) {
-        if (inFlight[lane] < PROCESS_BUDGET[lane]) return true
-        starving[lane].add(streamId)
-        return false
-      },
-      started: (lane) => {
-        inFlight[lane] += 1
-      },
-      ended: (lane) => {
-        inFlight[lane] -= 1
-        feedStarving(lane)
-      },
+      mayStart: (lane) => places.mayStart(lane, streamId, endpoint),
       wakeAt: (atMs) => wakeAt(streamId, atMs),
       attemptTimeoutMs: options.attemptTimeoutMs,
       limits,
@@ -107,14 +100,6 @@ export function createSender(options: SenderOptions): Sender {
         logger.warn('endpoint.failing', { stream_id: streamId, reason, failures }),
       onRecovered: () => logger.info('endpoint.recovered', { stream_id: streamId }),
     })
-  }
-
-  /** Room in the budget goes round by stream: the one that has waited longest is next. */
-  function feedStarving(lane: Lane): void {
-    const [next] = starving[lane]
-    if (next === undefined) return
-    starving[lane].delete(next)
-    entries.get(next)?.sender.pump()
   }
 
   function wakeAt(streamId: string, atMs: number): void {
@@ -131,8 +116,17 @@ export function createSender(options: SenderOptions): Sender {
     )
   }
 
+  /** The oldest; when there are more, a few of each cause beside them. */
+  async function claimRows(streamId: string, lane: Lane, page: { limit: number; inHand: readonly string[] }) {
+    const db = options.pools[lane]
+    const oldest = page.limit > 0 ? await queueRepository.claimForPush(db, streamId, { lane, ...page }) : []
+    if (oldest.length < page.limit) return oldest
+    const inHand = [...page.inHand, ...oldest.map(({ delivery }) => delivery.eventId)]
+    return [...oldest, ...(await findOtherCauses(db, { streamId, lane, method: 'push', inHand }))]
+  }
+
   async function claim(streamId: string, lane: Lane, page: { limit: number; inHand: readonly string[] }) {
-    const rows = await queueRepository.claimForPush(options.pools[lane], streamId, { lane, ...page })
+    const rows = await claimRows(streamId, lane, page)
     const due: SendItem[] = []
     const stale: OpenDelivery[] = []
     const ungranted: OpenDelivery[] = []
@@ -254,4 +248,9 @@ export function createSender(options: SenderOptions): Sender {
       return true
     },
   }
+}
+
+/** The origin: streams of one share its sockets. */
+function endpointOf(target: StreamTarget | undefined): string {
+  return target?.endpointUrl ? new URL(target.endpointUrl).origin : ''
 }
