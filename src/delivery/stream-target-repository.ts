@@ -1,3 +1,4 @@
+import { createGroupCommit } from '../kernel/group-commit.js'
 import { type Database, sqlRows } from '../storage/database.js'
 import { authorizationContext } from '../streams/stream.js'
 
@@ -36,10 +37,24 @@ interface TargetRow {
   notices_only: boolean
 }
 
-/** @param openSecret opens a sealed authorization header (KeyService.open) */
-export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, context: string) => Buffer) {
-  async function read(condition: string, bindings: readonly string[]): Promise<StreamTarget | undefined> {
-    const [row] = await sqlRows<TargetRow>(
+/** Opens a sealed authorization header (KeyService.open). */
+export type OpenSecret = (sealed: Buffer, context: string) => Buffer
+
+const MAX_TOGETHER = 500
+
+export function createStreamTargets(db: Database, openSecret: OpenSecret) {
+  /** One query at a time: when thousands of streams come to this process at once, their targets take one connection. */
+  const together = createGroupCommit<string, StreamTarget | undefined>({
+    maxBatch: MAX_TOGETHER,
+    async flush(streamIds) {
+      const found = await read('s.stream_id = any(?::uuid[])', [streamIds])
+      const byId = new Map(found.map((row) => [row.stream_id, row]))
+      return streamIds.map((streamId) => byId.get(streamId)).map((row) => row && toTarget(row))
+    },
+  })
+
+  async function read(condition: string, bindings: readonly unknown[]): Promise<TargetRow[]> {
+    return await sqlRows<TargetRow>(
       db,
       `select s.stream_id, s.receiver_id, s.shard, s.version, s.delivery_method, s.endpoint_url,
          s.authorization_wrapped, r.audience, r.signing_alg,
@@ -49,7 +64,6 @@ export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, c
        from streams s join receivers r on r.id = s.receiver_id where ${condition}`,
       bindings,
     )
-    return row && toTarget(row)
   }
 
   const toTarget = (row: TargetRow): StreamTarget => ({
@@ -81,11 +95,13 @@ export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, c
     },
 
     /** Undefined when the stream is gone. */
-    find: (streamId: string) => read('s.stream_id = ?', [streamId]),
+    find: (streamId: string) => together.add(streamId),
 
     /** Undefined when the stream is gone or another receiver's. */
-    findOwn: (receiverId: string, streamId: string) =>
-      read('s.stream_id = ? and s.receiver_id = ?', [streamId, receiverId]),
+    async findOwn(receiverId: string, streamId: string): Promise<StreamTarget | undefined> {
+      const [row] = await read('s.stream_id = ? and s.receiver_id = ?', [streamId, receiverId])
+      return row && toTarget(row)
+    },
   }
 }
 

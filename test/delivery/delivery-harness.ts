@@ -2,7 +2,7 @@ import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'nod
 import type { AddressInfo } from 'node:net'
 import { type Compatibility, toCompatibilityBody } from '../../src/auth/compatibility.js'
 import type { Profile } from '../../src/auth/profile.js'
-import { createDelivery, type Delivery } from '../../src/delivery/delivery-service.js'
+import { createDelivery, type Delivery, type DeliveryOptions } from '../../src/delivery/delivery-service.js'
 import type { LogBatch, LogItem } from '../../src/eventlog/event-log.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { createEventIds, newId } from '../../src/kernel/ids.js'
@@ -73,9 +73,12 @@ export async function startSink(): Promise<Sink> {
 export type DeliveryHarness = Awaited<ReturnType<typeof startDelivery>>
 
 /** The delivery room on a real Postgres, with real HTTP out, fed by hand instead of a log. */
-export async function startDelivery(options: { attemptTimeoutMs?: number } = {}) {
+export async function startDelivery(
+  options: { attemptTimeoutMs?: number; poolsOf?(url: string): Partial<DeliveryOptions['pools']> } = {},
+) {
   const database: TestDatabase = await createTestDatabase()
-  const { db } = database
+  const { db, url } = database
+  const pools = options.poolsOf?.(url)
   const clock = createClock()
   const keys = await createKeyService({ db, clock, leadMs: 3_600_000, logger: silentLogger })
   const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'] })
@@ -85,7 +88,7 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
   const open = async (): Promise<Delivery> => {
     metrics = createMetrics()
     const delivery = createDelivery({
-      pools: { control: db, urgent: db, routine: db, api: db },
+      pools: { control: db, urgent: db, routine: db, api: db, system: db, ...pools },
       leases,
       hints: { notify() {}, on() {} },
       keys,
@@ -117,6 +120,7 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
 
   return {
     db,
+    url,
     keys,
     leases,
     get delivery() {
