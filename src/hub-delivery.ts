@@ -27,7 +27,7 @@ export function openDelivery(
     concurrency: config.pushConcurrency,
     holdMs: config.pollHoldMs,
     dedupeWindowDays: config.dedupeWindowDays,
-    ensureDay: (day) => ensureDayPartition(pools.api, day),
+    ensureDay: (day) => ensureDayPartition(pools.system, day),
     touchStream: (streamId) => streams.touch([streamId]),
     onReceived: (type, tookMs) => revocation.resolved('received', type, tookMs),
     onVerified: (streamId) => streams.markVerified(streamId),

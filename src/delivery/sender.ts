@@ -144,7 +144,8 @@ export function createSender(options: SenderOptions): Sender {
 
   async function loadShards(shards: readonly number[], dueWithinS?: number): Promise<void> {
     if (shards.length === 0) return
-    const work = await queueRepository.streamsWithWork(options.pools.urgent, shards, dueWithinS)
+    // For all lanes, so by the pool that waits for none of them.
+    const work = await queueRepository.streamsWithWork(options.pools.control, shards, dueWithinS)
     for (const { streamId, shard } of work) {
       if (leases.get(shard)) entryOf(streamId, shard).sender.wake()
     }

@@ -3,7 +3,8 @@ import { LogUnavailable } from '../eventlog/event-log.js'
 import type { Clock } from '../kernel/clock.js'
 import { TooManyRequests, Unavailable } from '../kernel/errors.js'
 import { createEventIds, eventIdTimeMs, newId } from '../kernel/ids.js'
-import type { SecurityEvent } from '../secevent/event.js'
+import { present } from '../kernel/present.js'
+import type { Lane, SecurityEvent } from '../secevent/event.js'
 import { type EventTypes, SSF } from '../secevent/event-types.js'
 import { parseSet } from '../secevent/parse-set.js'
 import { createSecurityEvent, type SecurityEventInput } from '../secevent/security-event.js'
@@ -108,12 +109,21 @@ function toEvent(
     sourceId: transmitter.id,
     sourceIssuer: verified.issuer,
     sourceJti: verified.jti,
-    // Routine is where the rest of it goes anyway: the lane changes, the effect does not.
-    ...(stamp.overBudget && { lane: 'routine' as const }),
+    ...present({ lane: laneFor(transmitter, verified, stamp.overBudget) }),
     ...(verified.quarantine && { quarantine: verified.quarantine }),
     extraClaims: verified.contentClaims,
   }
   return createSecurityEvent(input, stamp.eventTypes)
+}
+
+/**
+ * Undefined: that of its class. A source's own urgent types only raise; past the budget all of it goes by routine, where
+ * the rest goes anyway: the lane changes, the effect does not.
+ */
+function laneFor(transmitter: Transmitter, verified: VerifiedSet, overBudget: boolean): Lane | undefined {
+  if (overBudget) return 'routine'
+  const raised = !verified.quarantine && transmitter.urgentTypes.includes(verified.type)
+  return raised ? 'urgent' : undefined
 }
 
 async function within(deadlineMs: number, append: Promise<void>): Promise<void> {

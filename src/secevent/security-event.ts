@@ -15,7 +15,7 @@ export interface SecurityEventInput {
   sourceId: string
   sourceIssuer: string
   sourceJti: string
-  /** Only a containment says `control`, and a source over its budget `routine`. */
+  /** Only a containment says `control`, a source over its budget `routine`, a type that is urgent for its source `urgent`. */
   lane?: Lane
   targetStreamId?: string
   quarantine?: string

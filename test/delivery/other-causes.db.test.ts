@@ -20,7 +20,10 @@ describe('causes of a backlog', function () {
   })
 
   /** Rows of one source without looking at the log: a backlog. */
-  async function queueRows(count: number, row: { source: string; txn(index: number): string; type?: string }) {
+  async function queueRows(
+    count: number,
+    row: { source: string; txn(index: number): string; type?: string },
+  ) {
     const events = Array.from({ length: count }, (_, index) =>
       hub.event({
         sourceId: row.source,
@@ -54,7 +57,10 @@ describe('causes of a backlog', function () {
       assert.ok(count(noisy) > 50, `${count(noisy)} of the source with many causes`)
     }
     const [first] = (await find(logout.slice(0, 500))).filter(({ delivery }) => delivery.txn === 'logout')
-    assert.ok(logout.slice(500, 502).includes(first?.delivery.eventId ?? ''), 'the oldest that are not in hand')
+    assert.ok(
+      logout.slice(500, 502).includes(first?.delivery.eventId ?? ''),
+      'the oldest that are not in hand',
+    )
   })
 
   it('are those of rows that may go before older ones of their subject, and are due', async () => {

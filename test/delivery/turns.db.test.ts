@@ -41,7 +41,9 @@ describe('delivery: a mass logout and another cause at one stream', function () 
     await hub.fanOut([eventOf('theft'), eventOf('stolen', newId())])
     await hub.db('streams').where({ stream_id: streamId }).update({ status: 'enabled' })
     await hub.restart()
-    await waitUntil('both', () => positionOf('theft') >= 0 && positionOf('stolen') >= 0, { deadlineMs: 60_000 })
+    await waitUntil('both', () => positionOf('theft') >= 0 && positionOf('stolen') >= 0, {
+      deadlineMs: 60_000,
+    })
     // A turn in three, and a few that were under way.
     assert.ok(positionOf('theft') < 30, `the other cause came at ${positionOf('theft')}`)
     assert.ok(positionOf('stolen') < 30, `the other source came at ${positionOf('stolen')}`)
@@ -79,9 +81,16 @@ describe('delivery: a mass logout and another cause at one stream', function () 
     ])
     const call = { aborted: new AbortController().signal, checkAccess: async () => {} }
     const poll = async (maxEvents: number) => {
-      const { sets } = await hub.delivery.polls.poll(receiverId, streamId, { maxEvents, returnImmediately: true }, call)
+      const { sets } = await hub.delivery.polls.poll(
+        receiverId,
+        streamId,
+        { maxEvents, returnImmediately: true },
+        call,
+      )
       return Object.values(sets).map((set) => {
-        const claims = JSON.parse(Buffer.from(set.split('.')[1] ?? '', 'base64url').toString()) as { txn: string }
+        const claims = JSON.parse(Buffer.from(set.split('.')[1] ?? '', 'base64url').toString()) as {
+          txn: string
+        }
         return claims.txn
       })
     }

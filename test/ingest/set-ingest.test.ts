@@ -5,7 +5,7 @@ import { createSourceBudgets } from '../../src/ingest/source-budget.js'
 import { TooManyRequests, Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
-import { SSF } from '../../src/secevent/event-types.js'
+import { RISC, SSF } from '../../src/secevent/event-types.js'
 import { SetRejected } from '../../src/secevent/parse-set.js'
 import { listLog, manualClock, setOf, transmitterOf } from './ingest-fixture.js'
 
@@ -80,6 +80,25 @@ describe('ingest: one SET of a known transmitter', () => {
     await assert.rejects(open({ budgets: { take: () => 'spent' } })(setOf()), isLater(TooManyRequests))
     await assert.rejects(open()(setOf(), transmitterOf({ audience: [] })), isLater(Unavailable))
     assert.equal(log.events.length, 0)
+  })
+
+  it('takes the urgent lane for a type that its source names urgent, and changes nothing else of it', async () => {
+    const enabled = () => setOf({ events: { [RISC.accountEnabled]: {} } })
+    const urgent = transmitterOf({ urgentTypes: [RISC.accountEnabled] })
+    const usual = (await open()(enabled())).event
+    const { event } = await open()(enabled(), urgent)
+    assert.deepEqual([usual.lane, usual.effect], ['routine', 'loosens'])
+    assert.deepEqual([event.lane, event.effect], ['urgent', 'loosens'])
+    // It only raises: what tightens is urgent from any source, named or not.
+    assert.equal((await open()(setOf(), urgent)).event.lane, 'urgent')
+    const past = await open({ budgets: { take: () => 'over' } })(enabled(), urgent)
+    assert.deepEqual([past.event.lane, past.overBudget], ['routine', true])
+  })
+
+  it('sets aside an odd event of such a type like any other', async () => {
+    const type = 'https://example.com/events/badge'
+    const { event } = await open()(setOf({ events: { [type]: {} } }), transmitterOf({ urgentTypes: [type] }))
+    assert.deepEqual([event.lane, event.quarantine], ['routine', 'unknown_type'])
   })
 
   it('says whether the source was past its first bound', async () => {
