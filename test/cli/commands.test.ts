@@ -170,8 +170,8 @@ const CASES: Case[] = [
       ['PATCH /v1/transmitters/t1', { urgent_types: ['urn:b', EVENT_TYPES[0]] }],
     ],
     answers: {
-      'GET /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:a', 'urn:b'] } },
       'PATCH /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:b', 'urn:c'] } },
+      'GET /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:a', 'urn:b'] } },
     },
     shows: [/urgent types\s+urn:b, urn:c\n/],
   },

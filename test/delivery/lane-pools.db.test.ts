@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { newId } from '../../src/kernel/ids.js'
 import { LANES, type Lane, type SecurityEvent } from '../../src/secevent/event.js'
 import { CAEP } from '../../src/secevent/event-types.js'
-import { type Database, openPool } from '../../src/storage/database.js'
+import { type Database, openPool, type Transaction } from '../../src/storage/database.js'
 import { waitUntil } from '../support/wait.js'
 import { type DeliveryHarness, type Sink, startDelivery, startSink } from './delivery-harness.js'
 
@@ -22,6 +22,7 @@ describe('delivery: connections of a lane', function () {
   let hub: DeliveryHarness
   let sink: Sink
   let pools: Record<Pool, Database>
+  let busy: Transaction[] = []
 
   beforeEach(async () => {
     hub = await startDelivery({
@@ -38,17 +39,21 @@ describe('delivery: connections of a lane', function () {
     sink = await startSink()
   })
   afterEach(async () => {
+    await release()
     await hub.close()
     await Promise.all(Object.values(pools).map((pool) => pool.destroy()))
     await sink.close()
   })
 
-  /** Every connection of these pools is in use until the answer is called. */
-  async function hold(names: readonly Pool[]): Promise<() => Promise<void>> {
-    const busy = await Promise.all(
+  /** Every connection of these pools is in use until the release. */
+  async function hold(names: readonly Pool[]): Promise<void> {
+    busy = await Promise.all(
       names.flatMap((name) => Array.from({ length: CONNECTIONS }, () => pools[name].transaction())),
     )
-    return async () => void (await Promise.all(busy.map((trx) => trx.rollback())))
+  }
+
+  async function release(): Promise<void> {
+    await Promise.all(busy.splice(0).map((trx) => trx.rollback()))
   }
 
   function eventOf(lane: Lane): SecurityEvent {
@@ -60,18 +65,21 @@ describe('delivery: connections of a lane', function () {
   for (const [held, lane] of SLOWER) {
     it(`are enough for ${lane}: fanned out, sent and written while every one of ${held.join(' and ')} is busy`, async () => {
       const streamId = await hub.addStream({ receiverId: await hub.addReceiver(), endpointUrl: sink.url })
-      const release = await hold(held)
-      const [slower] = held
-      const waits = eventOf(slower === 'api' ? lane : (slower as Lane))
-      const waiting = slower === 'api' ? Promise.resolve() : hub.fanOut([waits])
+      await hold(held)
+      const slower = LANES.find((each) => held.includes(each))
+      const waits = slower && eventOf(slower)
+      // The log gives a batch again that found no connection in time.
+      const waiting = waits && hub.fanOut([waits]).catch(() => {})
       const event = eventOf(lane)
       await hub.fanOut([event])
       await waitUntil('the SET', () => has(event))
       await waitUntil('its result', async () => (await openOf(streamId)) === 0)
+      if (!waits) return
       assert.equal(has(waits), false)
       await release()
       await waiting
-      if (slower !== 'api') await waitUntil('what waited', () => has(waits))
+      await hub.fanOut([waits])
+      await waitUntil('what waited', () => has(waits))
     })
   }
 
@@ -84,7 +92,7 @@ describe('delivery: connections of a lane', function () {
     const [control, urgent] = [eventOf('control'), eventOf('urgent')]
     await hub.fanOut([control, urgent])
     await hub.db('streams').where({ stream_id: streamId }).update({ status: 'enabled' })
-    const release = await hold(['routine', 'urgent', 'api'])
+    await hold(['routine', 'urgent', 'api'])
     await hub.restart()
     await waitUntil('the control SET', () => has(control))
     assert.equal(has(urgent), false)

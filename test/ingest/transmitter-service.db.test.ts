@@ -301,7 +301,10 @@ describe('ingest: the service of transmitters', () => {
     }
     assert.deepEqual(await transmitters.get(id), made)
     assert.deepEqual((await update(id, { urgentTypes: [] })).urgentTypes, [])
-    assert.deepEqual((audited.at(-1)?.detail as { urgent_types: unknown }).urgent_types, [])
+    assert.deepEqual(audited.at(-1), {
+      action: 'transmitter.updated',
+      detail: { name: made.name, issuer: made.issuer, version: 2, changed: ['urgentTypes'], urgent_types: [] },
+    })
   })
 
   it('refuses a private or symmetric key wherever it stands, by each of its members', async () => {
