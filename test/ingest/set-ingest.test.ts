@@ -31,8 +31,8 @@ describe('ingest: one SET of a known transmitter', () => {
       ...more,
     })
     return (set: string, transmitter = transmitterOf()) =>
-      ingest(transmitter, Buffer.from(set), () => {
-        places.push('entered')
+      ingest(transmitter, Buffer.from(set), (lane) => {
+        places.push(`entered ${lane}`)
         return () => void places.push('left')
       })
   }
@@ -64,14 +64,14 @@ describe('ingest: one SET of a known transmitter', () => {
     const refusal = new SetRejected('invalid_state', 'Not what the hub asked for.')
     await assert.rejects(open({ aboutStream: () => Promise.reject(refusal) })(verification()), refusal)
     assert.equal(log.events.length, 0)
-    assert.deepEqual(places, ['entered', 'left'])
+    assert.deepEqual(places, ['entered urgent', 'left'])
   })
 
   it('takes the place of the source when the signature holds, and not before', async () => {
     await assert.rejects(open()(setOf({ iss: 'https://evil.example' })), SetRejected)
     assert.deepEqual(places, [])
     await open()(setOf())
-    assert.deepEqual(places, ['entered', 'left'])
+    assert.deepEqual(places, ['entered urgent', 'left'])
   })
 
   it('asks to come back in a second past the budget, and while the stream is being set up', async () => {
@@ -93,6 +93,11 @@ describe('ingest: one SET of a known transmitter', () => {
     assert.equal((await open()(setOf(), urgent)).event.lane, 'urgent')
     const past = await open({ budgets: { take: () => 'over' } })(enabled(), urgent)
     assert.deepEqual([past.event.lane, past.overBudget], ['routine', true])
+    const entered = places.filter((each) => each !== 'left')
+    assert.deepEqual(
+      entered,
+      ['routine', 'urgent', 'urgent', 'routine'].map((lane) => `entered ${lane}`),
+    )
   })
 
   it('sets aside an odd event of such a type like any other', async () => {

@@ -303,7 +303,13 @@ describe('ingest: the service of transmitters', () => {
     assert.deepEqual((await update(id, { urgentTypes: [] })).urgentTypes, [])
     assert.deepEqual(audited.at(-1), {
       action: 'transmitter.updated',
-      detail: { name: made.name, issuer: made.issuer, version: 2, changed: ['urgentTypes'], urgent_types: [] },
+      detail: {
+        name: made.name,
+        issuer: made.issuer,
+        version: 2,
+        changed: ['urgentTypes'],
+        urgent_types: [],
+      },
     })
   })
 
