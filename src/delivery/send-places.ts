@@ -1,4 +1,4 @@
-import type { Lane } from '../secevent/event.js'
+import { LANES, type Lane } from '../secevent/event.js'
 
 export interface SendPlacesOptions {
   /** Requests in flight in the whole process, per lane: a flood in one never takes the room of another. */
@@ -17,11 +17,14 @@ export interface SendPlaces {
   mayStart(lane: Lane, streamId: string, endpoint: string): boolean
   /** @returns gives the place back; to be called exactly once */
   take(lane: Lane, endpoint: string): () => void
+  /** What is in flight now. */
+  inFlight(): { lane: Lane; standing: Standing; count: number }[]
   /** Endpoints that are remembered. */
   size(): number
 }
 
 type Standing = 'prompt' | 'slow'
+const STANDINGS: readonly Standing[] = ['prompt', 'slow']
 
 interface Endpoint {
   readonly name: string
@@ -55,6 +58,10 @@ export function createSendPlaces(options: SendPlacesOptions): SendPlaces {
   return {
     mayStart: (lane, streamId, endpoint) => lanes[lane].mayStart(streamId, endpoint),
     take: (lane, endpoint) => lanes[lane].take(endpoint),
+    inFlight: () =>
+      LANES.flatMap((lane) =>
+        STANDINGS.map((standing) => ({ lane, standing, count: lanes[lane].held(standing) })),
+      ),
     size: () => all.reduce((sum, places) => sum + places.size(), 0),
   }
 }
@@ -62,6 +69,7 @@ export function createSendPlaces(options: SendPlacesOptions): SendPlaces {
 interface LanePlaces {
   mayStart(streamId: string, endpoint: string): boolean
   take(endpoint: string): () => void
+  held(standing: Standing): number
   size(): number
 }
 
@@ -101,7 +109,7 @@ function createLanePlaces(options: SendPlacesOptions & { budget: number }): Lane
   }
 
   function nextInTurn(): Endpoint | undefined {
-    for (const standing of ['prompt', 'slow'] as const) {
+    for (const standing of STANDINGS) {
       if (held[standing] >= limits[standing]) continue
       for (const endpoint of queues[standing]) {
         queues[standing].delete(endpoint)
@@ -167,6 +175,7 @@ function createLanePlaces(options: SendPlacesOptions & { budget: number }): Lane
       }
     },
 
+    held: (standing) => held[standing],
     size: () => endpoints.size,
   }
 }

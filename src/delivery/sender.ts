@@ -51,6 +51,15 @@ export function createSender(options: SenderOptions): Sender {
   const { clock, leases, logger } = options
   const entries = new Map<string, Entry>()
   const places = createSendPlaces({ wake: (streamId) => entries.get(streamId)?.sender.pump() })
+  const inFlight = options.metrics.gauge(
+    'firebreak_push_in_flight',
+    'Push attempts under way, by how endpoints answer.',
+    ['lane', 'endpoints'],
+  )
+  options.metrics.beforeScrape(async () => {
+    for (const { lane, standing, count } of places.inFlight())
+      inFlight.set(count, { lane, endpoints: standing })
+  })
   const attempt = createPushAttempt(options)
   const writers = createResultWriters(options)
   const hinted = new Set<number>()

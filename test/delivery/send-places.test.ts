@@ -83,7 +83,7 @@ describe('places of what is in flight', () => {
   })
 
   it('are left for the others although hundreds of endpoints stall at once', async () => {
-    const { send, held, started, answerAll, inAll } = rig({ slowAfterMs: 20 })
+    const { places, send, held, started, answerAll, inAll } = rig({ slowAfterMs: 20 })
     for (let index = 0; index < 300; index += 1) send(`s${index}`, `https://stalled${index}`, 10)
     assert.equal(inAll(), 32, 'the whole budget is held')
     send('healthy', 'https://healthy', 100)
@@ -96,6 +96,10 @@ describe('places of what is in flight', () => {
     // And from then on no stalled endpoint takes a place of the prompt ones.
     await waitUntil('all stalled ones to be known', () => inAll() >= 300 && held('https://healthy') === 0)
     const before = inAll()
+    assert.deepEqual(
+      places.inFlight().filter(({ count }) => count > 0),
+      [{ lane: 'urgent', standing: 'slow', count: before }],
+    )
     send('healthy again', 'https://healthy', 50)
     answerAll('https://healthy')
     assert.equal(started.filter((streamId) => streamId === 'healthy again').length, 50)
