@@ -7,6 +7,7 @@ import { createAlertReporter, createReportsProbe } from './alerts/alert-reporter
 import type { Channel } from './alerts/alert-repository.js'
 import { type AlertService, createAlertService } from './alerts/alert-service.js'
 import { createAlertWatch } from './alerts/alert-watch.js'
+import { createCertificateProbe } from './alerts/certificate-read-model.js'
 import { createMissedObjectivesProbe } from './alerts/missed-objectives.js'
 import { createClockCondition, createFallbackCondition } from './alerts/own-conditions.js'
 import { createParkedProbe } from './alerts/parked-read-model.js'
@@ -113,6 +114,7 @@ function probesOf({ config, pools, clock }: HubBase, log: HubEventLog['log']) {
       clock,
     }),
     createSourceClockProbe(db, config.alertClockSkewMs),
+    createCertificateProbe(db),
     createReportsProbe(
       db,
       ALERT_KINDS.filter((kind) => kind === 'broker_fallback' || kind === 'clock_skew'),

@@ -7,6 +7,7 @@ export const ALERT_KINDS = [
   'broker_fallback',
   'delivery_lag',
   'clock_skew',
+  'certificate_ending',
 ] as const
 export type AlertKind = (typeof ALERT_KINDS)[number]
 
@@ -22,6 +23,7 @@ export const SEVERITY: Readonly<Record<AlertKind, Severity>> = {
   broker_fallback: 'warning',
   delivery_lag: 'critical',
   clock_skew: 'warning',
+  certificate_ending: 'warning',
 }
 
 /** Something that is not as it should be now. One alert at a time is open for a kind and object. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import type { Condition, Probe } from '../../src/alerts/alert.js'
 import { createAlertReporter, createReportsProbe } from '../../src/alerts/alert-reporter.js'
+import { createCertificateProbe } from '../../src/alerts/certificate-read-model.js'
 import { createMissedObjectivesProbe } from '../../src/alerts/missed-objectives.js'
 import { createClockCondition, createFallbackCondition } from '../../src/alerts/own-conditions.js'
 import { createParkedProbe } from '../../src/alerts/parked-read-model.js'
@@ -262,6 +263,63 @@ describe('alerts: what is told', () => {
       )
       await test.db('parked').update({ resolved_at: new Date() })
       assert.deepEqual(await probe.look(), [])
+    })
+  })
+
+  describe('certificate_ending', () => {
+    const origin = 'https://gw.example:8443'
+    const endIn = (streamId: string, days: number) =>
+      test.db.raw(
+        `insert into stream_tls (stream_id, origin, certificate, certificate_ends_at, key_wrapped)
+         values (?, ?, 'pem', clock_timestamp() + make_interval(days => ?), 'sealed')
+         on conflict (stream_id) do update set certificate_ends_at = excluded.certificate_ends_at`,
+        [streamId, origin, days],
+      )
+    const ofStream = (streamId: string) => test.db('streams').where({ stream_id: streamId })
+    const told = async () => brief(await createCertificateProbe(test.db).look())
+
+    beforeEach(() => ofStream(pusher.streamId).update({ endpoint_url: 'https://GW.example:8443/events' }))
+
+    it('opens two weeks before a client certificate ends, and ends when it is replaced', async () => {
+      await endIn(pusher.streamId, 15)
+      assert.deepEqual(await told(), [])
+      await endIn(pusher.streamId, 13)
+      const [condition, ...more] = await createCertificateProbe(test.db).look()
+      assert.deepEqual(more, [])
+      assert.equal(condition?.object, `stream:${pusher.streamId}`)
+      assert.match(condition?.summary ?? '', /^The client certificate for pusher-.* ends at 20.*Z\.$/)
+      const { ends_at: endsAt, receiver: _name, ...detail } = condition?.detail ?? {}
+      assert.deepEqual(detail, { stream_id: pusher.streamId, origin })
+      assert.ok(Math.abs(Date.parse(String(endsAt)) - Date.now() - 13 * 86_400_000) < MINUTE_MS)
+      await endIn(pusher.streamId, 30)
+      assert.deepEqual(await told(), [])
+    })
+
+    it('says of one that has ended that it has', async () => {
+      await endIn(pusher.streamId, -1)
+      const [condition] = await createCertificateProbe(test.db).look()
+      assert.match(condition?.summary ?? '', / ended at 20.*Z\.$/)
+    })
+
+    it('stays closed while the certificate is shown to nobody', async () => {
+      const key = `certificate_ending stream:${pusher.streamId}`
+      await endIn(pusher.streamId, 1)
+      const unused: [object, object][] = [
+        [{ endpoint_url: 'https://else.example/events' }, { endpoint_url: `${origin}/events` }],
+        [{ status: 'disabled' }, { status: 'paused' }],
+        [
+          { delivery_method: 'poll', endpoint_url: null },
+          { delivery_method: 'push', endpoint_url: origin },
+        ],
+      ]
+      for (const [unseen, seen] of unused) {
+        await ofStream(pusher.streamId).update(unseen)
+        assert.deepEqual(await told(), [], JSON.stringify(unseen))
+        await ofStream(pusher.streamId).update(seen)
+        assert.deepEqual(await told(), [key], JSON.stringify(seen))
+      }
+      await test.db('receivers').where({ id: pusher.receiverId }).update({ enabled: false })
+      assert.deepEqual(await told(), [])
     })
   })
 
