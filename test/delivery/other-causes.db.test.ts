@@ -80,6 +80,18 @@ describe('causes of a backlog', function () {
     assert.deepEqual(await find(), [])
   })
 
+  it('are not looked for among what a pause held, which goes out by age', async () => {
+    await queueRows(3, { source: newId(), txn: () => 'held' })
+    // As enabling does.
+    await hub.rows('update streams set updated_at = clock_timestamp() where stream_id = ?::uuid', [streamId])
+    assert.deepEqual(await find(), [])
+    const [eventId] = await queueRows(1, { source: newId(), txn: () => 'new' })
+    assert.deepEqual(
+      (await find()).map(({ delivery }) => delivery.eventId),
+      [eventId],
+    )
+  })
+
   it('of rows that an older release wrote are one, of a source of their own', async () => {
     await queueRows(3, { source: newId(), txn: (index) => `txn ${index}` })
     await hub.db('delivery_queue').where({ stream_id: streamId }).update({ cause: 0 })

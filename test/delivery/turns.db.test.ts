@@ -37,6 +37,7 @@ describe('delivery: a mass logout and another cause at one stream', function () 
 
   it('does not wait for the logout when both wait in the table', async () => {
     const streamId = await stream({ endpointUrl: sink.url, status: 'paused' })
+    // Nothing of it was held: as if the process that sends had been away.
     await massLogout()
     await hub.fanOut([eventOf('theft'), eventOf('stolen', newId())])
     await hub.db('streams').where({ stream_id: streamId }).update({ status: 'enabled' })
