@@ -163,6 +163,7 @@ function createLanePlaces(options: SendPlacesOptions & { budget: number }): Lane
         change(endpoint, 'slow')
         feed()
       }, slowAfterMs)
+      timer.unref()
       return () => {
         clearTimeout(timer)
         endpoint.held -= 1
