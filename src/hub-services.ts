@@ -92,6 +92,7 @@ export function createServices(base: HubBase, parts: ServiceParts) {
       ...(external ? [toIssuerWatch(external)] : []),
     ] as readonly Worker[],
     alerts: parts.alerts,
+    failingKeys: issuerKeys.failing,
     keyRotation: rotation,
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,

@@ -108,7 +108,8 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
   const eventLog = openEventLog({ ...base, slots, relayLease })
   const { log, relay } = eventLog
   const revocation = createRevocationMetrics(metrics, EVENTS_SUPPORTED)
-  const delivery = openDelivery(base, { shards, revocation })
+  const nextEventId = createEventIds(clock)
+  const delivery = openDelivery(base, { shards, revocation, eventLog, nextEventId })
   const deadlines = {
     received: config.receivedDeadlineMs,
     applied: config.appliedDeadlineMs,
@@ -144,7 +145,6 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     await workers.start(slots, ...LANES.map((lane) => log.subscribe(lane, delivery.fanOut[lane])))
   }
   const attempts = createAttemptLimiter({ clock })
-  const nextEventId = createEventIds(clock)
   const services = createServices(base, {
     eventLog,
     delivery,
@@ -154,6 +154,7 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     alerts: alerts.service,
     erasuresRequested: () => erasuresRequested(base),
   })
+  alerts.watchKeys(services.failingKeys)
   const app = await createRoutes(base, { services, delivery, deadlines, attempts })
   await workers.start(...services.workers)
   if (has('poll-upstream')) {

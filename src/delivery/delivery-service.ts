@@ -14,6 +14,7 @@ import { hasOwner } from '../storage/lease-repository.js'
 import type { LeaseSet } from '../storage/leases.js'
 import { SHARD_COUNT, shardOf } from '../streams/stream.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
+import type { FailingStreams } from './failing-watch.js'
 import { createFanOut, type QueuedDelivery } from './fan-out.js'
 import { fanOutCounters } from './fan-out-counters.js'
 import { heldOrderRepository } from './held-order-repository.js'
@@ -47,6 +48,8 @@ export interface DeliveryOptions {
   readonly metrics: Metrics
   readonly attemptTimeoutMs: number
   readonly concurrency: number
+  /** Absent: no stream is paused for failing. */
+  readonly failing?: FailingStreams
   /** Of what waits in memory. */
   readonly waitingLimits?: WaitingLimits
   readonly holdMs: number

@@ -95,6 +95,21 @@ export const claimOf = (method: 'push' | 'poll') => `
        join events e on e.event_id = q.event_id and e.day = q.day
        left join subject_orders o on o.order_hash = q.order_hash`
 
+/**
+ * Of a stopped stream, said so that the index of notices serves: behind 100,000 rows a claim and its next time took 110 ms,
+ * and take 5.
+ */
+const NOTICES_ONLY = `and q.type = '${SSF.streamUpdated}'`
+
+/** What a sender asks of one lane of its stream. */
+export interface LanePage {
+  readonly lane: Lane
+  /** Events of this stream that the sender has already; they are left out. */
+  readonly inHand: readonly string[]
+  /** The stream is stopped, as the sender knows it. */
+  readonly noticesOnly: boolean
+}
+
 /** The primary key has the lane in the middle: naming all three makes the rest of it usable. */
 export const ALL_LANES = `lane = any('{0,1,2}'::smallint[])`
 
@@ -192,20 +207,17 @@ export const queueRepository = {
     return rows.map((row) => ({ streamId: row.stream_id, eventId: row.event_id }))
   },
 
-  /**
-   * The next due rows of one lane of a push stream, in hub order.
-   * @param inHand events of this stream that the sender has already; they are left out
-   */
+  /** The next due rows of one lane of a push stream, in hub order. */
   async claimForPush(
     db: Database,
     streamId: string,
-    { lane, limit, inHand }: { lane: Lane; limit: number; inHand: readonly string[] },
+    { lane, limit, inHand, noticesOnly }: LanePage & { readonly limit: number },
   ): Promise<ClaimedDelivery[]> {
     const rows = await sqlRows<ClaimedRow>(
       db,
       `${claimOf('push')}
        where q.stream_id = ? and q.lane = ? and q.next_attempt_at <= clock_timestamp() and ${MAY_SEND}
-         and q.event_id ${NOT_IN_HAND}
+         and q.event_id ${NOT_IN_HAND} ${noticesOnly ? NOTICES_ONLY : ''}
        order by q.event_id
        limit ?`,
       [streamId, LANE_NUMBER[lane], [...inHand], limit],
@@ -266,12 +278,11 @@ export const queueRepository = {
   /**
    * When the lane's earliest row that waits for another try is due, in ms since the epoch; undefined when it has none.
    * Rows that were never tried are due from the start: they are in hand, or their coming is announced.
-   * @param inHand events of this stream that the sender has already
    */
   async nextTryMs(
     db: Database,
     streamId: string,
-    { lane, inHand }: { lane: Lane; inHand: readonly string[] },
+    { lane, inHand, noticesOnly }: LanePage,
   ): Promise<number | undefined> {
     const [row] = await sqlRows<{ due_ms: number | null }>(
       db,
@@ -279,7 +290,8 @@ export const queueRepository = {
        from delivery_queue q
        join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
        join receivers r on r.id = q.receiver_id and r.enabled
-       where q.stream_id = ? and q.lane = ? and q.attempts > 0 and ${MAY_SEND} and q.event_id ${NOT_IN_HAND}`,
+       where q.stream_id = ? and q.lane = ? and q.attempts > 0 and ${MAY_SEND} and q.event_id ${NOT_IN_HAND}
+         ${noticesOnly ? NOTICES_ONLY : ''}`,
       [streamId, LANE_NUMBER[lane], [...inHand]],
     )
     return row?.due_ms ?? undefined

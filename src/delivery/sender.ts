@@ -3,10 +3,11 @@ import type { Health, Worker } from '../kernel/worker.js'
 import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
+import { createFailingWatch, type FailingStreams } from './failing-watch.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { findOtherCauses } from './other-causes.js'
 import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
-import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
+import { type ClaimedDelivery, type LanePage, queueRepository } from './queue-repository.js'
 import { createResultWriters } from './result-writers.js'
 import { createSendPlaces } from './send-places.js'
 import { createStreamSender, type OfferedRows, type SendItem, type StreamSender } from './stream-sender.js'
@@ -14,6 +15,8 @@ import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
 import { createWaitingRooms, type WaitingLimits } from './waiting-room.js'
 
 export interface SenderOptions extends PushAttemptOptions {
+  /** Absent: no stream is paused. */
+  readonly failing?: FailingStreams
   /** A pool per lane, so that no lane waits for another's statements. */
   readonly pools: Readonly<Record<Lane, Database>>
   readonly leases: LeaseSet
@@ -38,6 +41,8 @@ export interface Sender extends Worker {
 }
 
 const SWEEP_MS = 5_000
+/** Revocations wait for it still, so it is asked as often as what only a person can mend. */
+const PAUSED_PROBE_MS = 30_000
 /** Three sweeps see each row that falls due. */
 const SWEEP_BACK_S = 15
 
@@ -64,6 +69,14 @@ export function createSender(options: SenderOptions): Sender {
   })
   const attempt = createPushAttempt(options)
   const writers = createResultWriters(options)
+  const failing = createFailingWatch({
+    db: options.pools.routine,
+    lease: (shard) => leases.get(shard),
+    clock,
+    logger,
+    metrics: options.metrics,
+    failing: options.failing,
+  })
   const hinted = new Set<number>()
   const openRoom = createWaitingRooms(options.waitingLimits)
   let followingHints = false
@@ -95,8 +108,8 @@ export function createSender(options: SenderOptions): Sender {
         endpoint = endpointOf(target)
         return target?.method === 'push' ? target : undefined
       },
-      claim: (lane, page) => claim(streamId, lane, page),
-      nextTryMs: (lane, inHand) => queueRepository.nextTryMs(options.pools[lane], streamId, { lane, inHand }),
+      claim: (page) => claim(streamId, page),
+      nextTryMs: (page) => queueRepository.nextTryMs(options.pools[page.lane], streamId, page),
       async attempt(item, target) {
         const leave = places.take(item.lane, endpointOf(target))
         return await attempt(item, target).finally(leave)
@@ -107,9 +120,10 @@ export function createSender(options: SenderOptions): Sender {
       wakeAt: (atMs) => wakeAt(streamId, atMs),
       attemptTimeoutMs: options.attemptTimeoutMs,
       limits,
-      onFailing: (reason, failures) =>
-        logger.warn('endpoint.failing', { stream_id: streamId, reason, failures }),
-      onRecovered: () => logger.info('endpoint.recovered', { stream_id: streamId }),
+      onFailing: failing.note,
+      onRecovered: () => failing.recovered(streamId, shard),
+      enable: async () => options.failing?.enable(streamId),
+      pausedProbeMs: options.failing?.probeEveryMs ?? PAUSED_PROBE_MS,
     })
   }
 
@@ -128,16 +142,17 @@ export function createSender(options: SenderOptions): Sender {
   }
 
   /** The oldest; when there are more, a few of each cause beside them. */
-  async function claimRows(streamId: string, lane: Lane, page: { limit: number; inHand: readonly string[] }) {
+  async function claimRows(streamId: string, page: LanePage & { readonly limit: number }) {
+    const { lane } = page
     const db = options.pools[lane]
-    const oldest = page.limit > 0 ? await queueRepository.claimForPush(db, streamId, { lane, ...page }) : []
+    const oldest = page.limit > 0 ? await queueRepository.claimForPush(db, streamId, page) : []
     if (oldest.length < page.limit) return oldest
     const inHand = [...page.inHand, ...oldest.map(({ delivery }) => delivery.eventId)]
     return [...oldest, ...(await findOtherCauses(db, { streamId, lane, method: 'push', inHand }))]
   }
 
-  async function claim(streamId: string, lane: Lane, page: { limit: number; inHand: readonly string[] }) {
-    const rows = await claimRows(streamId, lane, page)
+  async function claim(streamId: string, page: LanePage & { readonly limit: number }) {
+    const rows = await claimRows(streamId, page)
     const due: SendItem[] = []
     const stale: OpenDelivery[] = []
     const ungranted: OpenDelivery[] = []
@@ -188,7 +203,10 @@ export function createSender(options: SenderOptions): Sender {
   /** A stream without work costs no memory; its next row brings it back. */
   function forgetIdle(): void {
     for (const [streamId, entry] of entries) {
-      if (entry.dueMs === Number.POSITIVE_INFINITY && entry.sender.idle()) entries.delete(streamId)
+      if (entry.dueMs !== Number.POSITIVE_INFINITY || !entry.sender.idle()) continue
+      entries.delete(streamId)
+      // Deleted, or polled now: nobody will tell that its endpoint answers.
+      if (entry.sender.version() === undefined) failing.forget([streamId])
     }
   }
 
@@ -215,6 +233,7 @@ export function createSender(options: SenderOptions): Sender {
       if (!gone.has(entry.shard)) continue
       clearTimeout(entry.timer)
       entries.delete(streamId)
+      failing.forget([streamId])
       ending.push(entry.sender.stop())
     }
     await Promise.all(ending)
@@ -228,6 +247,7 @@ export function createSender(options: SenderOptions): Sender {
         loadLater(gained.map(({ unit }) => unit))
         return dropped
       })
+      failing.start()
       await loadShards([...leases.owned().keys()])
       // Behind the hints: a row that nobody announced is found within seconds.
       sweep = setInterval(() => {
@@ -243,6 +263,7 @@ export function createSender(options: SenderOptions): Sender {
       for (const entry of entries.values()) clearTimeout(entry.timer)
       const stopped = [...entries.values()].map(({ sender }) => sender.stop())
       await Promise.all(stopped)
+      await failing.stop()
       stopping = true
       entries.clear()
     },
