@@ -35,9 +35,11 @@ describe('the lag of topics', () => {
 
   it('takes four waits for a broker’s answers, for all lanes together and whatever the age', async () => {
     for (const ageS of [0.1, 1, 70, 4_000, 2_000_000]) {
-      const admin = askedAdmin([ageS, 0])
-      await readTopicLags(admin, lanes, NOW_MS)
-      assert.ok(admin.waits() <= 4, `${admin.waits()} waits at ${ageS} s`)
+      for (const some of [lanes.slice(0, 1), lanes]) {
+        const admin = askedAdmin([ageS, 0])
+        await readTopicLags(admin, some, NOW_MS)
+        assert.ok(admin.waits() <= 4, `${admin.waits()} waits at ${ageS} s for ${some.length}`)
+      }
     }
   })
 
