@@ -14,6 +14,7 @@ const of = (name: string) => ({ subject: { format: 'email' as const, email: `${n
 const CREATE = { type: CAEP.credentialChange, claims: { change_type: 'create' } }
 const REVOKE = { type: CAEP.credentialChange, claims: { change_type: 'revoke' } }
 const COMPLIANT = { type: CAEP.deviceComplianceChange, claims: { current_status: 'compliant' } }
+const NOT_COMPLIANT = { type: CAEP.deviceComplianceChange, claims: { current_status: 'not-compliant' } }
 const ESTABLISHED = { type: CAEP.sessionEstablished, claims: {} }
 
 describe('SSF 1.0 §8.1.2.1 order of what was held while paused', () => {
@@ -90,6 +91,17 @@ describe('SSF 1.0 §8.1.2.1 order of what was held while paused', () => {
       assert.deepEqual([await poll(id, 1), await poll(id, 1), await poll(id, 1)].flat(), txnsOf(held))
     })
   }
+
+  it('gives polls nothing that is newer than an all-clear which waits for the acknowledgement of what it lifts (T-61)', async () => {
+    const id = await addPoll()
+    await set(id, 'paused')
+    const held = [NOT_COMPLIANT, COMPLIANT, ESTABLISHED].map((one) => hub.event({ ...one, ...of('ann') }))
+    const another = hub.event({ ...ESTABLISHED, ...of('bob') })
+    await hub.fanOut([...held, another])
+    await set(id, 'enabled')
+    const [first, ...rest] = txnsOf(held)
+    assert.deepEqual([await poll(id), await poll(id)], [[first, another.txn], rest])
+  })
 
   it('lets the revocation of one subject overtake what was held of another', async () => {
     const id = await addPoll()
