@@ -115,6 +115,40 @@ describe('SSF 1.0 §8.1.2.1 order of what was held while paused', () => {
     assert.deepEqual([await poll(id, 1), await poll(id, 1)].flat(), txnsOf([revoked, created]))
   })
 
+  for (const [what, later] of [
+    ['the revocation', REVOKE],
+    ['an event of its own lane', ESTABLISHED],
+  ] as const) {
+    it(`tries a creation again before ${what} that came during the pause, when the receiver asked for a later try (T-61)`, async () => {
+      const id = await addPush()
+      sink.answer = (_request, res) => void res.writeHead(503, { 'Retry-After': '3600' }).end()
+      const created = hub.event({ ...CREATE, ...of('ann') })
+      await hub.fanOut([created])
+      await waitUntil('it waits for another try', async () => {
+        const waits = 'select 1 from delivery_queue where stream_id = ? and attempts = 1'
+        return (await hub.rows(waits, [id])).length > 0
+      })
+      await set(id, 'paused')
+      sink.answer = (_request, res) => void res.writeHead(202).end()
+      const newer = hub.event({ ...later, ...of('ann') })
+      await hub.fanOut([newer])
+      await set(id, 'enabled')
+      await waitUntil('the newer one', () => pushed().includes(newer.txn))
+      assert.deepEqual(pushed(), txnsOf([created, created, newer]))
+    })
+  }
+
+  it('leaves an event alone that waits for another try when nothing else of its subject was held', async () => {
+    const id = await addPoll()
+    await hub.fanOut([hub.event({ ...CREATE, ...of('ann') }), hub.event({ ...REVOKE, ...of('bob') })])
+    const later = "update delivery_queue set next_attempt_at = '2100-01-01' where stream_id = ?"
+    await hub.rows(later, [id])
+    await set(id, 'paused')
+    await set(id, 'enabled')
+    const due = 'select 1 from delivery_queue where stream_id = ? and next_attempt_at < clock_timestamp()'
+    assert.deepEqual(await hub.rows(due, [id]), [])
+  })
+
   it('leaves out an all-clear that a later event has cancelled', async () => {
     const id = await addPush()
     await set(id, 'paused')
