@@ -138,6 +138,48 @@ describe('SSF 1.0 §8.1.2.1 order of what was held while paused', () => {
     })
   }
 
+  for (const [what, status, body, outcomes] of [
+    ['taken', 202, '', ['received', 'received']],
+    ['refused', 400, '{"err":"invalid_request"}', ['parked', 'received']],
+  ] as const) {
+    it(`sends a creation once that was under way over the whole of a pause, and is ${what} after it (T-61)`, async () => {
+      const id = await addPush()
+      let finish: (() => void) | undefined
+      sink.answer = (_request, res) => {
+        finish = () => void res.writeHead(status, { 'Content-Type': 'application/json' }).end(body)
+        sink.answer = (_next, later) => void later.writeHead(202).end()
+      }
+      const held = [CREATE, REVOKE].map((one) => hub.event({ ...one, ...of('ann') }))
+      await hub.fanOut(held.slice(0, 1))
+      await waitUntil('it is under way', () => finish !== undefined)
+      // Neither waits for the attempt longer than a second: both are confirmed to nobody.
+      const paused = set(id, 'paused')
+      const inDatabase = (status: string) => async () => {
+        const rows = await hub.rows('select 1 from streams where stream_id = ? and status = ?', [id, status])
+        return rows.length > 0
+      }
+      await waitUntil('paused', inDatabase('paused'))
+      await hub.fanOut(held.slice(1))
+      const enabled = set(id, 'enabled')
+      await waitUntil('enabled', inDatabase('enabled'))
+      finish?.()
+      await Promise.all([paused, enabled])
+      await waitUntil('nothing is open', async () => {
+        return (await hub.rows('select 1 from delivery_queue where stream_id = ?', [id])).length === 0
+      })
+      assert.deepEqual(pushed(), txnsOf(held))
+      const ended = await hub.rows<{ outcome: string }>(
+        `select event_id, outcome from deliveries where stream_id = ?
+         union all select event_id, 'parked' from parked where stream_id = ? order by event_id`,
+        [id, id],
+      )
+      assert.deepEqual(
+        ended.map(({ outcome }) => outcome),
+        outcomes,
+      )
+    })
+  }
+
   it('leaves an event alone that waits for another try when nothing else of its subject was held', async () => {
     const id = await addPoll()
     await hub.fanOut([hub.event({ ...CREATE, ...of('ann') }), hub.event({ ...REVOKE, ...of('bob') })])
