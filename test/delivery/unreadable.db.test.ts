@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict'
 import { parkedRepository } from '../../src/delivery/parked-repository.js'
+import { createContentOpener, createEventPreparer } from '../../src/delivery/prepare-event.js'
+import { createClock } from '../../src/kernel/clock.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { createKeyService } from '../../src/keys/key-service.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { waitUntil } from '../support/wait.js'
 import { type DeliveryHarness, type Sink, startDelivery, startSink } from './delivery-harness.js'
@@ -91,4 +95,19 @@ describe('an event whose stored content does not open', () => {
       }
     })
   }
+
+  it('is not one that another process sealed under a key which this one has not read yet', async () => {
+    const open = () =>
+      createKeyService({ db: hub.db, clock: createClock(), leadMs: 3_600_000, logger: silentLogger })
+    const running = await open()
+    const other = await open()
+    await other.ring.addKey(hub.db, 0)
+    await other.refresh()
+    const day = '2020-01-01'
+    const { event, sealedContent } = await createEventPreparer(other)(
+      hub.event({ ...subject(1), acceptedAtMs: Date.parse(day) }),
+    )
+    const content = await createContentOpener(running)({ delivery: event, day, sealedContent })
+    assert.deepEqual(content?.subject, event.subject)
+  })
 })

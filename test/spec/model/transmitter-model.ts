@@ -105,7 +105,8 @@ export function createTransmitterModel(): TransmitterModel {
   /** What gave access back is stale once it is taken away again, whether or not the stream takes the news of that. */
   function cancel(by: ModelEvent): void {
     for (const { owed } of streams.values()) {
-      for (const one of owed) if (one.event.effect === 'loosens' && isSamePrincipal(one.event, by)) one.stale = true
+      for (const one of owed)
+        if (one.event.effect === 'loosens' && isSamePrincipal(one.event, by)) one.stale = true
     }
   }
 
