@@ -29,7 +29,9 @@ describe('an event whose stored content does not open', () => {
   })
 
   const subject = (n: number) => ({ subject: { format: 'email' as const, email: `u${n}@example.com` } })
-  const threeEvents = () => [1, 2, 3].map((n) => hub.event(subject(n)))
+  /** For this stream alone: another's sender would have opened one before it is spoiled. */
+  const threeEvents = (targetStreamId: string) =>
+    [1, 2, 3].map((n) => hub.event({ ...subject(n), targetStreamId }))
 
   async function spoil({ eventId }: SecurityEvent, how: string): Promise<Buffer> {
     const [row] = await hub.rows<{ content: Buffer; day: string }>(
@@ -56,7 +58,7 @@ describe('an event whose stored content does not open', () => {
   for (const how of Object.keys(SPOILED)) {
     it(`is parked from a poll stream, and the others are handed out: ${how}`, async () => {
       const id = await hub.addStream({ receiverId })
-      const [first, bad, last] = threeEvents() as [SecurityEvent, SecurityEvent, SecurityEvent]
+      const [first, bad, last] = threeEvents(id) as [SecurityEvent, SecurityEvent, SecurityEvent]
       await hub.fanOut([first, bad, last])
       const content = await spoil(bad, how)
       const poll = () => hub.delivery.polls.poll(receiverId, id, { returnImmediately: true }, CALL)
@@ -75,7 +77,7 @@ describe('an event whose stored content does not open', () => {
       const sink: Sink = await startSink()
       try {
         const id = await hub.addStream({ receiverId, endpointUrl: sink.url, status: 'paused' })
-        const [first, bad, last] = threeEvents() as [SecurityEvent, SecurityEvent, SecurityEvent]
+        const [first, bad, last] = threeEvents(id) as [SecurityEvent, SecurityEvent, SecurityEvent]
         await hub.fanOut([first, bad, last])
         const content = await spoil(bad, how)
         const pushed = () => sink.received.map(({ claims }) => claims.txn).sort()
