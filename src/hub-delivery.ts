@@ -36,7 +36,7 @@ export function openDelivery(base: HubBase, parts: DeliveryParts): Delivery {
     concurrency: config.pushConcurrency,
     holdMs: config.pollHoldMs,
     dedupeWindowDays: config.dedupeWindowDays,
-    ensureDay: (day) => ensureDayPartition(pools.api, day),
+    ensureDay: (day) => ensureDayPartition(pools.system, day),
     touchStream: (streamId) => streams.touch([streamId]),
     onReceived: (type, tookMs) => parts.revocation.resolved('received', type, tookMs),
     onVerified: (streamId) => streams.markVerified(streamId),

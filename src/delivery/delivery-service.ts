@@ -26,7 +26,7 @@ import { queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import { createSender, type Sender, type SenderOptions } from './sender.js'
 import type { SendItem } from './stream-sender.js'
-import { createStreamTargets } from './stream-target-repository.js'
+import { createStreamTargets, type OpenSecret } from './stream-target-repository.js'
 import type { WaitingLimits } from './waiting-room.js'
 
 /** LISTEN/NOTIFY between processes: hints only. */
@@ -36,7 +36,7 @@ export interface Hints {
 }
 
 export interface DeliveryOptions {
-  readonly pools: Readonly<Record<Lane | 'api', Database>>
+  readonly pools: Readonly<Record<Lane | 'api' | 'system', Database>>
   readonly leases: LeaseSet
   readonly hints: Hints
   readonly keys: KeyService
@@ -92,7 +92,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   const { keys, hints, logger, metrics, clock } = options
   const processMark = newId()
   const openContent = createContentOpener(keys)
-  const targets = createStreamTargets(options.pools.api, (sealed, context) => keys.open(sealed, context))
+  const openSecret: OpenSecret = (sealed, context) => keys.open(sealed, context)
   const minter = createMinter({
     issuer: options.issuer,
     signer: (alg) => keys.setSigner(alg),
@@ -110,12 +110,14 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       options.onReceived(delivery.type, clock.now() - delivery.acceptedAtMs)
     }
   }
+  // No lane and no caller of the API may keep a stream's endpoint from being read.
+  const targets = createStreamTargets(options.pools.system, openSecret)
   const sender = createSender({ ...options, received, targets, minter, openContent })
   const polls = createPollService({
     ...options,
     received,
     db: options.pools.api,
-    targets,
+    targets: createStreamTargets(options.pools.api, openSecret),
     minter,
     jtis: keys.jtis,
     openContent,

@@ -5,7 +5,7 @@ import type { Lease } from '../storage/leases.js'
 import { type AttemptOutcome, type FailedOutcome, UNNAMED_REFUSAL } from './attempt-outcome.js'
 import { answeredResult, type EndedAttempt, failedResult, unsentResult } from './attempt-result.js'
 import { createEndpointHealth, type Failing } from './endpoint-health.js'
-import { CLAIM_LIMIT, type Claim, createLaneIntake, type LaneIntake } from './lane-intake.js'
+import { type Claim, createLaneIntake, type LaneIntake } from './lane-intake.js'
 import { createLoadedTarget } from './loaded-target.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPendingQueue } from './pending-queue.js'
@@ -38,10 +38,8 @@ export interface StreamSenderDeps {
   writeResult(lane: Lane, result: DeliveryResult): Promise<void>
   /** Of this stream in memory. */
   readonly room: WaitingRoom
-  /** Room in the process-wide budget of this lane. */
+  /** Room in the shares of this lane; when there is none, `pump` is called once there may be. */
   mayStart(lane: Lane): boolean
-  started(lane: Lane): void
-  ended(lane: Lane): void
   /** Calls `wake` once the shared clock has reached `atMs`; only the earliest time is kept. */
   wakeAt(atMs: number): void
   readonly attemptTimeoutMs: number
@@ -225,7 +223,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         if (!item) break
         start(item, to)
       }
-      if (queue.waiting(lane) < CLAIM_LIMIT / 2) intakes[lane].claim()
+      intakes[lane].claim(queue.waiting(lane))
       if (!behind.has(lane)) continue
       if (queue.waiting(lane) === 0 && !intakes[lane].needsClaim()) behind.delete(lane)
       else isInTurn = false
@@ -267,7 +265,6 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
 
   function start(item: SendItem, to: StreamTarget): void {
     inFlight[item.lane] += 1
-    deps.started(item.lane)
     const sentAtMs = clock.now()
     deps
       .attempt(item, to)
@@ -281,7 +278,6 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       .then((outcome) => finish({ item, to, sentAtMs }, outcome))
       .finally(() => {
         inFlight[item.lane] -= 1
-        deps.ended(item.lane)
         settleQuiet()
         pump()
       })

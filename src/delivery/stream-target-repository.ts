@@ -1,3 +1,4 @@
+import { createGroupCommit } from '../kernel/group-commit.js'
 import type { ClientTls } from '../outgoing/client-tls.js'
 import { type Database, sqlRows } from '../storage/database.js'
 import { authorizationContext, tlsKeyContext } from '../streams/stream.js'
@@ -64,10 +65,24 @@ interface TargetRow {
   failure_version: number
 }
 
-/** @param openSecret opens a sealed authorization header (KeyService.open) */
-export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, context: string) => Buffer) {
-  async function read(condition: string, bindings: readonly string[]): Promise<StreamTarget | undefined> {
-    const [row] = await sqlRows<TargetRow>(
+/** Opens a sealed authorization header (KeyService.open). */
+export type OpenSecret = (sealed: Buffer, context: string) => Buffer
+
+const MAX_TOGETHER = 500
+
+export function createStreamTargets(db: Database, openSecret: OpenSecret) {
+  /** One query at a time: when thousands of streams come to this process at once, their targets take one connection. */
+  const together = createGroupCommit<string, StreamTarget | undefined>({
+    maxBatch: MAX_TOGETHER,
+    async flush(streamIds) {
+      const found = await read('s.stream_id = any(?::uuid[])', [streamIds])
+      const byId = new Map(found.map((row) => [row.stream_id, row]))
+      return streamIds.map((streamId) => byId.get(streamId)).map((row) => row && toTarget(row))
+    },
+  })
+
+  async function read(condition: string, bindings: readonly unknown[]): Promise<TargetRow[]> {
+    return await sqlRows<TargetRow>(
       db,
       `select s.stream_id, s.receiver_id, s.shard, s.version, s.delivery_method, s.endpoint_url,
          s.authorization_wrapped, t.origin as tls_origin, t.ca, t.certificate, t.key_wrapped, r.audience, r.signing_alg,
@@ -82,7 +97,6 @@ export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, c
        left join stream_tls t on t.stream_id = s.stream_id and s.delivery_method = 'push' where ${condition}`,
       bindings,
     )
-    return row && toTarget(row)
   }
 
   /** An operator set it for one origin, and the receiver may have chosen another since. */
@@ -125,11 +139,13 @@ export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, c
     },
 
     /** Undefined when the stream is gone. */
-    find: (streamId: string) => read('s.stream_id = ?', [streamId]),
+    find: (streamId: string) => together.add(streamId),
 
     /** Undefined when the stream is gone or another receiver's. */
-    findOwn: (receiverId: string, streamId: string) =>
-      read('s.stream_id = ? and s.receiver_id = ?', [streamId, receiverId]),
+    async findOwn(receiverId: string, streamId: string): Promise<StreamTarget | undefined> {
+      const [row] = await read('s.stream_id = ? and s.receiver_id = ?', [streamId, receiverId])
+      return row && toTarget(row)
+    },
   }
 }
 

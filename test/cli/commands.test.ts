@@ -143,6 +143,50 @@ const CASES: Case[] = [
     shows: [/t1/],
   },
   {
+    title: 'registers a transmitter with types that are urgent from it',
+    words: [...ADD, '--discover', '--urgent-type', 'session-revoked', '--urgent-type', 'urn:own:type'],
+    sends: [
+      [
+        'POST /v1/transmitters',
+        { ...ADD_BODY, discover: true, urgent_types: [EVENT_TYPES[0], 'urn:own:type'] },
+      ],
+    ],
+    answers: { 'POST /v1/transmitters': ADD_ANSWER },
+    shows: [/t1/],
+  },
+  {
+    title: 'shows which types are urgent from a transmitter, and changes nothing',
+    words: ['transmitter', 'urgent', 't1'],
+    sends: [['GET /v1/transmitters/t1']],
+    answers: {
+      'GET /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:a', 'urn:b'] } },
+    },
+    shows: [/name\s+idp\nurgent types\s+urn:a, urn:b\n/],
+  },
+  {
+    title: 'adds and removes types that are urgent from a transmitter',
+    words: [
+      'transmitter',
+      'urgent',
+      't1',
+      '--add',
+      'session-revoked',
+      '--remove',
+      'urn:a',
+      '--remove',
+      'urn:x',
+    ],
+    sends: [
+      ['GET /v1/transmitters/t1'],
+      ['PATCH /v1/transmitters/t1', { urgent_types: ['urn:b', EVENT_TYPES[0]] }],
+    ],
+    answers: {
+      'PATCH /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:b', 'urn:c'] } },
+      'GET /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:a', 'urn:b'] } },
+    },
+    shows: [/urgent types\s+urn:b, urn:c\n/],
+  },
+  {
     title: 'lists what each transmitter is forgiven',
     words: ['transmitter', 'list'],
     sends: [['GET /v1/transmitters']],

@@ -17,6 +17,7 @@ const item = (change: Partial<OpenDelivery> = {}): OpenDelivery => ({
   lane: 'urgent',
   type: 't',
   effect: 'tightens',
+  sourceId: 'source',
   txn: 'x',
   orderKey: 'k',
   acceptedAtMs: 0,

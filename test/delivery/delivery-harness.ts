@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { createAuditLog } from '../../src/audit/audit-log.js'
 import { type Compatibility, toCompatibilityBody } from '../../src/auth/compatibility.js'
 import type { Profile } from '../../src/auth/profile.js'
-import { createDelivery, type Delivery } from '../../src/delivery/delivery-service.js'
+import { createDelivery, type Delivery, type DeliveryOptions } from '../../src/delivery/delivery-service.js'
 import type { LogBatch, LogItem, TransactionalLog } from '../../src/eventlog/event-log.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { createEventIds, newId } from '../../src/kernel/ids.js'
@@ -81,11 +81,13 @@ export async function startDelivery(
     attemptTimeoutMs?: number
     /** Streams are paused for failing; absent: never. */
     failing?: { pauseAfterMs: number; probeEveryMs: number }
+    poolsOf?(url: string): Partial<DeliveryOptions['pools']>
     outgoing?: Partial<OutgoingOptions>
   } = {},
 ) {
   const database: TestDatabase = await createTestDatabase()
-  const { db } = database
+  const { db, url } = database
+  const pools = options.poolsOf?.(url)
   const clock = createClock()
   const keys = await createKeyService({ db, clock, leadMs: 3_600_000, logger: silentLogger })
   const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'], ...options.outgoing })
@@ -108,7 +110,7 @@ export async function startDelivery(
   const open = async (): Promise<Delivery> => {
     metrics = createMetrics()
     const delivery = createDelivery({
-      pools: { control: db, urgent: db, routine: db, api: db },
+      pools: { control: db, urgent: db, routine: db, api: db, system: db, ...pools },
       leases,
       hints: { notify() {}, on() {} },
       keys,
@@ -162,6 +164,7 @@ export async function startDelivery(
 
   return {
     db,
+    url,
     statuses,
     keys,
     leases,

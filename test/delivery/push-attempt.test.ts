@@ -14,6 +14,7 @@ const ITEM: SendItem = {
   lane: 'urgent',
   type: 'type',
   effect: 'tightens',
+  sourceId: 'source',
   txn: 'txn-1',
   orderKey: 'key',
   acceptedAtMs: 0,

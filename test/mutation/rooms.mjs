@@ -21,9 +21,9 @@ export const ROOMS = {
   },
   streams: { mutate: ['src/streams/**/!(*-api).ts'], spec: ['test/streams/**', ...SSF] },
   delivery: {
-    mutate: ['src/delivery/{poll,push,attempt}-*.ts'],
+    mutate: ['src/delivery/{poll,push,attempt}-*.ts', 'src/delivery/failure-class.ts'],
     spec: [
-      'test/delivery/{poll,push,attempt,stream-sender}*',
+      'test/delivery/{poll,push,attempt,failure-class,stream-sender}*',
       'test/spec/compatibility*',
       'test/http/error-answers',
     ],

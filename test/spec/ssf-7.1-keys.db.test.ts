@@ -48,7 +48,10 @@ describe('SSF 1.0 §7.1 keys and issuer of a running hub, two behind one address
       const { token } = await addReceiver(admin, randomUUID(), { signing_alg })
       const receiver = hubApi(() => hubs.url, token)
       const { streamId, path } = await addPollStream(receiver)
-      const { iss } = await receiver.call<{ iss: string }>('GET', `/ssf/streams?stream_id=${streamId}`)
+      const { iss, aud } = await receiver.call<{ iss: string; aud: unknown }>(
+        'GET',
+        `/ssf/streams?stream_id=${streamId}`,
+      )
       await receiver.call('POST', '/ssf/verify', { stream_id: streamId, state: 's' })
       const set = await waitUntil('the verification', async () => {
         const { sets } = await receiver.call<{ sets: Record<string, string> }>('POST', path, {
@@ -69,6 +72,8 @@ describe('SSF 1.0 §7.1 keys and issuer of a running hub, two behind one address
       const metadata = await fetch(`${hubs.url}/.well-known/ssf-configuration`)
       const { issuer } = (await metadata.json()) as { issuer: string }
       assert.deepEqual([issuer, iss, claims.iss], [hubs.url, hubs.url, hubs.url])
+      assert.ok(aud)
+      assert.deepEqual(claims.aud, aud)
     })
   }
 })
