@@ -19,7 +19,7 @@ const RECEIVERS: readonly ModelReceiver[] = [
   { defaultSubjects: 'ALL', granted: [CAEP.sessionRevoked] },
 ]
 /** Few, each of which waits for two processes; test/spec/transmitter-model.db.test.ts has many. */
-const RUNS = 12
+const RUNS = 8
 /** Reached by shrinking only. */
 const TIME_LIMIT_MS = 60_000
 
