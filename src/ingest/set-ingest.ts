@@ -1,6 +1,7 @@
 import type { EventLog } from '../eventlog/event-log.js'
 import { LogUnavailable } from '../eventlog/event-log.js'
 import type { Clock } from '../kernel/clock.js'
+import { crashpoint } from '../kernel/crashpoint.js'
 import { TooManyRequests, Unavailable } from '../kernel/errors.js'
 import { createEventIds, eventIdTimeMs, newId } from '../kernel/ids.js'
 import type { SecurityEvent } from '../secevent/event.js'
@@ -86,9 +87,11 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
       })
     }
     const overBudget = allowance === 'over'
+    crashpoint('ingest.verified')
     // The stamp and the append stand in one turn of the loop: hub order is log order inside a process.
     const event = toEvent(transmitter, verified, { eventId: nextEventId(), overBudget, eventTypes })
     await within(appendDeadlineMs, options.log.append([event]))
+    crashpoint('ingest.stored')
     return { event, verified, overBudget }
   }
 }

@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import pg from 'pg'
+import { crashpoint } from '../kernel/crashpoint.js'
 import { StartupError } from '../kernel/errors.js'
 import { type Database, openPool, sqlRows, type Transaction } from './database.js'
 import { ensureDayPartitions, ensureDaysToStart } from './partitions.js'
@@ -13,6 +14,11 @@ const MIGRATE_LOCK = 0x46426d67
 const OLDEST_SERVER = 150_000
 /** Of a migration that takes something away: the oldest migration that a program must know to live with it. */
 const NEEDS = /\.needs-(\d{14})\.js$/
+
+interface Migration {
+  up(knex: Database): Promise<void>
+  down(knex: Database): Promise<void>
+}
 
 /**
  * Brings the schema up to date and makes the day partitions of the coming week. Each migration is a transaction, so a
@@ -101,7 +107,16 @@ async function apply(db: Database, directory: string, names: readonly string[]):
     migrationSource: {
       getMigrations: async () => [...names],
       getMigrationName: (name: string) => name,
-      getMigration: (name: string) => import(pathToFileURL(path.join(directory, name)).href),
+      getMigration: async (name: string) => {
+        const migration = (await import(pathToFileURL(path.join(directory, name)).href)) as Migration
+        return {
+          ...migration,
+          async up(knex: Database) {
+            await migration.up(knex)
+            crashpoint('migration.applied')
+          },
+        }
+      },
     },
   })) as [number, string[]]
   return applied

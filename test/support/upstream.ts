@@ -1,8 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
+import type { Effect } from './ledger.js'
 
 export const SESSION_REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked'
 export const SESSION_ESTABLISHED = 'https://schemas.openid.net/secevent/caep/event-type/session-established'
+export const ACCOUNT_DISABLED = 'https://schemas.openid.net/secevent/risc/event-type/account-disabled'
+export const ACCOUNT_ENABLED = 'https://schemas.openid.net/secevent/risc/event-type/account-enabled'
+/** As the README of the hub says it, written out again: the ledger judges the hub by it. */
+export const EFFECTS: Readonly<Record<string, Effect>> = {
+  [SESSION_REVOKED]: 'tightens',
+  [SESSION_ESTABLISHED]: 'neutral',
+  [ACCOUNT_DISABLED]: 'tightens',
+  [ACCOUNT_ENABLED]: 'loosens',
+}
 export const HUB_AUDIENCE = 'https://hub.example'
 
 export interface EventToSign {
