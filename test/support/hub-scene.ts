@@ -24,6 +24,8 @@ export interface ScenePoll {
 /** One upstream, and enforcement points with a receiver and a stream each, around one or more hub processes. */
 export interface Scene {
   readonly ledger: Ledger
+  /** Ids of all its streams, by name. */
+  readonly streamIds: ReadonlyMap<string, string>
   readonly upstream: Upstream
   readonly admin: HubApi
   /** Of every hub, in their order. */
@@ -38,8 +40,14 @@ export interface Scene {
   close(): Promise<void>
 }
 
-/** The hubs must be ready. Calls go to the first of them that answers. */
-export async function createScene(hubs: readonly HubProcess[]): Promise<Scene> {
+/**
+ * The hubs must be ready. Calls go to the first of them.
+ * @param options.types that its streams ask for
+ */
+export async function createScene(
+  hubs: readonly HubProcess[],
+  options: { types?: readonly string[] } = {},
+): Promise<Scene> {
   const [first] = hubs
   if (!first) throw new Error('a scene needs a hub')
   const ledger = createLedger()
@@ -48,9 +56,11 @@ export async function createScene(hubs: readonly HubProcess[]): Promise<Scene> {
   const ingestPath = await addTransmitter(admin, upstream)
   const sinks: SetSink[] = []
   const pollers: SetPoller[] = []
+  const streamIds = new Map<string, string>()
 
   return {
     ledger,
+    streamIds,
     upstream,
     admin,
     ingestUrls: hubs.map((hub) => hub.url + ingestPath),
@@ -59,13 +69,18 @@ export async function createScene(hubs: readonly HubProcess[]): Promise<Scene> {
       sinks.push(sink)
       const { token } = await addReceiver(admin, name, { signing_alg: 'ES256', ...settings })
       const receiver = hubApi(() => first.url, token)
-      const streamId = await addPushStream(receiver, sink.url)
+      const streamId = await addPushStream(receiver, sink.url, options.types)
+      streamIds.set(name, streamId)
       ledger.expect(name)
       return { name, streamId, sink, receiver }
     },
     async addPoll(name, { poll = true } = {}) {
       const { token } = await addReceiver(admin, name, { signing_alg: 'ES256' })
-      const { streamId, path } = await addPollStream(hubApi(() => first.url, token))
+      const { streamId, path } = await addPollStream(
+        hubApi(() => first.url, token),
+        options.types,
+      )
+      streamIds.set(name, streamId)
       if (poll) {
         ledger.expect(name)
         const onSet = (set: string) => ledger.received(name, set)

@@ -137,9 +137,7 @@ export function createLedger(): Ledger {
     stale: () => everyStream((stream) => staleIn(stream, firstOf(stream), byTxn)),
     unequal(stream, outcomes) {
       const taken = firstOf(stream)
-      const received = new Set(
-        outcomes.filter(({ outcome }) => outcome === 'received').map(({ txn }) => txn),
-      )
+      const received = new Set(outcomes.filter(({ outcome }) => outcome === 'received').map(({ txn }) => txn))
       return [
         ...[...taken.keys()].filter((txn) => !received.has(txn)).map((txn) => `${txn} was taken, not noted`),
         ...[...received].filter((txn) => !taken.has(txn)).map((txn) => `${txn} was noted, not taken`),

@@ -1,0 +1,5 @@
+import type { Row } from './row.js'
+import { CRASH_ROWS } from './rows/crash.js'
+
+/** All faults, in the order of the report. */
+export const ROWS: readonly Row[] = [...CRASH_ROWS]

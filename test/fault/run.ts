@@ -1,0 +1,139 @@
+import { execFileSync } from 'node:child_process'
+import { randomInt } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { ROOT } from '../support/source-files.js'
+import { progressLine, type SuiteReport, table, toMarkdown } from './report.js'
+import type { FaultRig } from './rig.js'
+import type { Row, RowReport } from './row.js'
+import { ROWS } from './rows.js'
+import { runRow } from './run-row.js'
+
+const USAGE = `npm run fault [-- options]
+
+  --row C2,K1    only these rows, or all of a letter: --row C,K1
+  --seed N       repeat a run (default: another one each time)
+  --scale X      durations as a part of those of the catalogue (default 0.05)
+  --full         scale 1, and write docs/faults.md
+  --json         print the report as JSON, and progress on standard error
+  --list         print the rows
+
+exit 0 all rows held, 1 a row failed, 2 wrong use, 130 interrupted
+`
+
+interface Wanted {
+  readonly rows: readonly Row[]
+  readonly seed: number
+  readonly scale: number
+  readonly full: boolean
+  readonly json: boolean
+}
+
+class WrongUse extends Error {}
+
+function readArguments(args: string[]): Wanted | 'help' | 'list' {
+  let values: ReturnType<typeof parse>['values']
+  try {
+    values = parse(args).values
+  } catch (error) {
+    throw new WrongUse(error instanceof Error ? error.message : String(error))
+  }
+  if (values.help) return 'help'
+  if (values.list) return 'list'
+  const scale = values.full ? 1 : Number(values.scale ?? '0.05')
+  if (!(scale > 0 && scale <= 1)) throw new WrongUse('--scale: write a number above 0, at most 1')
+  const seed = values.seed === undefined ? randomInt(1, 1_000_000) : Number(values.seed)
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new WrongUse('--seed: write a whole number')
+  return { rows: pick(values.row), seed, scale, full: values.full ?? false, json: values.json ?? false }
+}
+
+const parse = (args: string[]) =>
+  parseArgs({
+    args,
+    options: {
+      row: { type: 'string' },
+      seed: { type: 'string' },
+      scale: { type: 'string' },
+      full: { type: 'boolean' },
+      json: { type: 'boolean' },
+      list: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  })
+
+function pick(text: string | undefined): readonly Row[] {
+  if (text === undefined) return ROWS
+  const names = text
+    .split(',')
+    .map((name) => name.trim().toUpperCase())
+    .filter(Boolean)
+  const isNamed = (row: Row, name: string) =>
+    row.id.toUpperCase() === name || /^[A-Z]+/.exec(row.id)?.[0] === name
+  const unknown = names.filter((name) => !ROWS.some((row) => isNamed(row, name)))
+  if (unknown.length > 0 || names.length === 0) {
+    throw new WrongUse(`--row: there is no ${unknown.join(', ') || 'row named'}; --list shows all`)
+  }
+  return ROWS.filter((row) => names.some((name) => isNamed(row, name)))
+}
+
+function commitOf(): string {
+  try {
+    const git = (...args: string[]) => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8' }).trim()
+    return git('rev-parse', '--short=12', 'HEAD') + (git('status', '--porcelain') ? ' with changes' : '')
+  } catch {
+    return 'unknown'
+  }
+}
+
+async function run(wanted: Wanted): Promise<number> {
+  const { rows, seed, scale, json } = wanted
+  const out = json ? process.stderr : process.stdout
+  const colours = out.isTTY === true && out.hasColors()
+  const say = (text: string) => void out.write(`${text}\n`)
+  let rig: FaultRig | undefined
+  const onSignal = () => {
+    process.off('SIGINT', onSignal)
+    say('\ninterrupted; ending what was started (again: at once)')
+    void (rig?.close() ?? Promise.resolve()).finally(() => process.exit(130))
+  }
+  process.on('SIGINT', onSignal)
+  say(`fault suite: ${rows.length} rows, seed ${seed}, scale ${scale}`)
+  const reports: RowReport[] = []
+  for (const row of rows) {
+    const report = await runRow(row, {
+      seed,
+      scale,
+      onRig: (opened) => {
+        rig = opened
+      },
+    })
+    reports.push(report)
+    say(progressLine(report, colours))
+    if (!report.ok) say(`     alone: npm run fault -- --row ${row.id} --seed ${seed} --scale ${scale}`)
+  }
+  const suite: SuiteReport = { seed, scale, commit: commitOf(), rows: reports }
+  const failed = reports.filter(({ ok }) => !ok).length
+  say(`\n${table(suite)}\n\n${reports.length - failed} held, ${failed} failed; seed ${seed}`)
+  if (json) process.stdout.write(`${JSON.stringify(suite, null, 2)}\n`)
+  if (wanted.full) {
+    writeFileSync(join(ROOT, 'docs', 'faults.md'), toMarkdown(suite))
+    say('written: docs/faults.md')
+  }
+  return failed === 0 ? 0 : 1
+}
+
+try {
+  const wanted = readArguments(process.argv.slice(2))
+  if (wanted === 'help') process.stdout.write(USAGE)
+  else if (wanted === 'list') for (const { id, title } of ROWS) console.log(`${id.padEnd(4)} ${title}`)
+  else {
+    const code = await run(wanted)
+    // The servers that rows share end with this process: their watchdogs see to that.
+    process.exit(code)
+  }
+} catch (error) {
+  if (!(error instanceof WrongUse)) throw error
+  process.stderr.write(`${error.message}\n\n${USAGE}`)
+  process.exit(2)
+}
