@@ -13,9 +13,9 @@ const seconds = (ms: number | undefined): string =>
 /** For a terminal: one line per row. */
 export function progressLine(report: RowReport, colours: boolean): string {
   const paint = (code: number, text: string) => (colours ? `\u001b[${code}m${text}\u001b[0m` : text)
-  const mark = report.ok ? paint(32, 'pass') : paint(31, 'FAIL')
+  const mark = report.skipped ? paint(33, 'skip') : report.ok ? paint(32, 'pass') : paint(31, 'FAIL')
   const took = seconds(report.tookMs).padStart(7)
-  return `${mark} ${report.id.padEnd(4)}${took}  ${report.title}${report.ok ? '' : `\n     ${report.seen}`}`
+  return `${mark} ${report.id.padEnd(4)}${took}  ${report.title}${report.ok && !report.skipped ? '' : `\n     ${report.seen}`}`
 }
 
 /** The same figures for all rows, in columns. */
@@ -36,7 +36,7 @@ export function table({ rows }: SuiteReport): string {
   ]
   const lines = rows.map((row) => [
     row.id,
-    row.ok ? 'yes' : 'NO',
+    row.skipped ? 'skipped' : row.ok ? 'yes' : 'NO',
     String(row.accepted),
     String(row.lost),
     String(row.repeats),
@@ -64,7 +64,7 @@ const cell = (text: string): string => text.replace(/\s+/g, ' ').replaceAll('|',
 /** docs/faults.md: what was broken, what had to hold, what was seen. */
 export function toMarkdown(report: SuiteReport): string {
   const { rows, seed, scale, commit } = report
-  const passed = rows.filter(({ ok }) => ok).length
+  const passed = rows.filter(({ ok, skipped }) => ok && !skipped).length
   return `# Faults
 
 What Firebreak survives, measured by \`npm run fault -- --full\` (how to run and read it: [test/fault/README.md](../test/fault/README.md)).
@@ -78,7 +78,7 @@ from outside, retries of the sender included. Recovered: when the last SET of be
 ${rows
   .map(
     (row) =>
-      `| ${row.id} | ${cell(row.title)} | ${cell(row.expected)} | ${row.ok ? '' : '**failed**: '}${cell(row.seen)} | ${row.accepted} | ${row.lost} | ${row.repeats} | ${seconds(row.p50Ms)} | ${seconds(row.p99Ms)} | ${seconds(row.maxMs)} | ${seconds(row.recoveryMs)} |`,
+      `| ${row.id} | ${cell(row.title)} | ${cell(row.expected)} | ${row.skipped ? '**not run**: ' : row.ok ? '' : '**failed**: '}${cell(row.seen)} | ${row.accepted} | ${row.lost} | ${row.repeats} | ${seconds(row.p50Ms)} | ${seconds(row.p99Ms)} | ${seconds(row.maxMs)} | ${seconds(row.recoveryMs)} |`,
   )
   .join('\n')}
 `

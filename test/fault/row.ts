@@ -56,5 +56,7 @@ export interface RowReport extends Figures {
   readonly expected: string
   readonly seen: string
   readonly ok: boolean
+  /** Not run: this machine lacks what it needs. Then `ok` says nothing. */
+  readonly skipped: boolean
   readonly tookMs: number
 }

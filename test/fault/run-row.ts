@@ -1,7 +1,13 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ROOT } from '../support/source-files.js'
 import { judge } from './judge.js'
 import { createFaultRig, type FaultRig } from './rig.js'
 import type { Figures, Row, RowReport } from './row.js'
 import { startSampler } from './sampler.js'
+
+/** The row cannot be run on this machine: told, and no failure. */
+export class RowSkipped extends Error {}
 
 export interface RunOptions {
   readonly seed: number
@@ -39,18 +45,31 @@ export async function runRow(row: Row, options: RunOptions): Promise<RowReport> 
     expected: row.expected,
     seen,
     ok,
+    skipped: false,
     tookMs: Math.round(performance.now() - began),
   })
   try {
     const seen = await withLimit(row.run(rig), LIMIT_MS + options.scale * FULL_LIMIT_MS)
     const { faults, figures } = await judge(row, rig, sampler)
-    return faults.length === 0 ? told(seen, true, figures) : told(faults.join('; '), false, figures)
+    if (faults.length === 0) return told(seen, true, figures)
+    return told(`${faults.join('; ')}${keepLogs(row, rig)}`, false, figures)
   } catch (error) {
-    return told(error instanceof Error ? error.message : String(error), false)
+    if (error instanceof RowSkipped) return { ...told(error.message, true), skipped: true }
+    return told(`${error instanceof Error ? error.message : String(error)}${keepLogs(row, rig)}`, false)
   } finally {
     await sampler.stop()
     await rig.close()
   }
+}
+
+/** What the hubs of a failed row wrote, for whoever looks into it. */
+function keepLogs(row: Row, { hubs }: FaultRig): string {
+  if (hubs.length === 0) return ''
+  const folder = join(ROOT, 'dist', 'fault-logs')
+  mkdirSync(folder, { recursive: true })
+  for (const [index, hub] of hubs.entries())
+    writeFileSync(join(folder, `${row.id}-${index + 1}.log`), hub.output())
+  return ` (logs: dist/fault-logs/${row.id}-*.log)`
 }
 
 async function withLimit<T>(work: Promise<T>, limitMs: number): Promise<T> {

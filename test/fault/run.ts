@@ -114,7 +114,9 @@ async function run(wanted: Wanted): Promise<number> {
   }
   const suite: SuiteReport = { seed, scale, commit: commitOf(), rows: reports }
   const failed = reports.filter(({ ok }) => !ok).length
-  say(`\n${table(suite)}\n\n${reports.length - failed} held, ${failed} failed; seed ${seed}`)
+  const skipped = reports.filter((report) => report.skipped).length
+  const held = reports.length - failed - skipped
+  say(`\n${table(suite)}\n\n${held} held, ${failed} failed, ${skipped} skipped; seed ${seed}`)
   if (json) process.stdout.write(`${JSON.stringify(suite, null, 2)}\n`)
   if (wanted.full) {
     writeFileSync(join(ROOT, 'docs', 'faults.md'), toMarkdown(suite))
