@@ -21,7 +21,7 @@ interface Migration {
 }
 
 /**
- * Brings the schema up to date and makes the day partitions of the coming week. Each migration is a transaction, so a
+ * Brings the schema up to date and makes the day partitions of the coming week. All that is pending is one transaction, so a
  * process killed half-way leaves nothing; hubs that start together do it one after another.
  * @returns names of the migrations applied now
  * @throws StartupError when the server is too old, forgets commits, or its schema is newer than this program

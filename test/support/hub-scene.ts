@@ -31,6 +31,8 @@ export interface Scene {
   /** Of every hub, in their order. */
   readonly ingestUrls: readonly string[]
   addPush(name: string, settings?: object): Promise<ScenePush>
+  /** As `addPush`, to an endpoint of the caller's own, which writes into the ledger under this name. */
+  addPushTo(name: string, endpointUrl: string): Promise<{ streamId: string; receiver: HubApi }>
   /** With `poll: false` nobody polls it. */
   addPoll(name: string, options?: { poll?: boolean }): Promise<ScenePoll>
   /** Pushes one SET until it is accepted, and writes it into the ledger. Answers it. */
@@ -48,8 +50,7 @@ export async function createScene(
   hubs: readonly HubProcess[],
   options: { types?: readonly string[] } = {},
 ): Promise<Scene> {
-  const [first] = hubs
-  if (!first) throw new Error('a scene needs a hub')
+  const first = hubs[0] as HubProcess
   const ledger = createLedger()
   const upstream = await createUpstream('idp')
   const admin = hubApi(() => first.url, first.adminToken)
@@ -57,6 +58,23 @@ export async function createScene(
   const sinks: SetSink[] = []
   const pollers: SetPoller[] = []
   const streamIds = new Map<string, string>()
+
+  async function openPush({
+    name,
+    url,
+    settings,
+  }: {
+    name: string
+    url: string
+    settings: object | undefined
+  }) {
+    const { token } = await addReceiver(admin, name, { signing_alg: 'ES256', ...settings })
+    const receiver = hubApi(() => first.url, token)
+    const streamId = await addPushStream(receiver, url, options.types)
+    streamIds.set(name, streamId)
+    ledger.expect(name)
+    return { streamId, receiver }
+  }
 
   return {
     ledger,
@@ -67,13 +85,9 @@ export async function createScene(
     async addPush(name, settings) {
       const sink = await startSink((set) => void ledger.received(name, set))
       sinks.push(sink)
-      const { token } = await addReceiver(admin, name, { signing_alg: 'ES256', ...settings })
-      const receiver = hubApi(() => first.url, token)
-      const streamId = await addPushStream(receiver, sink.url, options.types)
-      streamIds.set(name, streamId)
-      ledger.expect(name)
-      return { name, streamId, sink, receiver }
+      return { name, sink, ...(await openPush({ name, url: sink.url, settings })) }
     },
+    addPushTo: (name, url) => openPush({ name, url, settings: {} }),
     async addPoll(name, { poll = true } = {}) {
       const { token } = await addReceiver(admin, name, { signing_alg: 'ES256' })
       const { streamId, path } = await addPollStream(

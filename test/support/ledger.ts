@@ -138,8 +138,14 @@ export function createLedger(): Ledger {
     unequal(stream, outcomes) {
       const taken = firstOf(stream)
       const received = new Set(outcomes.filter(({ outcome }) => outcome === 'received').map(({ txn }) => txn))
+      // Its answer was lost with the process that waited for it, and what was newer had come before it went out again.
+      const overtaken = new Set(
+        outcomes.filter(({ outcome }) => outcome === 'superseded').map(({ txn }) => txn),
+      )
       return [
-        ...[...taken.keys()].filter((txn) => !received.has(txn)).map((txn) => `${txn} was taken, not noted`),
+        ...[...taken.keys()]
+          .filter((txn) => !received.has(txn) && !overtaken.has(txn))
+          .map((txn) => `${txn} was taken, not noted`),
         ...[...received].filter((txn) => !taken.has(txn)).map((txn) => `${txn} was noted, not taken`),
         ...outcomes
           .filter(({ txn, outcome }) => {

@@ -188,7 +188,7 @@ const migrating: Row = {
       first.start()
       assert.equal((await first.ended(30_000)).signal, 'SIGKILL')
       const applied = () => ask<{ name: string }>(server.url, 'select name from schema_migrations')
-      assert.equal((await applied()).length, pass - 1)
+      assert.deepEqual(await applied(), [], 'a part of the migrations stands')
       // The second loses the session that holds the lock while it migrates.
       second.start()
       const cut = () =>
@@ -204,7 +204,7 @@ const migrating: Row = {
       const load = rig.load(scene)
       await waitUntil('it works', () => load.accepted >= 24)
       await load.stop()
-      return `ended after migration ${pass}; ${(await applied()).length} stand in the end`
+      return `ended after migration ${pass}, none of them stood; ${(await applied()).length} stand in the end`
     })
   },
 }
