@@ -14,6 +14,7 @@ import {
   ACCOUNT_ENABLED,
   SESSION_ESTABLISHED,
   SESSION_REVOKED,
+  type Upstream,
 } from '../support/upstream.js'
 import { seededRandom } from './random.js'
 
@@ -44,6 +45,14 @@ export interface HubOptions {
   readonly start?: boolean
 }
 
+export interface ScenePoints {
+  /** Default: 2. */
+  readonly push?: number
+  /** Default: 1. */
+  readonly poll?: number
+  readonly upstream?: Upstream
+}
+
 /** What a row breaks things with. Everything that it opens is closed when the row is over, however it ends. */
 export interface FaultRig {
   readonly scale: number
@@ -59,10 +68,13 @@ export interface FaultRig {
   kafka(options?: KafkaOptions): Promise<KafkaServer>
   proxy(targetPort: () => number, port?: number): Promise<TcpProxy>
   hub(options?: HubOptions): Promise<FaultHub>
-  /** Two that know each other by one issuer. */
-  twoHubs(env?: Readonly<Record<string, string>>): Promise<[FaultHub, FaultHub]>
+  /** Two that know each other by one issuer. `second` has settings of the second alone. */
+  twoHubs(
+    env?: Readonly<Record<string, string>>,
+    second?: Readonly<Record<string, string>>,
+  ): Promise<[FaultHub, FaultHub]>
   /** An upstream and endpoints around hubs of one database. What goes through it is judged after the row. */
-  scene(hubs: readonly FaultHub[], points?: { push?: number; poll?: number }): Promise<FaultScene>
+  scene(hubs: readonly FaultHub[], points?: ScenePoints): Promise<FaultScene>
   /** SETs of all effects about few subjects, until it is stopped. */
   load(scene: FaultScene, urls?: readonly string[]): RunningLoad
   /** What is sent in here counts as sent during the fault; recovery counts from its end. */
@@ -143,22 +155,22 @@ export function createFaultRig(options: { seed: number; rowId: string; scale: nu
       }
       return hub
     },
-    async twoHubs(env = {}) {
+    async twoHubs(env = {}, second = {}) {
       const port = await pickFreePort()
       const databaseUrl = env.DATABASE_URL ?? (await rig.database())
       const shared = { ...env, ISSUER: `http://127.0.0.1:${port}` }
       const pair: [FaultHub, FaultHub] = [
         await rig.hub({ databaseUrl, env: shared, port, start: false }),
-        await rig.hub({ databaseUrl, env: shared, start: false }),
+        await rig.hub({ databaseUrl, env: { ...shared, ...second }, start: false }),
       ]
       for (const hub of pair) hub.start()
       await Promise.all(pair.map((hub) => hub.ready()))
       return pair
     },
-    async scene(around, { push = 2, poll = 1 } = {}) {
+    async scene(around, { push = 2, poll = 1, upstream } = {}) {
       const [first] = around
       if (!first?.env.DATABASE_URL) throw new Error('a scene needs a hub with a database')
-      const made = await createScene(around, { types: TYPES })
+      const made = await createScene(around, { types: TYPES, ...(upstream && { upstream }) })
       closing.push(() => made.close())
       for (let n = 1; n <= push; n += 1) await made.addPush(`push ${n}`)
       for (let n = 1; n <= poll; n += 1) await made.addPoll(`poll ${n}`)

@@ -1,8 +1,23 @@
 import type { Row } from './row.js'
+import { ATTACK_ROWS } from './rows/attacks.js'
+import { CLOCK_ROWS } from './rows/clock.js'
 import { CRASH_ROWS } from './rows/crash.js'
 import { ENDPOINT_ROWS } from './rows/endpoints.js'
 import { KAFKA_ROWS } from './rows/kafka.js'
+import { KEY_ROWS } from './rows/keys.js'
+import { MALFORMED_ROWS } from './rows/malformed.js'
+import { MANY_ROWS } from './rows/many.js'
 import { POSTGRES_ROWS } from './rows/postgres.js'
 
 /** All faults, in the order of the report. */
-export const ROWS: readonly Row[] = [...CRASH_ROWS, ...POSTGRES_ROWS, ...ENDPOINT_ROWS, ...KAFKA_ROWS]
+export const ROWS: readonly Row[] = [
+  ...CRASH_ROWS,
+  ...KAFKA_ROWS,
+  ...POSTGRES_ROWS,
+  ...ENDPOINT_ROWS,
+  ...MALFORMED_ROWS,
+  ...KEY_ROWS,
+  ...ATTACK_ROWS,
+  ...CLOCK_ROWS,
+  ...MANY_ROWS,
+]

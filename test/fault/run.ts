@@ -12,7 +12,7 @@ import { runRow } from './run-row.js'
 
 const USAGE = `npm run fault [-- options]
 
-  --row C2,K1    only these rows, or all of a letter: --row C,K1
+  --rows C2,K1   only these rows, or all of a letter: --rows C,K1
   --seed N       repeat a run (default: another one each time)
   --scale X      durations as a part of those of the catalogue (default 0.05)
   --full         scale 1, and write docs/faults.md
@@ -30,6 +30,8 @@ interface Wanted {
   readonly json: boolean
 }
 
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const
+
 class WrongUse extends Error {}
 
 function readArguments(args: string[]): Wanted | 'help' | 'list' {
@@ -45,14 +47,14 @@ function readArguments(args: string[]): Wanted | 'help' | 'list' {
   if (!(scale > 0 && scale <= 1)) throw new WrongUse('--scale: write a number above 0, at most 1')
   const seed = values.seed === undefined ? randomInt(1, 1_000_000) : Number(values.seed)
   if (!Number.isSafeInteger(seed) || seed < 0) throw new WrongUse('--seed: write a whole number')
-  return { rows: pick(values.row), seed, scale, full: values.full ?? false, json: values.json ?? false }
+  return { rows: pick(values.rows), seed, scale, full: values.full ?? false, json: values.json ?? false }
 }
 
 const parse = (args: string[]) =>
   parseArgs({
     args,
     options: {
-      row: { type: 'string' },
+      rows: { type: 'string' },
       seed: { type: 'string' },
       scale: { type: 'string' },
       full: { type: 'boolean' },
@@ -72,7 +74,7 @@ function pick(text: string | undefined): readonly Row[] {
     row.id.toUpperCase() === name || /^[A-Z]+/.exec(row.id)?.[0] === name
   const unknown = names.filter((name) => !ROWS.some((row) => isNamed(row, name)))
   if (unknown.length > 0 || names.length === 0) {
-    throw new WrongUse(`--row: there is no ${unknown.join(', ') || 'row named'}; --list shows all`)
+    throw new WrongUse(`--rows: there is no ${unknown.join(', ') || 'row named'}; --list shows all`)
   }
   return ROWS.filter((row) => names.some((name) => isNamed(row, name)))
 }
@@ -93,14 +95,15 @@ async function run(wanted: Wanted): Promise<number> {
   const say = (text: string) => void out.write(`${text}\n`)
   let rig: FaultRig | undefined
   const onSignal = () => {
-    process.off('SIGINT', onSignal)
+    for (const signal of SIGNALS) process.off(signal, onSignal)
     say('\ninterrupted; ending what was started (again: at once)')
     void (rig?.close() ?? Promise.resolve()).finally(() => process.exit(130))
   }
-  process.on('SIGINT', onSignal)
+  for (const signal of SIGNALS) process.on(signal, onSignal)
   say(`fault suite: ${rows.length} rows, seed ${seed}, scale ${scale}`)
   const reports: RowReport[] = []
-  for (const row of rows) {
+  for (const [index, row] of rows.entries()) {
+    if (out.isTTY) out.write(`${index + 1}/${rows.length} ${row.id} ${row.title} …`)
     const report = await runRow(row, {
       seed,
       scale,
@@ -109,8 +112,9 @@ async function run(wanted: Wanted): Promise<number> {
       },
     })
     reports.push(report)
+    if (out.isTTY) out.write('\r\u001b[2K')
     say(progressLine(report, colours))
-    if (!report.ok) say(`     alone: npm run fault -- --row ${row.id} --seed ${seed} --scale ${scale}`)
+    if (!report.ok) say(`     alone: npm run fault -- --rows ${row.id} --seed ${seed} --scale ${scale}`)
   }
   const suite: SuiteReport = { seed, scale, commit: commitOf(), rows: reports }
   const failed = reports.filter(({ ok }) => !ok).length

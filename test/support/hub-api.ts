@@ -60,7 +60,7 @@ export async function addTransmitter(admin: HubApi, upstream: Upstream): Promise
     issuer: upstream.issuer,
     audience: HUB_AUDIENCE,
     algorithms: ['ES256'],
-    jwks: upstream.jwks,
+    ...(upstream.jwksUri ? { jwks_uri: upstream.jwksUri } : { jwks: upstream.jwks }),
     // The budget is another test's matter.
     budget_per_s: 1_000_000,
   })

@@ -12,6 +12,8 @@ export interface ScenePush {
   readonly sink: SetSink
   /** The hub, asked as this stream's receiver. */
   readonly receiver: HubApi
+  /** Of that receiver. */
+  readonly token: string
 }
 
 export interface ScenePoll {
@@ -32,11 +34,14 @@ export interface Scene {
   readonly ingestUrls: readonly string[]
   addPush(name: string, settings?: object): Promise<ScenePush>
   /** As `addPush`, to an endpoint of the caller's own, which writes into the ledger under this name. */
-  addPushTo(name: string, endpointUrl: string): Promise<{ streamId: string; receiver: HubApi }>
+  addPushTo(name: string, endpointUrl: string): Promise<Pick<ScenePush, 'streamId' | 'receiver' | 'token'>>
   /** With `poll: false` nobody polls it. */
   addPoll(name: string, options?: { poll?: boolean }): Promise<ScenePoll>
-  /** Pushes one SET until it is accepted, and writes it into the ledger. Answers it. */
-  push(event: Omit<EventToSign, 'user'> & { user?: string }): Promise<string>
+  /**
+   * Pushes one SET until it is accepted, and writes it into the ledger. Answers it.
+   * @param url default: of the first hub
+   */
+  push(event: Omit<EventToSign, 'user'> & { user?: string }, url?: string): Promise<string>
   /** Waits until every stream has every SET that was accepted since it is there, then checks the ledger. */
   settled(deadlineMs?: number): Promise<void>
   close(): Promise<void>
@@ -45,14 +50,15 @@ export interface Scene {
 /**
  * The hubs must be ready. Calls go to the first of them.
  * @param options.types that its streams ask for
+ * @param options.upstream default: one whose key the hub is given
  */
 export async function createScene(
   hubs: readonly HubProcess[],
-  options: { types?: readonly string[] } = {},
+  options: { types?: readonly string[]; upstream?: Upstream } = {},
 ): Promise<Scene> {
   const first = hubs[0] as HubProcess
   const ledger = createLedger()
-  const upstream = await createUpstream('idp')
+  const upstream = options.upstream ?? (await createUpstream('idp'))
   const admin = hubApi(() => first.url, first.adminToken)
   const ingestPath = await addTransmitter(admin, upstream)
   const sinks: SetSink[] = []
@@ -73,7 +79,7 @@ export async function createScene(
     const streamId = await addPushStream(receiver, url, options.types)
     streamIds.set(name, streamId)
     ledger.expect(name)
-    return { streamId, receiver }
+    return { streamId, receiver, token }
   }
 
   return {
@@ -103,9 +109,8 @@ export async function createScene(
       }
       return { name, streamId, path, token }
     },
-    async push(event) {
+    async push(event, url = first.url + ingestPath) {
       const set = await upstream.sign({ user: 'alice', ...event })
-      const url = first.url + ingestPath
       await waitUntil(`the hub takes ${event.txn}`, async () => (await pushSet(url, set)) === 202)
       ledger.accepted(event.txn)
       return set
