@@ -1,4 +1,5 @@
 import type { Row } from './row.js'
+import { ADDRESS_ROWS } from './rows/addresses.js'
 import { ATTACK_ROWS } from './rows/attacks.js'
 import { CLOCK_ROWS } from './rows/clock.js'
 import { CRASH_ROWS } from './rows/crash.js'
@@ -7,7 +8,10 @@ import { KAFKA_ROWS } from './rows/kafka.js'
 import { KEY_ROWS } from './rows/keys.js'
 import { MALFORMED_ROWS } from './rows/malformed.js'
 import { MANY_ROWS } from './rows/many.js'
+import { OWN_KEY_ROWS } from './rows/own-keys.js'
 import { POSTGRES_ROWS } from './rows/postgres.js'
+import { RELEASE_ROWS } from './rows/releases.js'
+import { SECRET_ROWS } from './rows/secrets.js'
 
 /** All faults, in the order of the report. */
 export const ROWS: readonly Row[] = [
@@ -17,7 +21,11 @@ export const ROWS: readonly Row[] = [
   ...ENDPOINT_ROWS,
   ...MALFORMED_ROWS,
   ...KEY_ROWS,
+  ...OWN_KEY_ROWS,
+  ...ADDRESS_ROWS,
   ...ATTACK_ROWS,
   ...CLOCK_ROWS,
   ...MANY_ROWS,
+  ...SECRET_ROWS,
+  ...RELEASE_ROWS,
 ]

@@ -197,7 +197,7 @@ const odd: Row = {
       )
     })
     await here.load.stop()
-    const sent = await ask(here.scene.databaseUrl, 'select jti from deliveries where source_id = $1', [
+    const sent = await ask(here.scene.databaseUrl, 'select event_id from deliveries where source_id = $1', [
       here.transmitterId,
     ])
     assert.equal(sent.length, 0)
