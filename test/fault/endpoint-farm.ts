@@ -5,19 +5,21 @@ import { text } from 'node:stream/consumers'
 /** Many push endpoints on one port: each has a path, which is its name. */
 export interface EndpointFarm {
   urlOf(name: string): string
-  /** These answer 500. */
-  readonly failing: Set<string>
+  /** Of those that do not take what comes. */
+  readonly moods: Map<string, 'fails' | 'is silent'>
   close(): Promise<void>
 }
 
 /** @param onSet is called with each SET that is about to be answered 202 */
 export async function startEndpointFarm(onSet: (name: string, set: string) => void): Promise<EndpointFarm> {
-  const failing = new Set<string>()
+  const moods: EndpointFarm['moods'] = new Map()
   const server = createServer((req, res) => {
     const name = decodeURIComponent(req.url?.slice(1) ?? '')
     text(req).then(
       (set) => {
-        if (failing.has(name)) return void res.writeHead(500).end()
+        const mood = moods.get(name)
+        if (mood === 'fails') return void res.writeHead(500).end()
+        if (mood === 'is silent') return
         onSet(name, set)
         res.writeHead(202).end()
       },
@@ -28,7 +30,7 @@ export async function startEndpointFarm(onSet: (name: string, set: string) => vo
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   return {
     urlOf: (name) => `${origin}/${encodeURIComponent(name)}`,
-    failing,
+    moods,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
