@@ -6,6 +6,7 @@ import { failures, healthyIsServed, misbehaving, oneHub, TIMEOUT_MS } from '../e
 import { attemptsOf, startBlackHole } from '../endpoint-watch.js'
 import { ACCEPTED, drip, type RawEndpoint, startRawEndpoint } from '../raw-endpoint.js'
 import type { Row } from '../row.js'
+import { ask } from '../sql.js'
 
 /** A total deadline ± 10 %, and what two slow cores add. */
 const LATEST_MS = TIMEOUT_MS * 1.1 + 400
@@ -22,7 +23,13 @@ const unreachable: Row = {
     const hole = await startBlackHole()
     rig.atEnd(() => hole.close())
     await scene.addPushTo('blackhole', hole.url)
-    await scene.addPushTo('no such name', 'https://endpoint.invalid/events')
+    // Such a name is refused when a stream is made: this one went away later.
+    const { streamId } = await scene.addPushTo('no such name', hole.url)
+    await ask(scene.databaseUrl, 'update streams set endpoint_url = $2 where stream_id = $1', [
+      streamId,
+      'https://endpoint.invalid/events',
+    ])
+    await here.hub.revive()
     // Nobody will ever answer there.
     for (const name of ['blackhole', 'no such name']) scene.ledger.release(name)
     const load = rig.load(scene)
