@@ -158,7 +158,6 @@ const proxied: Row = {
   id: 'R5',
   title: 'HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NODE_USE_ENV_PROXY are set',
   expected: 'ignored: the hub connects as its own settings say',
-  quick: true,
   async run(rig) {
     const canary = await canaryAt(rig, '127.0.0.4')
     const url = `http://127.0.0.4:${canary.port}`

@@ -55,7 +55,6 @@ const stated: Row = {
   id: 'C3',
   title: 'kill -9 after a decision of the hub is committed, before its fan-out',
   expected: 'delivered soon after the restart, once',
-  quick: true,
   async run(rig) {
     const hub = await rig.hub({ env: crashAt('fanout.read', 1) })
     const scene = await rig.scene([hub])
@@ -165,7 +164,6 @@ const polled: Row = {
   id: 'C8',
   title: 'kill -9 after a poll was answered, before the client acknowledged',
   expected: 'the SETs are handed out again under the same jti',
-  quick: true,
   async run(rig) {
     const hub = await rig.hub({ env: crashAt('poll.answered', 3) })
     const scene = await rig.scene([hub], { push: 1, poll: 2 })
@@ -291,7 +289,6 @@ export const CRASH_ROWS: readonly Row[] = [
       id: 'C2',
       title: 'kill -9 after the log append, before the 202',
       expected: 'the same jti again is 202 and one event',
-      quick: true,
     },
     'ingest.stored',
     40,

@@ -156,7 +156,6 @@ const onTheWire: Row = {
   id: 'S3',
   title: 'what no HTTP client would write: broken lengths, codings, headers and chunks; a body that ends early',
   expected: '4xx or a closed connection; nothing stored',
-  quick: true,
   async run(rig) {
     const here = await besideOddSender(rig)
     const [{ rawRequests }, { setOf }] = [await malformedSets(), await fixture()]

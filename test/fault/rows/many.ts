@@ -107,7 +107,7 @@ async function p99While({ scene }: Ready, work: () => Promise<unknown>): Promise
 
 const flood: Row = {
   id: 'O3',
-  title: 'a mass logout of 500,000 urgent events of one source, and revocations of another',
+  title: 'a mass logout by one source, many times its budget, and revocations by another',
   expected: 'the flooding source meets its budget; revocations of the other go past its backlog',
   bounds: { recoveryMs: 120_000 },
   async run(rig) {
