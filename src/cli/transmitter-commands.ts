@@ -14,6 +14,7 @@ import {
   type StreamOptions,
   type SubscribedTransmitter,
   waitOption,
+  wantsStream,
 } from './transmitter-stream.js'
 
 interface Transmitter extends SubscribedTransmitter {
@@ -117,7 +118,7 @@ function addAdd(cli: Cli, group: Command): void {
     .option('--no-wait', 'do not wait until the stream is verified')
     .addOption(waitOption())
   examples(command, [
-    'transmitter add --discover https://idp.example.com --delivery poll --client-id hub --secret-file secret',
+    'transmitter add --discover https://idp.example.com --client-id hub --secret-file secret',
     'transmitter add --name idp --issuer https://idp.example.com --audience https://hub.example.com --discover',
     'transmitter add --name keycloak --issuer https://sso.example.com/realms/a --audience hub --discover --tolerance session_id_all',
     'transmitter add --name itdr --issuer https://itdr.example.com --audience hub --jwks-file keys.json --authorization-file push-secret',
@@ -182,7 +183,7 @@ async function addBody(io: CliIo, options: AddOptions): Promise<object> {
   }
   // Where discovery and the stream say them, they may be left out.
   if (!options.issuer && host === undefined) throw new WrongUse('--issuer is missing')
-  if (!options.audience && !options.delivery) throw new WrongUse('--audience is missing')
+  if (!options.audience && !wantsStream(options)) throw new WrongUse('--audience is missing')
   const stdin = [options.jwksFile, options.authorizationFile, options.secretFile].filter(
     (file) => file === '-',
   )

@@ -18,7 +18,7 @@ describe('outcome of a push attempt (RFC 8935)', () => {
     for (const status of [200, 201, 202, 204, 299]) {
       assert.equal(answer(status, '', {}, true).class, 'received', String(status))
     }
-    for (const status of [301, 302, 307, 400, 401, 429, 500]) {
+    for (const status of [199, 300, 301, 302, 307, 400, 401, 429, 500]) {
       assert.notEqual(answer(status, '', {}, true).class, 'received', String(status))
     }
   })
@@ -40,13 +40,48 @@ describe('outcome of a push attempt (RFC 8935)', () => {
     })
   }
 
-  it('bounds what it keeps of a receiver’s description', () => {
-    const outcome = answer(400, JSON.stringify({ err: 'invalid_key', description: 'x'.repeat(10_000) }))
-    assert.ok(outcome.class === 'rejected' && outcome.reason.length <= 300)
+  for (const code of [
+    'invalid_request',
+    'invalid_key',
+    'invalid_issuer',
+    'invalid_audience',
+    'authentication_failed',
+    'access_denied',
+    'invalid_state',
+  ]) {
+    it(`keeps the code ${code} of the standards`, () => {
+      const outcome = answer(400, JSON.stringify({ err: code }))
+      assert.deepEqual(outcome, { class: 'rejected', code, reason: `${code}: ` })
+    })
+  }
+
+  it('says what the receiver said when its code is none of the standards’', () => {
+    const outcome = answer(400, '{"err":"made_up","description":"words"}')
+    assert.deepEqual(outcome, { class: 'rejected', code: 'rejected', reason: 'made_up: words' })
+    const odd = answer(400, '{"err":"invalid_key","description":7}')
+    assert.deepEqual(odd, { class: 'rejected', code: 'invalid_key', reason: 'invalid_key: ' })
   })
 
-  it('heeds Retry-After on a failure', () => {
-    const outcome = answer(503, '', { 'retry-after': '2' })
-    assert.equal(outcome.class === 'failed' && outcome.retryAfterMs, 2_000)
+  it('says so when a 400 names no error', () => {
+    for (const body of ['', 'oops', '[]', 'null', '7', '{"err":7}']) {
+      const outcome = answer(400, body)
+      assert.deepEqual(outcome, {
+        class: 'rejected',
+        code: 'rejected',
+        reason: 'answered 400 without an err',
+      })
+    }
+  })
+
+  it('bounds what it keeps of a receiver’s description', () => {
+    const outcome = answer(400, JSON.stringify({ err: 'invalid_key', description: 'x'.repeat(10_000) }))
+    assert.equal(outcome.class === 'rejected' && outcome.reason, `invalid_key: ${'x'.repeat(287)}`)
+  })
+
+  it('heeds Retry-After on a failure, and names the status', () => {
+    const failed = { class: 'failed', answered: true, reason: 'answered 503' }
+    assert.deepEqual(answer(503, '', { 'retry-after': '2' }), { ...failed, retryAfterMs: 2_000 })
+    assert.deepEqual(answer(503, '', { 'retry-after': 'soon' }), failed)
+    assert.deepEqual(answer(503), failed)
   })
 })

@@ -25,5 +25,4 @@ export const ROOMS = {
       'test/http/error-answers',
     ],
   },
-  upstream: { mutate: ['src/upstream/**/*.ts'], spec: ['test/upstream/!(second-hub)*'] },
 }

@@ -132,6 +132,71 @@ describe('streams: event types that operators register', () => {
     })
   }
 
+  it('takes a rule, a name and a description as long as they may be, and nothing longer', async () => {
+    const values = (count: number, length = 200) =>
+      Object.fromEntries(
+        Array.from({ length: count }, (_, index) => [String(index).padEnd(length, 'x'), 'tightens']),
+      )
+    const rule = (change: object) => ({ effect: { ...RULE, ...change } })
+    const longest = { member: 'm'.repeat(100), values: values(50) }
+    for (const [wrong, what] of [
+      [rule({ values: values(51, 3) }), '51 values'],
+      [rule({ values: values(1, 201) }), 'a value of 201 characters'],
+      [rule({ member: 'm'.repeat(101) }), 'a member of 101 characters'],
+      [rule({ member: '' }), 'an empty member'],
+      [rule({ member: 7 }), 'a member that is no text'],
+      [rule({ values: undefined }), 'no values'],
+      [rule({ otherwise: undefined }), 'no otherwise'],
+      [{ description: 'x'.repeat(501) }, 'a long description'],
+    ] as const) {
+      const answer = await add(wrong)
+      assert.equal(answer.status, 400, what)
+    }
+    const taken = await add({ ...rule(longest), description: 'x'.repeat(500) })
+    assert.equal(taken.status, 201, taken.text)
+    assert.deepEqual(taken.body.effect, { ...RULE, ...longest })
+    const again = await ssf.call('patch', `/v1/event-types/${taken.body.id}`, 'operator', {
+      description: null,
+    })
+    assert.deepEqual([again.body.description, again.body.effect], [null, taken.body.effect])
+  })
+
+  it('are 500 at most, and one less makes room for one', async () => {
+    await ssf.db('event_types').insert(
+      Array.from({ length: 499 }, (_, index) => ({
+        id: crypto.randomUUID(),
+        type: `https://example.com/events/${index}`,
+        effect: JSON.stringify('neutral'),
+      })),
+    )
+    const last = await add()
+    assert.equal(last.status, 201, last.text)
+    const refused = await add({ type: `${TYPE}-2` })
+    assert.deepEqual(
+      [refused.status, refused.body.message],
+      [409, 'There are 500 registered event types; remove one first.'],
+    )
+    await ssf.call('delete', `/v1/event-types/${last.body.id}`, 'operator')
+    assert.equal((await add({ type: `${TYPE}-2` })).status, 201)
+  })
+
+  it('says in the audit log what a type was and became', async () => {
+    const { id } = (await add({ schema: SCHEMA })).body
+    await ssf.call('patch', `/v1/event-types/${id}`, 'operator', { effect: 'neutral', schema: null })
+    await ssf.call('delete', `/v1/event-types/${id}`, 'operator')
+    const rows = await ssf
+      .db('audit_log')
+      .where({ target: `event-type:${id}` })
+      .orderBy('at')
+      .select('detail')
+    const before = { type: TYPE, effect: 'tightens', has_schema: true }
+    const after = { type: TYPE, effect: 'neutral', has_schema: false }
+    assert.deepEqual(
+      rows.map(({ detail }) => detail),
+      [before, { before, after }, after],
+    )
+  })
+
   it('refuses a type twice, bad changes, unknown ids, and who may not', async () => {
     const { id } = (await add()).body
     assert.equal((await add()).status, 409)
@@ -248,6 +313,27 @@ describe('streams: the registry of event types', () => {
       await ssf.db.raw('alter table hidden rename to event_types')
     }
     await waitUntil('no reason', () => registry.health().reason === undefined)
+  })
+
+  it('asks again in its next round when what follows a change failed', async () => {
+    const warnings: string[] = []
+    let fails = 1
+    const told: number[] = []
+    const other = createEventTypeRegistry({
+      db: ssf.db,
+      logger: { ...silentLogger, warn: (event) => void warnings.push(event) },
+      onChanged: async () => {
+        told.push(fails)
+        if (fails-- > 0) throw new Error('streams could not follow')
+      },
+      refreshEveryMs: 60_000,
+    })
+    await other.refresh()
+    assert.deepEqual([told, warnings], [[1], ['event_types.unsettled']])
+    await other.refresh()
+    assert.deepEqual([told, warnings], [[1, 0], ['event_types.unsettled']])
+    await other.refresh()
+    assert.equal(told.length, 2)
   })
 
   it('does not start without having read the table', async () => {

@@ -38,4 +38,29 @@ describe('streams: changes of a receiver', () => {
       [1, 1, 0],
     )
   })
+  it('are told to whoever sends, stream by stream, also of a receiver that is gone', async () => {
+    const receiver = await ssf.addReceiver('deleted')
+    const streams = [await ssf.createStream(receiver), await ssf.createStream(receiver)]
+    const discarded: string[] = []
+    const changes = createReceiverChanges({
+      db: ssf.db,
+      streams: ssf.streams,
+      observer: ssf.observer,
+      openWork: { discard: async (_trx, id, outcome) => void discarded.push(`${outcome} ${id}`) },
+    })
+    ssf.observer.changed.length = 0
+    await changes.changed(receiver.id)
+    assert.deepEqual([...ssf.observer.changed].sort(), [...streams].sort())
+    await ssf.db.transaction(async (trx) => {
+      await changes.deleting(trx, { id: receiver.id } as Receiver)
+      await trx('receivers').where({ id: receiver.id }).delete()
+    })
+    assert.deepEqual(discarded.sort(), streams.map((id) => `deleted ${id}`).sort())
+    ssf.observer.changed.length = 0
+    await changes.changed(receiver.id)
+    assert.deepEqual([...ssf.observer.changed].sort(), [...streams].sort())
+    ssf.observer.changed.length = 0
+    await changes.changed(receiver.id)
+    assert.deepEqual(ssf.observer.changed, [], 'told once')
+  })
 })

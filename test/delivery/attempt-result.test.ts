@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict'
+import { answeredResult, failedResult, NOT_GRANTED, unsentResult } from '../../src/delivery/attempt-result.js'
+import type { EndpointHealth } from '../../src/delivery/endpoint-health.js'
+import { createEndpointHealth } from '../../src/delivery/endpoint-health.js'
+import type { OpenDelivery } from '../../src/delivery/open-delivery.js'
+
+const NOW = 1_000_000
+const SENT = NOW - 40
+const LEASE = { unit: 7, epoch: 3, endsAtMonotonicMs: Number.POSITIVE_INFINITY }
+const FRAME = { streamId: 's', lane: 'urgent', eventId: 'e', shard: 7, epoch: 3, receivedAtMs: null }
+
+const item = (change: Partial<OpenDelivery> = {}): OpenDelivery => ({
+  streamId: 's',
+  eventId: 'e',
+  receiverId: 'r',
+  shard: 7,
+  lane: 'urgent',
+  type: 't',
+  effect: 'tightens',
+  txn: 'x',
+  orderKey: 'k',
+  acceptedAtMs: 0,
+  rendering: 1,
+  attempts: 0,
+  queuedAtMs: NOW - 1_000,
+  ...change,
+})
+
+const ended = (change: Partial<OpenDelivery> = {}) => ({
+  item: item(change),
+  lease: LEASE,
+  sentAtMs: SENT,
+  nowMs: NOW,
+})
+
+/** An endpoint whose last success was at that time; never without one. */
+function endpointAfter(successAtMs?: number): EndpointHealth {
+  const endpoint = createEndpointHealth()
+  if (successAtMs !== undefined) endpoint.succeed(successAtMs)
+  return endpoint
+}
+
+const answered503 = { class: 'failed', answered: true, reason: 'answered 503' } as const
+const unreached = { class: 'failed', answered: false, reason: 'connection refused' } as const
+
+describe('what is written about an attempt', () => {
+  it('is received with both times when the endpoint took it', () => {
+    assert.deepEqual(answeredResult(ended({ attempts: 2 }), { class: 'received' }), {
+      ...FRAME,
+      attempts: 3,
+      outcome: 'received',
+      deliveredAtMs: SENT,
+      receivedAtMs: NOW,
+    })
+  })
+
+  it('is parked with the receiver’s words when it refused', () => {
+    const outcome = { class: 'rejected', code: 'invalid_key', reason: 'invalid_key: no' } as const
+    assert.deepEqual(answeredResult(ended(), outcome), {
+      ...FRAME,
+      attempts: 1,
+      outcome: 'park',
+      code: 'invalid_key',
+      failure: 'invalid_key: no',
+      deliveredAtMs: SENT,
+    })
+  })
+
+  it('has no attempt more when nothing was sent, and a reason only when discarded', () => {
+    const row = { item: item({ attempts: 4 }), lease: LEASE }
+    const unsent = { ...FRAME, attempts: 4, deliveredAtMs: null }
+    assert.deepEqual(unsentResult({ ...row, outcome: 'superseded' }), { ...unsent, outcome: 'superseded' })
+    assert.deepEqual(unsentResult({ ...row, outcome: 'discarded' }), {
+      ...unsent,
+      outcome: 'discarded',
+      failure: NOT_GRANTED,
+    })
+    assert.deepEqual(unsentResult({ ...row, outcome: 'discarded', failure: 'no form' }), {
+      ...unsent,
+      outcome: 'discarded',
+      failure: 'no form',
+    })
+    assert.equal(NOT_GRANTED, 'the receiver is no longer granted this event')
+  })
+
+  it('is another try when the endpoint failed, delivered only if it answered', () => {
+    const { nextAttemptAtMs, ...result } = failedResult(ended({ attempts: 1 }), answered503, endpointAfter())
+    const failed = { ...FRAME, attempts: 2, outcome: 'retry', failure: 'answered 503' }
+    assert.deepEqual(result, { ...failed, deliveredAtMs: SENT })
+    // The second wait is half a second, give or take a fifth.
+    const waitMs = (nextAttemptAtMs ?? 0) - NOW
+    assert.ok(waitMs >= 400 && waitMs <= 600, String(waitMs))
+    const silent = failedResult(ended(), unreached, endpointAfter())
+    assert.deepEqual([silent.deliveredAtMs, silent.failure], [null, 'connection refused'])
+  })
+
+  it('waits longer for routine SETs, and at least as long as the endpoint asks', () => {
+    const waitOf = (lane: OpenDelivery['lane'], retryAfterMs?: number) => {
+      const outcome = retryAfterMs === undefined ? answered503 : { ...answered503, retryAfterMs }
+      return (failedResult(ended({ lane }), outcome, endpointAfter()).nextAttemptAtMs ?? 0) - NOW
+    }
+    for (const lane of ['control', 'urgent'] as const) assert.ok(waitOf(lane) <= 240, lane)
+    assert.ok(waitOf('routine') >= 800)
+    assert.equal(waitOf('urgent', 7_000), 7_000)
+    assert.ok(waitOf('urgent', 1) >= 160)
+  })
+})
+
+describe('a SET that keeps failing while others get through', () => {
+  const outcomeOf = (change: Partial<OpenDelivery>, successAtMs?: number) => {
+    const result = failedResult(ended(change), answered503, endpointAfter(successAtMs))
+    assert.equal(result.code, result.outcome === 'park' ? 'keeps_failing' : undefined)
+    return result.outcome
+  }
+
+  it('is parked at its tenth attempt', () => {
+    assert.equal(outcomeOf({ attempts: 8 }, NOW - 10), 'retry')
+    assert.equal(outcomeOf({ attempts: 9 }, NOW - 10), 'park')
+  })
+
+  it('is parked when it waits for more than a minute, but never at its first attempt', () => {
+    assert.equal(outcomeOf({ attempts: 1, queuedAtMs: NOW - 60_000 }, NOW - 10), 'retry')
+    assert.equal(outcomeOf({ attempts: 1, queuedAtMs: NOW - 60_001 }, NOW - 10), 'park')
+    assert.equal(outcomeOf({ attempts: 0, queuedAtMs: NOW - 90_000 }, NOW - 10), 'retry')
+  })
+
+  it('is parked with the reason of its last attempt and no further try', () => {
+    assert.deepEqual(failedResult(ended({ attempts: 9 }), answered503, endpointAfter(NOW - 10)), {
+      ...FRAME,
+      attempts: 10,
+      outcome: 'park',
+      code: 'keeps_failing',
+      failure: 'answered 503',
+      deliveredAtMs: SENT,
+    })
+  })
+
+  it('goes on when nothing else got through since it waits, or not lately', () => {
+    const waiting = { attempts: 20, queuedAtMs: NOW - 300_000 }
+    assert.equal(outcomeOf(waiting), 'retry')
+    assert.equal(outcomeOf(waiting, NOW - 300_000), 'retry')
+    assert.equal(outcomeOf(waiting, NOW - 60_000), 'retry')
+    assert.equal(outcomeOf(waiting, NOW - 59_999), 'park')
+    assert.equal(outcomeOf({ attempts: 20, queuedAtMs: NOW - 10 }, NOW - 10), 'retry')
+  })
+})
