@@ -24,5 +24,7 @@ export function blindSpots(ledger: Ledger): string[] {
   const already = ledger.duplicates(stream)
   ledger.received(stream, setWith('newer', 'newer'))
   seen.push(['L5', ledger.repeated(already).length > 0])
-  return seen.filter(([, reports]) => !reports).map(([check]) => `${check} reports nothing of a fault put in on purpose`)
+  return seen
+    .filter(([, reports]) => !reports)
+    .map(([check]) => `${check} reports nothing of a fault put in on purpose`)
 }

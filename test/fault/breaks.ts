@@ -42,7 +42,12 @@ const BREAKS: readonly Break[] = [
     from: 'status = statusCode;',
     to: "status = statusCode; if (received.location) fetch(received.location, { method: 'POST' }).catch(() => {});",
   },
-  { rows: ['E5'], file: 'outgoing/exchange.js', from: 'if (bytes > request.maxBytes)', to: 'if (bytes > 1e9)' },
+  {
+    rows: ['E5'],
+    file: 'outgoing/exchange.js',
+    from: 'if (bytes > request.maxBytes)',
+    to: 'if (bytes > 1e9)',
+  },
   {
     rows: ['E7'],
     file: 'delivery/attempt-result.js',
@@ -60,7 +65,12 @@ const BREAKS: readonly Break[] = [
   { rows: ['J1'], file: 'ingest/issuer-keys.js', from: '<= maxAgeMs', to: '<= 1e12' },
   { rows: ['J2'], file: 'ingest/issuer-keys.js', from: 'cooldownMs = 5_000', to: 'cooldownMs = 25_000' },
   { rows: ['J3'], file: 'ingest/issuer-keys.js', from: 'cooldownMs = 5_000', to: 'cooldownMs = 1' },
-  { rows: ['J4'], file: 'ingest/issuer-keys.js', from: 'refreshAfterMs = 300_000', to: 'refreshAfterMs = 3e9' },
+  {
+    rows: ['J4'],
+    file: 'ingest/issuer-keys.js',
+    from: 'refreshAfterMs = 300_000',
+    to: 'refreshAfterMs = 3e9',
+  },
   {
     rows: ['J6'],
     file: 'ingest/issuer-keys.js',
@@ -80,8 +90,18 @@ const BREAKS: readonly Break[] = [
     from: 'const { target } = request;',
     to: 'const { target } = request; fetch(process.env.HTTP_PROXY).catch(() => {});',
   },
-  { rows: ['D1'], file: 'http/server.js', from: 'connectionsCheckingInterval: 500', to: 'connectionsCheckingInterval: 5e6' },
-  { rows: ['D3'], file: 'http/server.js', from: 'noDelay: true,', to: 'noDelay: true, insecureHTTPParser: true,' },
+  {
+    rows: ['D1'],
+    file: 'http/server.js',
+    from: 'connectionsCheckingInterval: 500',
+    to: 'connectionsCheckingInterval: 5e6',
+  },
+  {
+    rows: ['D3'],
+    file: 'http/server.js',
+    from: 'noDelay: true,',
+    to: 'noDelay: true, insecureHTTPParser: true,',
+  },
   { rows: ['D4'], file: 'delivery/poll-router.js', from: "jsonBody('1mb')", to: "jsonBody('64mb')" },
   { rows: ['D6'], file: 'auth/attempt-limiter.js', from: 'window.count <= failures', to: 'true' },
   {
@@ -97,7 +117,12 @@ const BREAKS: readonly Break[] = [
     to: "checkAuthorization(req, transmitter); options.logger.info('push.begun', req.headers);",
   },
   { rows: ['X2'], file: 'audit/audit-chain.js', from: "reason: 'changed'", to: "reason: 'missing'" },
-  { rows: ['U1'], file: 'storage/migrator.js', from: 'return pending.length > 0 || (needs', to: 'return true || (needs' },
+  {
+    rows: ['U1'],
+    file: 'storage/migrator.js',
+    from: 'return pending.length > 0 || (needs',
+    to: 'return true || (needs',
+  },
 ]
 
 const rowsAsked = process.argv.slice(2)
@@ -112,12 +137,17 @@ try {
     const file = join(folder, 'dist', 'src', each.file)
     const whole = await readFile(file, 'utf8')
     if (whole.split(each.from).length !== 2) throw new Error(`${each.file} does not have once: ${each.from}`)
-    await writeFile(file, whole.replace(each.from, () => each.to))
+    await writeFile(
+      file,
+      whole.replace(each.from, () => each.to),
+    )
     for (const row of each.rows) {
       if (rowsAsked.length > 0 && !rowsAsked.includes(row)) continue
       const report = await runRow(row)
       if (report.ok) silent += 1
-      console.log(`| ${row} | \`${each.file}\`: ${each.to || 'nothing'} | ${report.ok ? '**HELD**' : report.seen} |`)
+      console.log(
+        `| ${row} | \`${each.file}\`: ${each.to || 'nothing'} | ${report.ok ? '**HELD**' : report.seen} |`,
+      )
     }
     await writeFile(file, whole)
   }
@@ -127,10 +157,17 @@ try {
 process.exitCode = silent > 0 ? 1 : 0
 
 async function runRow(row: string): Promise<{ ok: boolean; seen: string }> {
-  const child = spawn(process.execPath, [join(folder, 'dist/test/fault/run.js'), '--rows', row, '--seed', '7', '--json'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  })
+  const child = spawn(
+    process.execPath,
+    [join(folder, 'dist/test/fault/run.js'), '--rows', row, '--seed', '7', '--json'],
+    {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    },
+  )
   const { rows } = JSON.parse(await text(child.stdout)) as SuiteReport
-  const seen = (rows[0]?.seen ?? 'no report').replace(/ \(logs: .*/s, '').replace(/\s+/g, ' ').replaceAll('|', '\\|')
+  const seen = (rows[0]?.seen ?? 'no report')
+    .replace(/ \(logs: .*/s, '')
+    .replace(/\s+/g, ' ')
+    .replaceAll('|', '\\|')
   return { ok: rows[0]?.ok ?? false, seen: seen.slice(0, 160) }
 }

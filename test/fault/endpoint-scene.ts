@@ -22,7 +22,11 @@ export async function healthyIsServed(scene: FaultScene): Promise<void> {
 }
 
 /** Each of them has failed so often, and says why. */
-export async function failures({ hub, scene }: Ready, names: readonly string[], least = 2): Promise<string[]> {
+export async function failures(
+  { hub, scene }: Ready,
+  names: readonly string[],
+  least = 2,
+): Promise<string[]> {
   const found = (name: string) =>
     attemptsOf(hub, scene.streamIds.get(name)).filter(({ outcome }) => outcome !== 'received')
   await waitUntil('each has failed', () => names.every((name) => found(name).length >= least), {

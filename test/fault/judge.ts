@@ -78,7 +78,7 @@ async function outcomesByStream(databaseUrl: string): Promise<Map<string, Outcom
 async function storedTwice({ databaseUrl }: FaultScene): Promise<string[]> {
   const rows = await ask<{ txn: string; count: string }>(
     databaseUrl,
-    'select txn, count(*) from events group by txn, type having count(*) > 1 limit 3',
+    'select txn, count(*) from events group by source_id, source_jti, txn having count(*) > 1 limit 3',
   )
   return rows.map(({ txn, count }) => `L2: ${txn} is stored as ${count} events`)
 }

@@ -3,7 +3,15 @@ import type { AddressInfo } from 'node:net'
 import { makeSetKey, type SetKey, signEvent, type Upstream } from '../support/upstream.js'
 
 /** How the address of the keys answers. */
-export type KeyAnswer = 'keys' | 'down' | 'endless' | 'drips' | 'redirects' | 'no JSON' | 'HTML' | 'ten thousand keys'
+export type KeyAnswer =
+  | 'keys'
+  | 'down'
+  | 'endless'
+  | 'drips'
+  | 'redirects'
+  | 'no JSON'
+  | 'HTML'
+  | 'ten thousand keys'
 
 /** An upstream whose keys the hub fetches, and which changes them. */
 export interface KeyServer {
@@ -93,7 +101,7 @@ function give(answer: KeyAnswer, res: ServerResponse, keys: readonly SetKey[]): 
         while (!res.destroyed && res.write(Buffer.alloc(65_536, ' ')));
       }
       res.on('drain', more)
-      return more()
+      more()
     }
   }
 }

@@ -67,8 +67,8 @@ export function toMarkdown(report: SuiteReport): string {
   const passed = rows.filter(({ ok, skipped }) => ok && !skipped).length
   return `# Faults
 
-What Firebreak survives, measured by \`npm run fault -- --full\` (how to run and read it: [test/fault/README.md](../test/fault/README.md)).
-${passed} of ${rows.length} rows held. Seed ${seed}, commit ${commit}, scale ${scale}.
+What Firebreak survives, written by \`npm run fault\` ([test/fault/README.md](../test/fault/README.md) tells how to run and read it).
+${passed} of ${rows.length} rows held. Seed ${seed}, commit ${commit}, scale ${scale} of the durations that the faults are told with (1: as told).
 
 p50, p99 and max are times to revoke during the fault: from the first push of a SET to its arrival at an endpoint, seen
 from outside, retries of the sender included. Recovered: when the last SET of before the end of the fault had arrived.

@@ -16,6 +16,7 @@ const USAGE = `npm run fault [-- options]
   --seed N       repeat a run (default: another one each time)
   --scale X      durations as a part of those of the catalogue (default 0.05)
   --full         scale 1, and write docs/faults.md
+  --write        write docs/faults.md at another scale
   --json         print the report as JSON, and progress on standard error
   --list         print the rows
 
@@ -26,7 +27,7 @@ interface Wanted {
   readonly rows: readonly Row[]
   readonly seed: number
   readonly scale: number
-  readonly full: boolean
+  readonly write: boolean
   readonly json: boolean
 }
 
@@ -47,7 +48,7 @@ function readArguments(args: string[]): Wanted | 'help' | 'list' {
   if (!(scale > 0 && scale <= 1)) throw new WrongUse('--scale: write a number above 0, at most 1')
   const seed = values.seed === undefined ? randomInt(1, 1_000_000) : Number(values.seed)
   if (!Number.isSafeInteger(seed) || seed < 0) throw new WrongUse('--seed: write a whole number')
-  return { rows: pick(values.rows), seed, scale, full: values.full ?? false, json: values.json ?? false }
+  return { rows: pick(values.rows), seed, scale, write: values.write ?? values.full ?? false, json: values.json ?? false }
 }
 
 const parse = (args: string[]) =>
@@ -58,6 +59,7 @@ const parse = (args: string[]) =>
       seed: { type: 'string' },
       scale: { type: 'string' },
       full: { type: 'boolean' },
+      write: { type: 'boolean' },
       json: { type: 'boolean' },
       list: { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },
@@ -122,7 +124,7 @@ async function run(wanted: Wanted): Promise<number> {
   const held = reports.length - failed - skipped
   say(`\n${table(suite)}\n\n${held} held, ${failed} failed, ${skipped} skipped; seed ${seed}`)
   if (json) process.stdout.write(`${JSON.stringify(suite, null, 2)}\n`)
-  if (wanted.full) {
+  if (wanted.write) {
     writeFileSync(join(ROOT, 'docs', 'faults.md'), toMarkdown(suite))
     say('written: docs/faults.md')
   }

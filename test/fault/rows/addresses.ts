@@ -69,25 +69,27 @@ function refuses(row: Pick<Row, 'id' | 'title'>, urlsAt: (port: number) => reado
   }
 }
 
-const plain = refuses({ id: 'R1', title: 'URLs of loopback, private, link-local and metadata addresses' }, (port) =>
-  [
-    '127.0.0.2',
-    '10.0.0.1',
-    '172.16.0.1',
-    '192.168.0.1',
-    '100.64.0.1',
-    '169.254.169.254',
-    '168.63.129.16',
-    '0.0.0.0',
-    '255.255.255.255',
-    '224.0.0.1',
-    '[::1]',
-    '[::]',
-    '[fe80::1]',
-    '[fc00::1]',
-    '[fd00:ec2::254]',
-    '[ff02::1]',
-  ].map((host) => `https://${host}:${port}/keys`),
+const plain = refuses(
+  { id: 'R1', title: 'URLs of loopback, private, link-local and metadata addresses' },
+  (port) =>
+    [
+      '127.0.0.2',
+      '10.0.0.1',
+      '172.16.0.1',
+      '192.168.0.1',
+      '100.64.0.1',
+      '169.254.169.254',
+      '168.63.129.16',
+      '0.0.0.0',
+      '255.255.255.255',
+      '224.0.0.1',
+      '[::1]',
+      '[::]',
+      '[fe80::1]',
+      '[fc00::1]',
+      '[fd00:ec2::254]',
+      '[ff02::1]',
+    ].map((host) => `https://${host}:${port}/keys`),
 )
 
 const disguised = refuses(
@@ -111,19 +113,22 @@ const disguised = refuses(
     ].map((host) => `https://${host}:${port}/keys`),
 )
 
-const odd = refuses({ id: 'R4', title: 'user names, other schemes, line ends, back-slashes and own ports in URLs' }, (port) => [
-  `https://user@127.0.0.1:${port}/keys`,
-  `https://user:word@127.0.0.1:${port}/keys`,
-  `https://127.0.0.1@127.0.0.2:${port}/keys`,
-  `ftp://127.0.0.1:${port}/keys`,
-  `file:///etc/passwd`,
-  `gopher://127.0.0.1:${port}/keys`,
-  `https://127.0.0.1:${port}\\@127.0.0.2/keys`,
-  `https:\\\\127.0.0.2:${port}/keys`,
-  `https://127.0.0.1:${port}/keys\r\nX: y`,
-  `https://127.0.0.2:${port}/\tkeys`,
-  `http://127.0.0.2:${port}/keys`,
-])
+const odd = refuses(
+  { id: 'R4', title: 'user names, other schemes, line ends, back-slashes and own ports in URLs' },
+  (port) => [
+    `https://user@127.0.0.1:${port}/keys`,
+    `https://user:word@127.0.0.1:${port}/keys`,
+    `https://127.0.0.1@127.0.0.2:${port}/keys`,
+    `ftp://127.0.0.1:${port}/keys`,
+    `file:///etc/passwd`,
+    `gopher://127.0.0.1:${port}/keys`,
+    `https://127.0.0.1:${port}\\@127.0.0.2/keys`,
+    `https:\\\\127.0.0.2:${port}/keys`,
+    `https://127.0.0.1:${port}/keys\r\nX: y`,
+    `https://127.0.0.2:${port}/\tkeys`,
+    `http://127.0.0.2:${port}/keys`,
+  ],
+)
 
 const narrowed: Row = {
   id: 'R3',

@@ -33,7 +33,12 @@ interface Attacker {
 }
 
 /** So many connections at once, each with this said on it. */
-function attack(rig: FaultRig, port: number, count: number, say: (socket: Socket, n: number) => void): Attacker {
+function attack(
+  rig: FaultRig,
+  port: number,
+  count: number,
+  say: (socket: Socket, n: number) => void,
+): Attacker {
   let closed = 0
   const statuses = new Map<string, number>()
   const sockets = Array.from({ length: count }, (_, n) => {
@@ -115,7 +120,10 @@ const crowded: Row = {
     await hub.ready()
     const { refused } = await load.stop()
     assert.equal(hub.pid(), pid)
-    assert.deepEqual([...refused.keys()].filter((status) => status !== 0 && status !== 503), [])
+    assert.deepEqual(
+      [...refused.keys()].filter((status) => status !== 0 && status !== 503),
+      [],
+    )
     return `${2 * NO_FILE} connections at ${NO_FILE} files; pushes that were repeated: ${[...refused.values()].reduce((sum, n) => sum + n, 0)}`
   },
 }
@@ -125,9 +133,11 @@ async function exchange(port: number, text: string): Promise<string> {
   const socket = connect(port, '127.0.0.1')
   let seen = ''
   socket.setTimeout(2_000, () => socket.destroy())
-  socket.on('error', () => {}).on('data', (chunk) => {
-    seen += chunk.toString('latin1')
-  })
+  socket
+    .on('error', () => {})
+    .on('data', (chunk) => {
+      seen += chunk.toString('latin1')
+    })
   socket.write(text)
   await once(socket, 'close')
   return seen
@@ -141,10 +151,12 @@ const smuggled: Row = {
     const { hub, scene, load, path } = await underLoad(rig)
     const start = `POST ${path} HTTP/1.1\r\nHost: hub\r\nContent-Type: application/secevent+jwt\r\n`
     const request = (set: string) => `${start}Content-Length: ${set.length}\r\n\r\n${set}`
-    const hidden = async (n: number) => request(await scene.upstream.sign({ txn: `hidden ${n}`, user: 'mallory' }))
+    const hidden = async (n: number) =>
+      request(await scene.upstream.sign({ txn: `hidden ${n}`, user: 'mallory' }))
     const outer: ((inner: string) => string)[] = [
       (inner) => `${start}Content-Length: 0\r\nContent-Length: ${inner.length}\r\n\r\n${inner}`,
-      (inner) => `${start}Content-Length: ${inner.length + 5}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${inner}`,
+      (inner) =>
+        `${start}Content-Length: ${inner.length + 5}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${inner}`,
       (inner) => `${start}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n${inner}`,
       (inner) => `${start}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n${inner}`,
       (inner) => `${start}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n${inner}`,
@@ -211,7 +223,10 @@ const greedy: Row = {
           counts.set(status, (counts.get(status) ?? 0) + 1)
         }),
       )
-      assert.deepEqual([...counts.keys()].filter((status) => ![200, 429, 503, 0].includes(status)), [])
+      assert.deepEqual(
+        [...counts.keys()].filter((status) => ![200, 429, 503, 0].includes(status)),
+        [],
+      )
       return `${count} polls at once: ${told(new Map([...counts].map(([status, n]) => [String(status), n])))}`
     })
     const growth = Math.round(((await rss()) - before) / 1_048_576)
@@ -272,7 +287,11 @@ const guessed: Row = {
     const { hub, scene, load } = await underLoad(rig)
     const statuses: number[] = []
     await rig.during(async () => {
-      for (const path of ['/v1/receivers', '/ssf/streams', '/ssf/poll/00000000-0000-7000-8000-000000000000']) {
+      for (const path of [
+        '/v1/receivers',
+        '/ssf/streams',
+        '/ssf/poll/00000000-0000-7000-8000-000000000000',
+      ]) {
         for (let n = 0; n < 40; n += 1) {
           const answer = await fetch(hub.url + path, {
             method: path.startsWith('/ssf/poll') ? 'POST' : 'GET',

@@ -171,7 +171,10 @@ async function pushStamped(stamped: {
 }
 
 export const CLOCK_ROWS: readonly Row[] = [
-  wrong({ id: 'T1', title: 'the clock of the hub is 10 minutes ahead of the database', quick: true }, TEN_MINUTES_MS),
+  wrong(
+    { id: 'T1', title: 'the clock of the hub is 10 minutes ahead of the database', quick: true },
+    TEN_MINUTES_MS,
+  ),
   wrong({ id: 'T2', title: 'the clock of the hub is 10 minutes behind the database' }, -TEN_MINUTES_MS),
   jumping,
   apart,

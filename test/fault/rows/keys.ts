@@ -102,7 +102,8 @@ const changed: Row = {
 const flooded: Row = {
   id: 'J3',
   title: 'SETs of unknown keys by the thousand while the issuer changes its key',
-  expected: 'one fetch per cool-down at most; the new key is taken all the same; never 400 before a fetch proves it',
+  expected:
+    'one fetch per cool-down at most; the new key is taken all the same; never 400 before a fetch proves it',
   async run(rig) {
     const { keys, load, url } = await underLoad(rig)
     const seen = new Map<number, number>()
@@ -134,7 +135,10 @@ const flooded: Row = {
     const fetched = keys.fetches() - fetchedBefore
     await load.stop()
     assert.ok(fetched <= most, `${fetched} fetches, ${most} at most`)
-    assert.deepEqual([...seen.keys()].filter((status) => status !== 400 && status !== 503), [])
+    assert.deepEqual(
+      [...seen.keys()].filter((status) => status !== 400 && status !== 503),
+      [],
+    )
     const count = [...seen.values()].reduce((sum, value) => sum + value, 0)
     return `${count} SETs of unknown keys cost ${fetched} fetches; the new key was taken after ${Math.round(tookMs)} ms`
   },

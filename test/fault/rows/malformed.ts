@@ -67,7 +67,9 @@ async function nothingStored({ scene, transmitterId, load }: Ready): Promise<voi
   const before = load.accepted
   await waitUntil('later SETs arrive', () => load.accepted > before + 24)
   await waitUntil('they all arrive', () => scene.ledger.missing('push 1').length < 24)
-  const found = await ask(scene.databaseUrl, 'select event_id from events where source_id = $1', [transmitterId])
+  const found = await ask(scene.databaseUrl, 'select event_id from events where source_id = $1', [
+    transmitterId,
+  ])
   assert.equal(found.length, 0, `${found.length} were stored`)
 }
 
@@ -154,7 +156,8 @@ function exchange(port: number, text: string): Promise<string> {
 
 const onTheWire: Row = {
   id: 'S3',
-  title: 'what no HTTP client would write: broken lengths, codings, headers and chunks; a body that ends early',
+  title:
+    'what no HTTP client would write: broken lengths, codings, headers and chunks; a body that ends early',
   expected: '4xx or a closed connection; nothing stored',
   async run(rig) {
     const here = await besideOddSender(rig)

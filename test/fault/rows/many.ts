@@ -48,7 +48,10 @@ async function pushToAll({ scene }: Ready, names: readonly string[], count: numb
   await waitUntil(
     'every stream has them',
     () => names.every((name) => scene.ledger.missing(name).length === 0),
-    { deadlineMs: 120_000, detail: () => `${names.filter((name) => scene.ledger.missing(name).length > 0).length} do not` },
+    {
+      deadlineMs: 120_000,
+      detail: () => `${names.filter((name) => scene.ledger.missing(name).length > 0).length} do not`,
+    },
   )
   return performance.now() - began
 }
@@ -149,7 +152,7 @@ interface FloodingSource {
   refused(): number
 }
 
-/** A second upstream with the budget that every source has unless told otherwise. */
+/** A second upstream, with a small budget. */
 async function floodingSource(scene: FaultScene): Promise<FloodingSource> {
   const upstream = await createUpstream('flood')
   const { id } = await scene.admin.call<{ id: string }>('POST', '/v1/transmitters', {
@@ -158,6 +161,7 @@ async function floodingSource(scene: FaultScene): Promise<FloodingSource> {
     audience: HUB_AUDIENCE,
     algorithms: ['ES256'],
     jwks: upstream.jwks,
+    budget_per_s: 20,
   })
   const url = `${new URL(scene.ingestUrls[0] as string).origin}/ingest/${id}`
   let stopped = false
@@ -229,16 +233,25 @@ const ring: Row = {
         '/v1/transmitters',
         { name: 'the hub before', issuer: hub.url, jwks_uri: `${hub.url}/ssf/jwks.json`, audience },
       )
-      await addPushStream(hubApi(() => hub.url, token), ingest_url, [SESSION_REVOKED])
+      await addPushStream(
+        hubApi(() => hub.url, token),
+        ingest_url,
+        [SESSION_REVOKED],
+      )
     }
     const count = Math.max(20, Math.round(200 * rig.scale))
     const stored = async () =>
       Promise.all(
-        urls.map(async (url) => (await ask<{ n: number }>(url, 'select count(*)::int n from events'))[0]?.n ?? 0),
+        urls.map(
+          async (url) => (await ask<{ n: number }>(url, 'select count(*)::int n from events'))[0]?.n ?? 0,
+        ),
       )
     const open = async () =>
       Promise.all(
-        urls.map(async (url) => (await ask<{ n: number }>(url, 'select count(*)::int n from delivery_queue'))[0]?.n ?? 0),
+        urls.map(
+          async (url) =>
+            (await ask<{ n: number }>(url, 'select count(*)::int n from delivery_queue'))[0]?.n ?? 0,
+        ),
       )
     await rig.during(async () => {
       for (let n = 0; n < count; n += 1) await scene.push({ txn: `round ${n}`, user: `round ${n}` })
@@ -252,7 +265,10 @@ const ring: Row = {
     const before = await stored()
     await delay(3_000)
     assert.deepEqual(await stored(), before, 'events still go round')
-    assert.ok(before.every((found) => found <= 2 * count), `${before} events of ${count}`)
+    assert.ok(
+      before.every((found) => found <= 2 * count),
+      `${before} events of ${count}`,
+    )
     return `${count} events are ${before.join(', ')} at the three hubs, and nothing moves`
   },
 }

@@ -35,7 +35,8 @@ const signing: Row = {
     const scene = await rig.scene(pair, { push: 1, poll: 1 })
     const strict = await addStrict(rig, scene)
     const load = rig.load(scene)
-    const rotate = (use: string) => scene.admin.call<{ items: ListedKey[] }>('POST', '/v1/keys/rotate', { use })
+    const rotate = (use: string) =>
+      scene.admin.call<{ items: ListedKey[] }>('POST', '/v1/keys/rotate', { use })
     await rig.during(async () => {
       const { items } = await rotate('set')
       for (const use of ['log', 'ring']) await rotate(use)
@@ -47,7 +48,10 @@ const signing: Row = {
         { deadlineMs: 90_000 },
       )
       for (const hub of pair) {
-        Object.assign(hub.env, { FIREBREAK_MASTER_KEY: masters[1], FIREBREAK_MASTER_KEY_PREVIOUS: masters[0] })
+        Object.assign(hub.env, {
+          FIREBREAK_MASTER_KEY: masters[1],
+          FIREBREAK_MASTER_KEY_PREVIOUS: masters[0],
+        })
         hub.signal('SIGTERM')
         assert.equal((await hub.ended()).code, 0)
         hub.start()

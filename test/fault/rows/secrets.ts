@@ -67,7 +67,9 @@ async function plant(rig: FaultRig, hub: FaultHub): Promise<Places> {
     },
   })
   let failures = 0
-  sink.answerWith(() => (++failures < 3 ? 500 : { status: 400, body: { err: 'invalid_request', description: 'no' } }))
+  sink.answerWith(() =>
+    ++failures < 3 ? 500 : { status: 400, body: { err: 'invalid_request', description: 'no' } },
+  )
   for (const authorization of [secrets['header of pushes to us'], `Bearer ${secrets['a wrong token']}`]) {
     const person = secrets['a person'] as string
     const set = await upstream.sign({
@@ -100,7 +102,10 @@ const planted: Row = {
     const load = rig.load(scene)
     const { secrets, answers } = await rig.during(() => plant(rig, hub))
     await load.stop()
-    await waitUntil('it is parked', async () => (await ask(scene.databaseUrl, 'select id from parked')).length > 0)
+    await waitUntil(
+      'it is parked',
+      async () => (await ask(scene.databaseUrl, 'select id from parked')).length > 0,
+    )
     const metrics = await (await fetch(`${hub.managementUrl}/metrics`)).text()
     const places = new Map([
       ...(await copyOfAll(scene.databaseUrl)),
@@ -112,7 +117,8 @@ const planted: Row = {
     for (const [what, secret] of Object.entries(secrets)) {
       const bare = secret.replace(/^Bearer /, '')
       for (const [place, text] of places) {
-        if (text.includes(bare) || text.includes(Buffer.from(bare).toString('hex'))) found.push(`${what} in ${place}`)
+        if (text.includes(bare) || text.includes(Buffer.from(bare).toString('hex')))
+          found.push(`${what} in ${place}`)
       }
     }
     assert.deepEqual(found, [])
@@ -131,7 +137,10 @@ const changed: Row = {
     type Verdict = { ok: boolean; seq?: number; reason?: string }
     const verdict = () => scene.admin.call<Verdict>('GET', '/v1/audit/verification')
     const sealed = () =>
-      ask<{ seq: number }>(scene.databaseUrl, 'select seq::int as seq from audit_log where seq is not null order by seq')
+      ask<{ seq: number }>(
+        scene.databaseUrl,
+        'select seq::int as seq from audit_log where seq is not null order by seq',
+      )
     await waitUntil('rows are sealed', async () => (await sealed()).length >= 4)
     assert.equal((await verdict()).ok, true)
     const [, second, third] = (await sealed()).map(({ seq }) => seq)
