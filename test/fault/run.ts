@@ -48,7 +48,13 @@ function readArguments(args: string[]): Wanted | 'help' | 'list' {
   if (!(scale > 0 && scale <= 1)) throw new WrongUse('--scale: write a number above 0, at most 1')
   const seed = values.seed === undefined ? randomInt(1, 1_000_000) : Number(values.seed)
   if (!Number.isSafeInteger(seed) || seed < 0) throw new WrongUse('--seed: write a whole number')
-  return { rows: pick(values.rows), seed, scale, write: values.write ?? values.full ?? false, json: values.json ?? false }
+  return {
+    rows: pick(values.rows),
+    seed,
+    scale,
+    write: values.write ?? values.full ?? false,
+    json: values.json ?? false,
+  }
 }
 
 const parse = (args: string[]) =>
@@ -83,7 +89,8 @@ function pick(text: string | undefined): readonly Row[] {
 
 function commitOf(): string {
   try {
-    const git = (...args: string[]) => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8' }).trim()
+    const git = (...args: string[]) =>
+      execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', stdio: 'pipe' }).trim()
     return git('rev-parse', '--short=12', 'HEAD') + (git('status', '--porcelain') ? ' with changes' : '')
   } catch {
     return 'unknown'

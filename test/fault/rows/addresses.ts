@@ -64,7 +64,7 @@ function refuses(row: Pick<Row, 'id' | 'title'>, urlsAt: (port: number) => reado
       await load.stop()
       assert.equal(canary.connections(), 0)
       assert.ok(words.size <= 2, [...words].join(' | '))
-      return `${urls.length} URLs as endpoint and as place of keys; ${words.size} wordings`
+      return `${urls.length} URLs as endpoint and as place of keys; refused in ${words.size} wording(s)`
     },
   }
 }
