@@ -2,6 +2,7 @@ import { type AuditLog, createAuditLog } from './audit/audit-log.js'
 import { ensureFirstAdmin } from './auth/first-admin.js'
 import { type Config, issuerOf } from './config/config.js'
 import type { Doors } from './hub-doors.js'
+import { egressProxyOf } from './hub-egress.js'
 import { type HubPools, type HubStorage, ownPorts } from './hub-storage.js'
 import { keepAdminToken } from './hub-traces.js'
 import { type AdjustableClock, createClock } from './kernel/clock.js'
@@ -76,6 +77,7 @@ export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
       allowedNetworks: config.firebreakAllowedNetworks,
       // No registered URL may lead to the hub's own stores, even on an allowed network.
       refusedPorts: ownPorts(config, doors.managementPort, storage.urls),
+      ...egressProxyOf(config, clock.now()),
       metrics,
       logger,
     }),

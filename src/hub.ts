@@ -163,6 +163,7 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     alerts: alerts.service,
     erasuresRequested: () => erasuresRequested(base),
   })
+  alerts.watchKeys(services.failingKeys)
   const app = await createRoutes(base, { services, delivery, deadlines, attempts })
   await workers.start(...services.workers)
   if (has('poll-upstream')) {

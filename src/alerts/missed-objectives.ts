@@ -1,19 +1,28 @@
 import type { Clock } from '../kernel/clock.js'
+import { LANES, type Lane } from '../secevent/event.js'
 import { type Condition, type Probe, spell } from './alert.js'
 
-/** What missed the objective on one stream, of events accepted in some range. */
+/** What missed the objective on one stream, of events of one lane that were accepted in some range. */
 export interface Missed {
   readonly streamId: string
+  readonly lane: Lane
   readonly receiver: string | null
   readonly stage: string
   readonly count: number
 }
 
+/** Accept times, on the shared clock, the end excluded. */
+export interface LaneRange {
+  readonly lane: Lane
+  readonly fromMs: number
+  readonly toMs: number
+}
+
 export interface MissedObjectivesOptions {
-  /** Of events accepted from `fromMs` until `toMs`, on the shared clock; all of them have had their time. */
-  count(range: { fromMs: number; toMs: number; nowMs: number }): Promise<readonly Missed[]>
-  /** Age of the oldest accepted event that no stream is owed yet, seconds. */
-  oldestUnreadS(): Promise<number>
+  /** All events of these ranges have had their time. */
+  count(look: { ranges: readonly LaneRange[]; nowMs: number }): Promise<readonly Missed[]>
+  /** Age of the oldest accepted event of each lane that no stream is owed yet. */
+  lag(): Promise<readonly { lane: Lane; oldestAgeS: number }[]>
   readonly objectiveMs: number
   readonly windowMs: number
   readonly clock: Pick<Clock, 'now'>
@@ -26,39 +35,54 @@ const SLICE_MS = 60_000
 const SLICES = 10
 
 /**
- * Each revocation is looked at once, when its objective has passed: what that costs grows with what was accepted since
- * the last look. A process that begins looks back over one window.
+ * Each revocation is looked at once, when its objective has passed and fan-out has read it: what that costs grows with
+ * what was accepted since the last look. A lane that stands still holds up no other. A process that begins looks back
+ * over one window.
  */
 export function createMissedObjectivesProbe(options: MissedObjectivesOptions): Probe {
   const { objectiveMs, windowMs, clock } = options
-  let fromMs: number | undefined
-  let found: { atMs: number; missed: readonly Missed[] }[] = []
+  const dueMs = objectiveMs + SETTLING_MS
+  const lookedTo = new Map<Lane, number>()
+  let found: { atMs: number; missed: Missed }[] = []
 
-  async function lookAt(nowMs: number): Promise<boolean> {
-    const unreadS = await options.oldestUnreadS()
-    const untilMs = nowMs - Math.max(objectiveMs + SETTLING_MS, unreadS * 1000)
-    fromMs ??= nowMs - objectiveMs - SETTLING_MS - windowMs
-    for (let slice = 0; slice < SLICES && fromMs < untilMs; slice += 1) {
-      const toMs = Math.min(untilMs, fromMs + SLICE_MS)
-      const missed = await options.count({ fromMs, toMs, nowMs })
-      if (missed.length > 0) found.push({ atMs: nowMs, missed })
-      fromMs = toMs
+  /** @returns whether all was looked at that can be */
+  async function catchUp(nowMs: number, unread: ReadonlyMap<Lane, number>): Promise<boolean> {
+    for (let slice = 0; slice <= SLICES; slice += 1) {
+      const ranges = LANES.flatMap((lane) => {
+        const fromMs = lookedTo.get(lane) ?? nowMs - dueMs - windowMs
+        const untilMs = nowMs - Math.max(dueMs, unread.get(lane) ?? 0)
+        return fromMs < untilMs ? [{ lane, fromMs, toMs: Math.min(untilMs, fromMs + SLICE_MS) }] : []
+      })
+      if (ranges.length === 0) return true
+      if (slice === SLICES) return false
+      const missed = await options.count({ ranges, nowMs })
+      found.push(...missed.map((each) => ({ atMs: nowMs, missed: each })))
+      for (const { lane, toMs } of ranges) lookedTo.set(lane, toMs)
     }
-    return fromMs >= untilMs
+    return false
   }
 
   return {
     kinds: ['objective_missed'],
     async look() {
       const nowMs = clock.now()
-      const isDone = await lookAt(nowMs)
-      found = found.filter(({ atMs }) => atMs > nowMs - windowMs)
+      const unread = new Map((await options.lag()).map(({ lane, oldestAgeS }) => [lane, oldestAgeS * 1000]))
+      const isDone = await catchUp(nowMs, unread)
+      // Nobody can say that none was missed of a lane that stands still: its window begins when it goes on.
+      const standsStill = (lane: Lane) => (unread.get(lane) ?? 0) > dueMs
+      found = found
+        .map((each) => (standsStill(each.missed.lane) ? { ...each, atMs: nowMs } : each))
+        .filter(({ atMs }) => atMs > nowMs - windowMs)
       // Nothing may end while there is more to look at.
       if (!isDone) throw new Error('revocations of the time before are still being counted')
       return toConditions(
-        found.flatMap(({ missed }) => missed),
+        found.map(({ missed }) => missed),
         objectiveMs,
       )
+    },
+    forget() {
+      lookedTo.clear()
+      found = []
     },
   }
 }

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { type ApiList, apiPath } from './api-client.js'
 import { type Colour, paint } from './cli-io.js'
 import { type ApiCall, type Cli, moreHint, type PageOptions, withApi } from './command.js'
+import { addStreamTlsCommands } from './stream-tls-commands.js'
 import { renderFields, renderTable } from './table.js'
 import { parseCount } from './time-option.js'
 
@@ -47,6 +48,7 @@ export function addStreamCommands(cli: Cli, program: Command): void {
 
   addStatusCommand(cli, group, { verb: 'pause', done: 'paused', what: 'hold its events until it is enabled' })
   addStatusCommand(cli, group, { verb: 'enable', done: 'enabled', what: 'send again, held events first' })
+  addStreamTlsCommands(cli, group)
 }
 
 function addStatusCommand(

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { ALERT_SETTINGS } from './alert-settings.js'
+import { EGRESS_SETTINGS } from './egress-settings.js'
 import { KEY_SETTINGS } from './key-settings.js'
 import {
   flag,
@@ -240,6 +241,7 @@ export const SETTINGS = {
       defaultText: 'none',
     },
   ),
+  ...EGRESS_SETTINGS,
   MAX_STREAMS_PER_RECEIVER: setting(whole(1, 100_000).prefault('100'), {
     section: 'Security',
     description: 'Streams that one receiver may hold.',

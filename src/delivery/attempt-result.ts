@@ -8,6 +8,10 @@ import type { DeliveryResult } from './queue-repository.js'
 const PARK_AFTER_ATTEMPTS = 10
 const PARK_AFTER_MS = 60_000
 export const NOT_GRANTED = 'the receiver is no longer granted this event'
+/** Code of a parked SET whose event's stored content does not open. */
+export const UNREADABLE = 'unreadable'
+export const UNREADABLE_REASON =
+  'the stored content of the event does not open: it was changed, or sealed under a key that is gone'
 
 /** One attempt that has ended. Shared clock, ms. */
 export interface EndedAttempt {
@@ -21,19 +25,16 @@ export interface EndedAttempt {
 interface Unsent {
   readonly item: OpenDelivery
   readonly lease: Lease
-  readonly outcome: 'superseded' | 'discarded'
+  readonly outcome: 'superseded' | 'discarded' | 'unreadable'
   readonly failure?: string
 }
 
-/** For a row that must not go out any more. */
+/** For a row that must not go out any more, or cannot. */
 export function unsentResult({ item, lease, outcome, failure = NOT_GRANTED }: Unsent): DeliveryResult {
-  return {
-    ...frameOf(item, lease),
-    attempts: item.attempts,
-    outcome,
-    deliveredAtMs: null,
-    ...(outcome === 'discarded' ? { failure } : {}),
-  }
+  const base = { ...frameOf(item, lease), attempts: item.attempts, deliveredAtMs: null }
+  if (outcome === 'unreadable')
+    return { ...base, outcome: 'park', code: UNREADABLE, failure: UNREADABLE_REASON }
+  return { ...base, outcome, ...(outcome === 'discarded' ? { failure } : {}) }
 }
 
 /** The endpoint took it, or refused this one SET. */

@@ -16,6 +16,7 @@ import { SHARD_COUNT, shardOf } from '../streams/stream.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
 import { createFanOut, type QueuedDelivery } from './fan-out.js'
 import { fanOutCounters } from './fan-out-counters.js'
+import { heldOrderRepository } from './held-order-repository.js'
 import { createMinter } from './minter.js'
 import type { ReceivedDelivery } from './open-delivery.js'
 import { createPollService, type PollService } from './poll-service.js'
@@ -69,6 +70,8 @@ export interface Delivery {
   streamChanged(streamId: string): Promise<boolean>
   /** Drops the open work of a stream that is disabled or deleted. */
   discard(trx: Transaction, streamId: string, outcome: 'deleted' | 'discarded'): Promise<void>
+  /** What a stream that is about to be enabled held goes out oldest first, by subject. */
+  putHeldInOrder(trx: Transaction, streamId: string): Promise<void>
   /** There is work again for this stream in the table. */
   wake(streamId: string): void
 }
@@ -222,6 +225,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     async discard(trx, streamId, outcome) {
       await resultRepository.discardStream(trx, streamId, outcome)
     },
+    putHeldInOrder: (trx, streamId) => heldOrderRepository.putInOrder(trx, streamId),
     wake(streamId) {
       polls.wake(streamId)
       const shard = shardOf(streamId)

@@ -6,6 +6,7 @@ import type { Logger } from '../kernel/logger.js'
 import { type Lane, type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
 import type { Database, Transaction } from '../storage/database.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
+import { conflictRepository } from './conflict-repository.js'
 import { findSaidBefore, pairsToLookUp, withoutCopies } from './copies.js'
 import type { FanOutCounters, FanOutTally } from './fan-out-counters.js'
 import { fanOutRepository, type KnownFact, type PreparedEvent } from './fan-out-repository.js'
@@ -184,6 +185,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       oldestDay,
     })
     for (const row of keys) known.set(row.keyHash, row)
+    const conflicting: string[] = []
     const fresh = prepared.filter(({ event, keyHash, contentHash }) => {
       const key = keyHash.toString('base64')
       const content = contentHash.toString('base64')
@@ -194,6 +196,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       }
       if (earlier.contentHash !== content) {
         // The issuer used one jti for two different SETs: a fault of theirs, or somebody holds their key.
+        conflicting.push(event.sourceId)
         notes.push(() => {
           counters.conflicts.add()
           logger.warn('set.conflicting_repeat', {
@@ -206,6 +209,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       }
       return false
     })
+    await conflictRepository.note(trx, lane, conflicting)
     return { fresh, known: facts }
   }
 

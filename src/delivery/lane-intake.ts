@@ -10,6 +10,8 @@ export interface Claim {
   readonly stale: readonly OpenDelivery[]
   /** The receiver is no longer granted these. */
   readonly ungranted: readonly OpenDelivery[]
+  /** What is stored of their events does not open. */
+  readonly unreadable: readonly OpenDelivery[]
 }
 
 export interface LaneIntakeDeps {
@@ -19,7 +21,7 @@ export interface LaneIntakeDeps {
   /** When the lane's earliest row that waits for another try is due, ms since the epoch. */
   nextTryMs(inHand: readonly string[]): Promise<number | undefined>
   accept(items: readonly SendItem[]): void
-  finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded'): void
+  finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded' | 'unreadable'): void
   wakeAt(atMs: number): void
   /** A claim has ended. */
   onClaimed(): void
@@ -71,11 +73,13 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
   }
 
   async function fetchPage(): Promise<void> {
-    const { due, stale, ungranted } = await deps.claim(CLAIM_LIMIT, queue.known())
+    const { due, stale, ungranted, unreadable } = await deps.claim(CLAIM_LIMIT, queue.known())
     for (const item of stale) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'superseded')
     for (const item of ungranted) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'discarded')
+    for (const item of unreadable) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'unreadable')
     deps.accept(due.filter((item) => !queue.has(item.eventId)))
-    if (due.length + stale.length + ungranted.length >= CLAIM_LIMIT || spilledDuringClaim) return
+    const claimed = due.length + stale.length + ungranted.length + unreadable.length
+    if (claimed >= CLAIM_LIMIT || spilledDuringClaim) return
     // A short page: the table holds nothing more that is due but what came during the claim.
     spilled = false
     deps.accept(arrivals.filter((item) => !queue.has(item.eventId)))

@@ -2,6 +2,7 @@ import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Metrics } from '../kernel/metrics.js'
+import type { ClientTls } from '../outgoing/client-tls.js'
 import type { Lane } from '../secevent/event.js'
 import { type AttemptOutcome, outcomeOfAnswer } from './attempt-outcome.js'
 import type { Minter } from './minter.js'
@@ -25,6 +26,7 @@ export interface PushAttemptOptions {
     body: string
     deadlineMs: number
     pool: Lane
+    tls?: ClientTls
   }): Promise<PushAnswer>
   readonly clock: Clock
   readonly logger: Logger
@@ -71,6 +73,7 @@ export function createPushAttempt(
         body,
         deadlineMs: leftMs,
         pool: item.lane,
+        ...(target.tls ? { tls: target.tls } : {}),
       })
       return outcomeOfAnswer(answer, { nowMs: clock.now(), acceptsAny2xx: target.acceptsAny2xx })
     } catch (error) {

@@ -16,7 +16,9 @@ export interface SenderOptions extends PushAttemptOptions {
   readonly pools: Readonly<Record<Lane, Database>>
   readonly leases: LeaseSet
   readonly targets: StreamTargets
-  openContent(row: Pick<ClaimedDelivery, 'delivery' | 'day' | 'sealedContent'>): Promise<EventContent>
+  openContent(
+    row: Pick<ClaimedDelivery, 'delivery' | 'day' | 'sealedContent'>,
+  ): Promise<EventContent | undefined>
   /** Requests in flight per stream. */
   readonly concurrency: number
   readonly waitingLimits?: WaitingLimits
@@ -136,16 +138,21 @@ export function createSender(options: SenderOptions): Sender {
     const due: SendItem[] = []
     const stale: OpenDelivery[] = []
     const ungranted: OpenDelivery[] = []
+    const unreadable: OpenDelivery[] = []
     for (const row of rows) {
       if (!row.granted) ungranted.push(row.delivery)
       else if (row.superseded) stale.push(row.delivery)
       else {
         const content = await options.openContent(row)
-        due.push({ ...row.delivery, content, bytes: row.sealedContent?.length ?? 0 })
+        if (content) due.push({ ...row.delivery, content, bytes: row.sealedContent?.length ?? 0 })
+        else {
+          unreadable.push(row.delivery)
+          logger.error('set.unreadable', { stream_id: streamId, event_ids: [row.delivery.eventId] })
+        }
       }
     }
     const version = rows[0]?.version
-    return { due, stale, ungranted, ...(version === undefined ? {} : { version }) }
+    return { due, stale, ungranted, unreadable, ...(version === undefined ? {} : { version }) }
   }
 
   async function loadShards(shards: readonly number[], dueWithinS?: number): Promise<void> {

@@ -143,7 +143,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     }
   }
 
-  function finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded'): void {
+  function finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded' | 'unreadable'): void {
     const lease = deps.lease()
     if (!lease) return
     write(item, unsentResult({ item, lease, outcome }))

@@ -1,7 +1,8 @@
+import type { ClientTls } from '../outgoing/client-tls.js'
 import { type Database, sqlRows } from '../storage/database.js'
-import { authorizationContext } from '../streams/stream.js'
+import { authorizationContext, tlsKeyContext } from '../streams/stream.js'
 
-/** Where and how the SETs of one stream go; read only, `streams` and `receivers` have their own writers. */
+/** Where and how the SETs of one stream go; read only, `streams`, `stream_tls` and `receivers` have their own writers. */
 export interface StreamTarget {
   readonly streamId: string
   readonly receiverId: string
@@ -11,6 +12,8 @@ export interface StreamTarget {
   readonly endpointUrl: string | undefined
   /** Value of the Authorization header, opened; undefined: send none. */
   readonly authorization: string | undefined
+  /** Whom to believe there and what to show; undefined: the system's authorities, no certificate. */
+  readonly tls?: ClientTls
   readonly audience: string
   readonly alg: 'RS256' | 'ES256'
   /** The receiver's switch `accept_any_2xx`. */
@@ -29,6 +32,10 @@ interface TargetRow {
   delivery_method: 'push' | 'poll'
   endpoint_url: string | null
   authorization_wrapped: Buffer | null
+  tls_origin: string | null
+  ca: string | null
+  certificate: string | null
+  key_wrapped: Buffer | null
   audience: string
   signing_alg: 'RS256' | 'ES256'
   accepts_any_2xx: boolean
@@ -42,14 +49,23 @@ export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, c
     const [row] = await sqlRows<TargetRow>(
       db,
       `select s.stream_id, s.receiver_id, s.shard, s.version, s.delivery_method, s.endpoint_url,
-         s.authorization_wrapped, r.audience, r.signing_alg,
+         s.authorization_wrapped, t.origin as tls_origin, t.ca, t.certificate, t.key_wrapped, r.audience, r.signing_alg,
          r.compatibility @> '{"accept_any_2xx": true}' as accepts_any_2xx,
          r.enabled and s.status = 'enabled' as sending,
          r.enabled and s.status <> 'enabled' and s.status_by <> 'receiver' as notices_only
-       from streams s join receivers r on r.id = s.receiver_id where ${condition}`,
+       from streams s join receivers r on r.id = s.receiver_id
+       left join stream_tls t on t.stream_id = s.stream_id and s.delivery_method = 'push' where ${condition}`,
       bindings,
     )
     return row && toTarget(row)
+  }
+
+  /** An operator set it for one origin, and the receiver may have chosen another since. */
+  function tlsOf(row: TargetRow): { tls?: ClientTls } {
+    const { tls_origin: origin, endpoint_url: url, certificate, key_wrapped: sealed } = row
+    if (origin === null || url === null || new URL(url).origin !== origin) return {}
+    const key = sealed ? openSecret(sealed, tlsKeyContext(row.stream_id)).toString('utf8') : undefined
+    return { tls: { ca: row.ca ?? undefined, certificate: certificate ?? undefined, key } }
   }
 
   const toTarget = (row: TargetRow): StreamTarget => ({
@@ -62,6 +78,7 @@ export function createStreamTargets(db: Database, openSecret: (sealed: Buffer, c
     authorization: row.authorization_wrapped
       ? openSecret(row.authorization_wrapped, authorizationContext(row.stream_id)).toString('utf8')
       : undefined,
+    ...tlsOf(row),
     audience: row.audience,
     alg: row.signing_alg,
     acceptsAny2xx: row.accepts_any_2xx,

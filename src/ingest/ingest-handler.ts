@@ -60,7 +60,9 @@ export function createIngestHandler(
           observe.failed(about, error)
           sendFailure(
             res,
-            error instanceof HubError ? error : new InternalFailure('The hub failed to handle this request.'),
+            error instanceof HubError && error.status !== 500
+              ? error
+              : new InternalFailure('The hub failed to handle this request.'),
           )
         },
       )

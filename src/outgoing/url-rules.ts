@@ -28,7 +28,15 @@ export interface UrlRules {
   parse(url: string): Target
   /** Checks one address that `target` resolved to, or is. Throws AddressRefused. */
   checkAddress(target: Pick<Target, 'hostname' | 'secure'>, address: string): void
+  /** Is it on a network of ours that a setting lists? */
+  isListed(address: string): boolean
+  /** Checks a name that somebody else will look up. Throws AddressRefused. */
+  checkName(hostname: string): void
 }
+
+/** Names that mean a machine or a network at hand wherever they are looked up (RFC 6761, RFC 6762, RFC 8375 and custom). */
+const INSIDE_NAME =
+  /(^|\.)(localhost|local|localdomain|internal|intranet|private|corp|home|lan|home\.arpa|metadata\.goog)$|^[^.]*$/
 
 /** @param refusedPorts the hub's own stores, beside the fixed list; 80 and 443 cannot be refused */
 export function createUrlRules(addresses: AddressRules, refusedPorts: readonly number[] = []): UrlRules {
@@ -43,6 +51,11 @@ export function createUrlRules(addresses: AddressRules, refusedPorts: readonly n
 
   return {
     checkAddress,
+    isListed: addresses.isListed,
+    checkName(hostname) {
+      if (INSIDE_NAME.test(hostname.replace(/\.$/, '')))
+        throw new AddressRefused(`${hostname} is an inside name`)
+    },
     parse(text) {
       const url = parseUrl(text)
       const secure = url.protocol === 'https:'
@@ -72,5 +85,7 @@ function parseUrl(text: string): URL {
   if (url.username !== '' || url.password !== '' || /^[a-z]+:\/*[^/?#]*@/i.test(text))
     throw new AddressRefused('userinfo')
   if (url.hostname === '') throw new AddressRefused('no host')
+  // No name of the DNS, and what is made of `127.0.0.1..` or `localhost..` is up to who looks it up.
+  if (/^\.|\.\./.test(url.hostname)) throw new AddressRefused('empty label')
   return url
 }

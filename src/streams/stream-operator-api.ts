@@ -11,6 +11,7 @@ import {
 } from '../http/api-description.js'
 import { METHOD_URI, SHARD_COUNT, STREAM_STATUSES } from './stream.js'
 import { STATUS_REASON, STREAM_QUERY } from './stream-operator-router.js'
+import { STREAM_TLS_ROUTES } from './stream-tls-api.js'
 
 const MEMBERS = {
   stream_id: UUID,
@@ -52,7 +53,7 @@ const changed = {
   errors,
 }
 
-/** Told of `streamOperatorRouter`. */
+/** Told of `streamOperatorRouter` and `streamTlsRouter`. */
 export const STREAM_API: ApiSection = {
   name: 'Streams',
   description: "Operators' view of all streams.",
@@ -100,5 +101,6 @@ export const STREAM_API: ApiSection = {
       answers: { 204: { description: 'It is on its way.' } },
       errors,
     },
+    ...STREAM_TLS_ROUTES,
   ],
 }

@@ -114,7 +114,10 @@ export function createStreamRepository(db: Database) {
     lock: (receiverId: string, streamId: string) =>
       one('select * from streams where receiver_id = ? and stream_id = ? for update', [receiverId, streamId]),
 
-    /** Any receiver's stream: for the hub's own work, never for a receiver's call. */
+    /** Any receiver's stream: for the hub's own work and operators, never for a receiver's call. */
+    findAny: (streamId: string) => one('select * from streams where stream_id = ?', [streamId]),
+
+    /** The same, held until the transaction ends. */
     lockAny: (streamId: string) => one('select * from streams where stream_id = ? for update', [streamId]),
 
     async insert(stream: NewStream): Promise<Stream> {
@@ -155,6 +158,13 @@ export function createStreamRepository(db: Database) {
     /** What decides where SETs go, or whether they may, has changed for all streams of this receiver. */
     async raiseVersions(receiverId: string): Promise<void> {
       await sqlRows(db, 'update streams set version = version + 1 where receiver_id = ?', [receiverId])
+    },
+
+    /** What decides how SETs go has changed outside its row. The stream must be locked by this transaction. */
+    async raiseVersion(streamId: string): Promise<void> {
+      await sqlRows(db, 'update streams set version = version + 1, updated_at = now() where stream_id = ?', [
+        streamId,
+      ])
     },
 
     /** The stream must be locked by this transaction. Leaves `version` alone: senders need not know. */

@@ -72,6 +72,8 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
   const dropsWork = (from: StreamStatus, to: StreamStatus) =>
     from !== to && (from === 'disabled' || to === 'disabled')
 
+  const letsGo = (from: StreamStatus, to: StreamStatus) => from === 'paused' && to === 'enabled'
+
   return {
     async read(receiverId, streamId) {
       const streams = createStreamRepository(db)
@@ -95,6 +97,7 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
           throw new StatusHeld()
         }
         if (dropsWork(current.status, status)) await options.openWork.discard(trx, streamId, 'deleted')
+        if (letsGo(current.status, status)) await options.openWork.putHeldInOrder(trx, streamId)
         const change: StatusChange = { status, reason, by: 'receiver' }
         if (current.status !== status) {
           await options.audit.record(trx, {
@@ -116,6 +119,7 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
         const heldByPerson = by === 'hub' && status === 'enabled' && current.statusBy !== 'hub'
         if (unchanged || heldByPerson) return { stream: current, changed: false }
         if (dropsWork(current.status, status)) await options.openWork.discard(trx, streamId, 'deleted')
+        if (letsGo(current.status, status)) await options.openWork.putHeldInOrder(trx, streamId)
         const change: StatusChange = { status, reason, by }
         const stream = await streams.saveStatus(streamId, change)
         // After the discard, which must not take the notice with it.

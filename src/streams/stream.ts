@@ -60,8 +60,6 @@ export interface StreamSettings {
   readonly subjectRemovalGraceS: number
   /** A stream whose receiver is silent for this long is paused, unless the receiver has a time of its own. Seconds; absent: never. */
   readonly inactivityTimeoutS?: number
-  /** What metadata says of new streams; a receiver's own entry may differ. */
-  readonly defaultSubjects: 'ALL' | 'NONE'
 }
 
 export const SHARD_COUNT = 256
@@ -74,4 +72,9 @@ export function shardOf(streamId: string): number {
 /** Binds a sealed `authorization_header` to its stream, so that one row's secret cannot be moved to another. */
 export function authorizationContext(streamId: string): string {
   return `stream:${streamId}:authorization`
+}
+
+/** The same for the private key of its client certificate. */
+export function tlsKeyContext(streamId: string): string {
+  return `stream:${streamId}:tls-key`
 }

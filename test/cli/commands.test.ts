@@ -38,6 +38,17 @@ const STREAM = {
   events_delivered: ['a', 'b'],
 }
 
+const caFile = file('ca.pem', 'PEM of an authority')
+const certFile = file('hub.pem', 'PEM of the hub')
+const CERTIFICATE = { subject: 'CN=hub', issuer: 'CN=ca', not_after: 'then', fingerprint_sha256: 'AB:CD' }
+const TLS = {
+  stream_id: 's1',
+  origin: 'https://gw:8443',
+  in_use: true,
+  ca: [{ ...CERTIFICATE, subject: 'CN=ca' }],
+  client_certificate: CERTIFICATE,
+  updated_at: 'now',
+}
 const KEY = { kid: 'k1', use: 'set', alg: 'RS256', state: 'next', origin: 'generated', active_from: 'soon' }
 const ALERT = {
   id: 'a1',
@@ -314,6 +325,40 @@ const CASES: Case[] = [
     sends: [['POST /v1/streams/s1/enable', {}]],
     answers: { 'POST /v1/streams/s1/enable': { body: { ...STREAM, status: 'enabled' } } },
     shows: [/stream s1 is enabled/],
+  },
+  {
+    title: 'sets authorities and a client certificate of a stream, its key from standard input',
+    words: ['stream', 'tls', 'set', 's1', '--ca-file', caFile, '--cert-file', certFile, '--key-file', '-'],
+    stdin: 'the key',
+    sends: [
+      [
+        'PUT /v1/streams/s1/tls',
+        { ca: 'PEM of an authority', certificate: 'PEM of the hub', private_key: 'the key' },
+      ],
+    ],
+    answers: { 'PUT /v1/streams/s1/tls': { body: TLS } },
+    shows: [/for +https:\/\/gw:8443\n/, /believes +CN=ca, until then, AB:CD/, /shows +CN=hub, until then/],
+  },
+  {
+    title: 'sets authorities of a stream alone',
+    words: ['stream', 'tls', 'set', 's1', '--ca-file', caFile],
+    sends: [['PUT /v1/streams/s1/tls', { ca: 'PEM of an authority' }]],
+    answers: { 'PUT /v1/streams/s1/tls': { status: 202, body: { ...TLS, client_certificate: null } } },
+    shows: [/shows +no certificate/],
+  },
+  {
+    title: 'shows the TLS of a stream that moved since',
+    words: ['stream', 'tls', 'show', 's1'],
+    sends: [['GET /v1/streams/s1/tls']],
+    answers: { 'GET /v1/streams/s1/tls': { body: { ...TLS, in_use: false, ca: [] } } },
+    shows: [/not in use +the endpoint of the stream is elsewhere/, /believes +the authorities of the system/],
+  },
+  {
+    title: 'clears the TLS of a stream',
+    words: ['stream', 'tls', 'clear', 's1'],
+    sends: [['DELETE /v1/streams/s1/tls']],
+    answers: { 'DELETE /v1/streams/s1/tls': { status: 204 } },
+    shows: [/stream s1 goes by the system's authorities/],
   },
   {
     title: 'emits an event by the last part of its type, about an email',

@@ -43,7 +43,7 @@ function rig(overrides: Partial<StreamSenderDeps>) {
     clock: createClock(),
     lease: () => ({ unit: 0, epoch: 1, endsAtMonotonicMs: Number.POSITIVE_INFINITY }),
     loadTarget: async () => targetOf('https://new.example.com', 2),
-    claim: async () => ({ due: [], stale: [], ungranted: [] }),
+    claim: async () => ({ due: [], stale: [], ungranted: [], unreadable: [] }),
     nextTryMs: async () => undefined,
     attempt: async (_item, target) => {
       sentTo.push(target.endpointUrl ?? '')
@@ -97,7 +97,7 @@ describe('stream sender', () => {
       },
       claim: async (lane) => {
         const isNew = lane === 'urgent' && version === 2 && loads === 1
-        return { due: isNew ? [item('1')] : [], stale: [], ungranted: [], version }
+        return { due: isNew ? [item('1')] : [], stale: [], ungranted: [], unreadable: [], version }
       },
     })
     sender.wake()
@@ -114,7 +114,7 @@ describe('stream sender', () => {
       loadTarget: async () => targetOf(`https://v${version}.example.com`, version),
       claim: async (lane) => {
         const due = lane === 'urgent' && version === 2 ? open.splice(0) : []
-        return { due, stale: [], ungranted: [], version }
+        return { due, stale: [], ungranted: [], unreadable: [], version }
       },
     })
     sender.wake()
@@ -141,11 +141,11 @@ describe('stream sender', () => {
         hasRoom: () => true,
       },
       claim: async (lane) => {
-        if (lane !== 'urgent') return { due: [], stale: [], ungranted: [] }
+        if (lane !== 'urgent') return { due: [], stale: [], ungranted: [], unreadable: [] }
         await new Promise<void>((resolve) => {
           finishClaim = resolve
         })
-        return { due: [item('1'), item('2')], stale: [], ungranted: [] }
+        return { due: [item('1'), item('2')], stale: [], ungranted: [], unreadable: [] }
       },
     })
     sender.wake()
@@ -208,7 +208,7 @@ describe('stream sender', () => {
         // Work arrives during each claim, as under steady load.
         if (row) sender.offer({ version: 2, items: [row] })
         await new Promise((resolve) => setImmediate(resolve))
-        return { due: [], stale: [], ungranted: [] }
+        return { due: [], stale: [], ungranted: [], unreadable: [] }
       },
     })
     sender.wake()

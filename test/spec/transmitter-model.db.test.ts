@@ -129,7 +129,6 @@ describe('SSF 1.0 §8.1 against a model of it', function () {
       minVerificationIntervalS: 0,
       maxSubjectsPerStream: 1_000,
       subjectRemovalGraceS: 0,
-      defaultSubjects: 'ALL',
     }
     const receivers: ReceiverAuth = { authenticate: async (token) => tokens.get(token) }
     const log = {
@@ -154,6 +153,7 @@ describe('SSF 1.0 §8.1 against a model of it', function () {
         root.use(
           ssfRouter({
             settings,
+            defaultSubjects: async () => 'ALL',
             receivers,
             streams: createStreamService({ ...shared, outgoing: { async checkUrl() {} } }),
             statuses,

@@ -33,7 +33,6 @@ const SETTINGS: StreamSettings = {
   minVerificationIntervalS: 0,
   maxSubjectsPerStream: 1,
   subjectRemovalGraceS: 0,
-  defaultSubjects: 'ALL',
 }
 const TERMS = {
   audience: 'urn:a',

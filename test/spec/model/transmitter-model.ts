@@ -16,6 +16,14 @@ export interface ModelEvent {
   readonly txn: string
   readonly type: string
   readonly subject: ModelSubject
+  /** May overtake what is not, unless both were held. */
+  readonly urgent: boolean
+}
+
+/** What a stream owes and may send now. */
+export interface ModelDue extends ModelEvent {
+  /** By the same pause as the others that are held, or an earlier one. */
+  readonly held: boolean
 }
 
 interface ModelStream {
@@ -33,6 +41,8 @@ interface Owed {
   readonly event: ModelEvent
   /** Of the stream itself: no type, subject or grant decides about it. */
   readonly kind: 'event' | 'verification' | 'notice'
+  /** A pause has ended since it happened. */
+  held?: boolean
 }
 
 export interface ModelReceiver {
@@ -61,7 +71,7 @@ export interface TransmitterModel {
   happen(event: ModelEvent): void
   delivered(id: string): string[]
   /** What a poll may answer with now, oldest first. */
-  due(id: string): readonly ModelEvent[]
+  due(id: string): readonly ModelDue[]
   acknowledge(id: string, txns: readonly string[]): void
 }
 
@@ -137,7 +147,7 @@ export function createTransmitterModel(): TransmitterModel {
     due(id) {
       const { status, byTransmitter, owed } = of(id)
       const due = owed.filter(({ kind }) => status === 'enabled' || (byTransmitter && kind === 'notice'))
-      return due.map(({ event }) => event)
+      return due.map(({ event, held = false }) => ({ ...event, held }))
     },
     acknowledge(id, txns) {
       const stream = of(id)
@@ -149,6 +159,7 @@ export function createTransmitterModel(): TransmitterModel {
 /** §8.1.2.1: what is paused may be held, and is; a disabled stream holds nothing. */
 function change(stream: ModelStream, status: ModelStatus): void {
   if (status === 'disabled') stream.owed = []
+  if (stream.status === 'paused' && status === 'enabled') for (const owed of stream.owed) owed.held = true
   stream.status = status
 }
 
@@ -164,6 +175,12 @@ function matches(added: ModelSubject, sent: ModelSubject): boolean {
 function covers(removed: ModelSubject, sent: ModelSubject): boolean {
   if (!isComplex(removed) || !isComplex(sent)) return matches(removed, sent)
   return membersOf(removed).every((name) => name in sent && isSame(partOf(removed, name), partOf(sent, name)))
+}
+
+/** By what two events are about one Subject Principal (§8.1.2.1): the user, else what else is named first. */
+export function principalOf(subject: ModelSubject): string {
+  const named = ['user', 'device', 'tenant'].find((name) => name in subject)
+  return JSON.stringify(plain(isComplex(subject) && named ? partOf(subject, named) : subject))
 }
 
 const isComplex = (subject: ModelSubject) => subject.format === 'complex'
