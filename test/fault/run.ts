@@ -110,6 +110,8 @@ async function run(wanted: Wanted): Promise<number> {
   }
   for (const signal of SIGNALS) process.on(signal, onSignal)
   say(`fault suite: ${rows.length} rows, seed ${seed}, scale ${scale}`)
+  // As it is now: a run is long, and sources change.
+  const commit = commitOf()
   const reports: RowReport[] = []
   for (const [index, row] of rows.entries()) {
     if (out.isTTY) out.write(`${index + 1}/${rows.length} ${row.id} ${row.title} …`)
@@ -125,7 +127,7 @@ async function run(wanted: Wanted): Promise<number> {
     say(progressLine(report, colours))
     if (!report.ok) say(`     alone: npm run fault -- --rows ${row.id} --seed ${seed} --scale ${scale}`)
   }
-  const suite: SuiteReport = { seed, scale, commit: commitOf(), rows: reports }
+  const suite: SuiteReport = { seed, scale, commit, rows: reports }
   const failed = reports.filter(({ ok }) => !ok).length
   const skipped = reports.filter((report) => report.skipped).length
   const held = reports.length - failed - skipped

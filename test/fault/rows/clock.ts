@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pushSet } from '../../support/set-producer.js'
 import { waitUntil } from '../../support/wait.js'
+import { alertIsOpen } from '../alerts.js'
 import { createHubClock } from '../hub-clock.js'
 import type { FaultScene, RunningLoad } from '../rig.js'
 import type { Row } from '../row.js'
@@ -27,14 +28,6 @@ async function latenciesAreTrue({ databaseUrl, admin }: FaultScene): Promise<num
   return count
 }
 
-/** An alert is open about a clock whose name begins so. */
-async function skewIsTold({ admin }: FaultScene, start: string): Promise<void> {
-  await waitUntil(`an alert tells of ${start}`, async () => {
-    const { items } = await admin.call<{ items: { object: string }[] }>('GET', '/v1/alerts?kind=clock_skew')
-    return items.some(({ object }) => object.startsWith(start))
-  })
-}
-
 async function goesOn(load: RunningLoad): Promise<void> {
   const before = load.accepted
   await waitUntil('SETs are taken', () => load.accepted > before + 36)
@@ -52,7 +45,7 @@ function wrong(row: Pick<Row, 'id' | 'title' | 'quick'>, wallMs: number): Row {
       const load = rig.load(scene)
       await rig.during(async () => {
         await goesOn(load)
-        await skewIsTold(scene, 'clock:')
+        await alertIsOpen(scene, 'clock_skew', 'clock:')
       })
       await load.stop()
       await scene.settled()
@@ -145,7 +138,7 @@ const sender: Row = {
     await waitUntil('those behind arrive', () => arrived(scene, 'behind ') === rounds)
     assert.ok(quarantined.every(({ txn }) => txn.startsWith('ahead ')))
     assert.equal(arrived(scene, 'ahead '), rounds - quarantined.length)
-    await skewIsTold(scene, 'source:')
+    await alertIsOpen(scene, 'clock_skew', 'source:')
     await latenciesAreTrue(scene)
     return `${rounds} of each; of those ahead ${quarantined.length} were set aside with a reason; an alert tells of the source`
   },

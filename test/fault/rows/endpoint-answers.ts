@@ -83,20 +83,24 @@ const HUGE = Buffer.alloc(1 << 20, 'a')
 
 const bloated: Row = {
   id: 'E5',
-  title: 'an endless body, a gzip bomb, 100 MB of headers, bad chunks',
+  title: 'a body of 1 GiB, one without end, a gzip bomb, 100 MB of headers, bad chunks',
   expected: 'cut at the bound; memory stays',
   async run(rig) {
     const here = await oneHub(rig)
     const bomb = gzipSync(Buffer.alloc(100 << 20))
-    const names = ['endless body', 'gzip bomb', 'huge headers', 'bad chunks']
+    const names = ['a body of 1 GiB', 'endless body', 'gzip bomb', 'huge headers', 'bad chunks']
     const load = rig.load(here.scene)
     await waitUntil('the hub is warm', () => load.accepted >= 120)
     await load.stop()
     const rss = () => readMetric(here.hub, 'process_resident_memory_bytes')
     const before = await rss()
     const attack = await misbehaving(rig, here, {
-      'endless body': ({ socket }) => {
+      'a body of 1 GiB': ({ socket }) => {
         socket.write('HTTP/1.1 500 No\r\nContent-Length: 1073741824\r\n\r\n')
+        flood(socket, HUGE)
+      },
+      'endless body': ({ socket }) => {
+        socket.write('HTTP/1.1 500 No\r\nConnection: close\r\n\r\n')
         flood(socket, HUGE)
       },
       'gzip bomb': ({ socket }) => {

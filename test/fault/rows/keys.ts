@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { readMetric } from '../../support/hub-scene.js'
 import { pushSet } from '../../support/set-producer.js'
 import { waitUntil } from '../../support/wait.js'
+import { alertIsOpen } from '../alerts.js'
 import { createHubClock } from '../hub-clock.js'
 import { type KeyAnswer, type KeyServer, startKeyServer } from '../key-server.js'
 import type { FaultHub, FaultRig, FaultScene, RunningLoad } from '../rig.js'
@@ -52,22 +53,26 @@ async function comesTo(
 const away: Row = {
   id: 'J1',
   title: 'the issuer serves no keys for an hour, then for a day and more',
-  expected: 'known keys count for 24 h; an unknown one is 503, never 400; all goes on when it is back',
+  expected: 'known keys count for 24 h; an unknown one is 503, never 400; an alert tells; back, all goes on',
   async run(rig) {
     const clock = await createHubClock(rig)
-    const { keys, hub, load, url } = await underLoad(rig, clock.env)
+    const { keys, hub, scene, load, url } = await underLoad(rig, {
+      ...clock.env,
+      ALERT_STREAM_FAILING_MS: '1000',
+    })
     await rig.during(async () => {
       keys.answerWith('down')
       await clock.shift({ monotonicMs: 60 * MINUTE_MS })
       await goesOn(load, 'an hour later')
       assert.equal(await pushSet(url, await keys.signAs('nobody', 'of nobody')), 503)
       assert.ok((await readMetric(hub, 'firebreak_issuer_key_refreshes_total')) > 1)
+      await alertIsOpen(scene, 'keys_unavailable', 'source:')
       await load.stop()
       await clock.shift({ monotonicMs: 25 * 60 * MINUTE_MS })
       await comesTo(url, () => keys.signAs('first', 'a day later'), { status: 503, before: [202] })
       keys.answerWith('keys')
     })
-    const again = rig.load(rig.scenes[0] as FaultScene)
+    const again = rig.load(scene)
     await goesOn(again, 'when the keys are back')
     await again.stop()
     return 'known keys after 1 h: 202; an unknown one: 503; known ones after 25 h: 503; with the keys back: 202'

@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib'
 import { readMetric } from '../../support/hub-scene.js'
 import { pushSet } from '../../support/set-producer.js'
 import { waitUntil } from '../../support/wait.js'
+import { alertIsOpen } from '../alerts.js'
 import type { FaultHub, FaultRig, FaultScene, RunningLoad } from '../rig.js'
 import type { Row } from '../row.js'
 import { ask } from '../sql.js'
@@ -210,7 +211,7 @@ const odd: Row = {
 const repeated: Row = {
   id: 'S5',
   title: 'a jti for the second time: with the same content, and with another',
-  expected: '202 each time, one effect; the other content is counted and told',
+  expected: '202 each time, one effect; the other content is counted, and an alert tells',
   quick: true,
   async run(rig) {
     const hub = await rig.hub()
@@ -230,6 +231,7 @@ const repeated: Row = {
       }
       const conflicts = () => readMetric(hub, 'firebreak_conflicting_repeats_total')
       await waitUntil('the conflicts are counted', async () => (await conflicts()) === rounds)
+      await alertIsOpen(scene, 'conflicting_repeat')
       await waitUntil('the conflicts are logged', () => hub.output().includes('set.conflicting_repeat'))
     })
     await load.stop()
