@@ -61,7 +61,7 @@ describe('the ledger that judges the fault suite', () => {
     ledger.received('point', setOf('a', 'one'))
     ledger.received('point', setOf('a', 'two'))
     ledger.received('point', setOf('b', 'one'))
-    assert.equal(ledger.doubled().length, 3)
+    assert.equal(ledger.doubled().length, 2)
   })
 
   it('sees a loosening SET come first after a newer tightening one of its subject (L3)', () => {
