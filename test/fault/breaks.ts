@@ -80,10 +80,15 @@ const BREAKS: readonly Break[] = [
   {
     rows: ['R1', 'R2', 'R3'],
     file: 'outgoing/url-rules.js',
-    from: 'if (!addresses.permits(address))',
+    from: 'function checkAddress(target, address) {',
+    to: 'function checkAddress(target, address) { return;',
+  },
+  {
+    rows: ['R4'],
+    file: 'outgoing/url-rules.js',
+    from: "if (url.protocol !== 'https:' && url.protocol !== 'http:')",
     to: 'if (false)',
   },
-  { rows: ['R4'], file: 'outgoing/url-rules.js', from: "if (url.username !== '' ||", to: 'if (false &&' },
   {
     rows: ['R5'],
     file: 'outgoing/exchange.js',

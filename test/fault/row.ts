@@ -9,6 +9,8 @@ export interface Row {
   /** Breaks something and mends it. Answers what was seen beside the ledger, in one line. Throws when it is not as expected. */
   run(rig: FaultRig): Promise<string>
   readonly bounds?: Partial<Bounds>
+  /** Waits most of its time, at full scale for ten minutes. */
+  readonly waits?: boolean
   /** Quick enough for `npm test`. */
   readonly quick?: boolean
 }

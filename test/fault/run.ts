@@ -1,14 +1,12 @@
-import { execFileSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ROOT } from '../support/source-files.js'
-import { progressLine, type SuiteReport, table, toMarkdown } from './report.js'
-import type { FaultRig } from './rig.js'
-import type { Row, RowReport } from './row.js'
+import { table, toMarkdown } from './report.js'
+import type { Row } from './row.js'
 import { ROWS } from './rows.js'
-import { runRow } from './run-row.js'
+import { startSuite } from './run-suite.js'
 
 const USAGE = `npm run fault [-- options]
 
@@ -87,51 +85,22 @@ function pick(text: string | undefined): readonly Row[] {
   return ROWS.filter((row) => names.some((name) => isNamed(row, name)))
 }
 
-function commitOf(): string {
-  try {
-    const git = (...args: string[]) =>
-      execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', stdio: 'pipe' }).trim()
-    return git('rev-parse', '--short=12', 'HEAD') + (git('status', '--porcelain') ? ' with changes' : '')
-  } catch {
-    return 'unknown'
-  }
-}
-
 async function run(wanted: Wanted): Promise<number> {
-  const { rows, seed, scale, json } = wanted
+  const { json } = wanted
   const out = json ? process.stderr : process.stdout
-  const colours = out.isTTY === true && out.hasColors()
   const say = (text: string) => void out.write(`${text}\n`)
-  let rig: FaultRig | undefined
+  const running = startSuite(wanted, out)
   const onSignal = () => {
     for (const signal of SIGNALS) process.off(signal, onSignal)
     say('\ninterrupted; ending what was started (again: at once)')
-    void (rig?.close() ?? Promise.resolve()).finally(() => process.exit(130))
+    void running.close().finally(() => process.exit(130))
   }
   for (const signal of SIGNALS) process.on(signal, onSignal)
-  say(`fault suite: ${rows.length} rows, seed ${seed}, scale ${scale}`)
-  // As it is now: a run is long, and sources change.
-  const commit = commitOf()
-  const reports: RowReport[] = []
-  for (const [index, row] of rows.entries()) {
-    if (out.isTTY) out.write(`${index + 1}/${rows.length} ${row.id} ${row.title} …`)
-    const report = await runRow(row, {
-      seed,
-      scale,
-      onRig: (opened) => {
-        rig = opened
-      },
-    })
-    reports.push(report)
-    if (out.isTTY) out.write('\r\u001b[2K')
-    say(progressLine(report, colours))
-    if (!report.ok) say(`     alone: npm run fault -- --rows ${row.id} --seed ${seed} --scale ${scale}`)
-  }
-  const suite: SuiteReport = { seed, scale, commit, rows: reports }
-  const failed = reports.filter(({ ok }) => !ok).length
-  const skipped = reports.filter((report) => report.skipped).length
-  const held = reports.length - failed - skipped
-  say(`\n${table(suite)}\n\n${held} held, ${failed} failed, ${skipped} skipped; seed ${seed}`)
+  const suite = await running.ended
+  const failed = suite.rows.filter(({ ok }) => !ok).length
+  const skipped = suite.rows.filter((report) => report.skipped).length
+  const held = suite.rows.length - failed - skipped
+  say(`\n${table(suite)}\n\n${held} held, ${failed} failed, ${skipped} skipped; seed ${suite.seed}`)
   if (json) process.stdout.write(`${JSON.stringify(suite, null, 2)}\n`)
   if (wanted.write) {
     writeFileSync(join(ROOT, 'docs', 'faults.md'), toMarkdown(suite))

@@ -176,6 +176,7 @@ const flapping: Row = {
   id: 'E12',
   title: 'flaps every 3 s; back after 10 min',
   expected: 'delivered within one probe of its return',
+  waits: true,
   async run(rig) {
     const here = await oneHub(rig)
     const { scene } = here

@@ -70,6 +70,7 @@ const away: Row = {
   id: 'K1',
   title: 'broker SIGTERM for 30 s, SIGKILL for 2 min, down for 10 min, under load',
   expected: '202 goes on, urgent events arrive, back to Kafka by itself',
+  waits: true,
   async run(rig) {
     const here = await underLoad(rig)
     const { broker, hub, scene, load } = here

@@ -85,7 +85,7 @@ const changed: Row = {
   expected: 'the first SET of the new key is taken within a cool-down, none is lost',
   async run(rig) {
     const { keys, load, url } = await underLoad(rig)
-    const rounds = Math.max(2, Math.round(10 * rig.scale))
+    const rounds = Math.max(2, Math.round(6 * rig.scale))
     const tookMs: number[] = []
     await rig.during(async () => {
       for (let n = 0; n < rounds; n += 1) {

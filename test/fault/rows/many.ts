@@ -86,11 +86,12 @@ function neighbours(row: Pick<Row, 'id' | 'title' | 'expected'>, { count, oneIn,
       const here = await withStreams(rig, Math.round(rig.scaled(count, 200)))
       const broken = here.names.filter((_, n) => n % oneIn === 0)
       const healthy = here.names.filter((name) => !broken.includes(name))
-      await pushToAll(here, here.names, 5)
-      const base = await p99While(here, () => pushToAll(here, here.names, 10))
+      const events = here.names.length > 2_000 ? 2 : 10
+      await pushToAll(here, here.names, events)
+      const base = await p99While(here, () => pushToAll(here, here.names, events))
       const busy = await rig.during(async () => {
         for (const name of broken) here.farm.moods.set(name, mood)
-        const p99 = await p99While(here, () => pushToAll(here, healthy, 10))
+        const p99 = await p99While(here, () => pushToAll(here, healthy, events))
         here.farm.moods.clear()
         return p99
       })
