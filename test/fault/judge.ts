@@ -7,7 +7,7 @@ import { BOUNDS, type Bounds, type Figures, REPEATS_FREE, type Row } from './row
 import type { Sampler } from './sampler.js'
 import { ask } from './sql.js'
 
-const SETTLE_MS = 60_000
+const LATE_MS = 30_000
 const NOTED_MS = 20_000
 const LOOK_MS = 250
 
@@ -33,7 +33,8 @@ async function judgeScene(scene: FaultScene, bounds: Bounds): Promise<string[]> 
   const { ledger } = scene
   // What never comes is told by the ledger, in its own words.
   await waitUntil('every stream has every SET', ledger.complete, {
-    deadlineMs: bounds.mayLose ? 10_000 : SETTLE_MS,
+    // A little more than recovery may take, so that what is late is not told as lost.
+    deadlineMs: bounds.mayLose ? 10_000 : bounds.recoveryMs + LATE_MS,
   }).catch(() => {})
   const atMost = REPEATS_FREE + Math.ceil(ledger.acceptedCount() * bounds.repeatsPart)
   return [
