@@ -53,7 +53,8 @@ export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
   await clockSync.syncOnce()
   const audit = createAuditLog()
   const keys = await createKeyService({
-    db: pools.api,
+    // Every lane needs the key of a day: no caller of the API may keep it from one.
+    db: pools.system,
     clock,
     leadMs: config.signingKeyLeadS * 1000,
     given: keyFiles,

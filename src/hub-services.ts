@@ -233,7 +233,14 @@ function createIngestServices(
         observe,
         transmitters: { find: registry.find, pinAudience: repository.pinAudience, changed },
       }),
-    transmitters: createTransmitterService({ db, outgoing, audit, streams: upstream.streams, changed }),
+    transmitters: createTransmitterService({
+      db,
+      outgoing,
+      audit,
+      streams: upstream.streams,
+      eventTypes,
+      changed,
+    }),
     events: createEventService({ db, audit, log: eventLog.transactional, nextEventId, issuer, eventTypes }),
   }
 }

@@ -117,7 +117,8 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
   const eventLog = openEventLog({ ...base, slots, relayLease })
   const { log, relay } = eventLog
   const revocation = createRevocationMetrics(metrics, EVENTS_SUPPORTED)
-  const delivery = openDelivery(base, { shards, revocation })
+  const nextEventId = createEventIds(clock)
+  const delivery = openDelivery(base, { shards, revocation, eventLog, nextEventId })
   const deadlines = {
     received: config.receivedDeadlineMs,
     applied: config.appliedDeadlineMs,
@@ -153,7 +154,6 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     await workers.start(slots, ...LANES.map((lane) => log.subscribe(lane, delivery.fanOut[lane])))
   }
   const attempts = createAttemptLimiter({ clock })
-  const nextEventId = createEventIds(clock)
   const services = createServices(base, {
     eventLog,
     delivery,

@@ -12,6 +12,8 @@ export interface Stream {
   receiver: { id: string; name: string }
   status: string
   status_reason?: string | null
+  /** Absent in answers of older hubs. */
+  failing?: { class: string } | null
   delivery: { method: string; endpoint_url?: string }
   events_delivered?: string[]
 }
@@ -82,6 +84,7 @@ function streamTable({ io }: ApiCall, streams: Stream[]): string {
         paint: (text, row) => paint(io, STATUS_COLOURS[row.status] ?? 'grey', text),
       },
       { title: 'TYPES', value: (row) => row.events_delivered?.length, align: 'right' },
+      { title: 'FAILING', value: (row) => row.failing?.class },
       { title: 'REASON', value: (row) => row.status_reason },
     ],
     streams,

@@ -284,6 +284,11 @@ export const SETTINGS = {
     section: 'Delivery',
     description: 'How long an empty long poll is held, in ms. Below 60 s.',
   }),
+  PAUSE_FAILING_AFTER_H: setting(whole(1, 2_160).prefault('24'), {
+    section: 'Delivery',
+    description:
+      'A push stream whose endpoint does nothing but fail for this long is paused, in hours; its events are kept. 401, 403 and 410 pause sooner.',
+  }),
   RECEIVED_DEADLINE_MS: setting(whole(100, 86_400_000).prefault('30000'), {
     section: 'Delivery',
     description: 'An event not received after this long counts as outstanding, in ms.',

@@ -1,7 +1,8 @@
 import type { Lease } from '../storage/leases.js'
-import type { AttemptOutcome } from './attempt-outcome.js'
+import type { AttemptOutcome, FailedOutcome } from './attempt-outcome.js'
 import { retryWaitMs } from './backoff.js'
 import type { EndpointHealth } from './endpoint-health.js'
+import { type FailureClass, traitsOf } from './failure-class.js'
 import type { OpenDelivery } from './open-delivery.js'
 import type { DeliveryResult } from './queue-repository.js'
 
@@ -51,18 +52,23 @@ export function answeredResult(
 /** Tried again later, or parked when others get through at the same endpoint and this one does not. */
 export function failedResult(
   { item, lease, sentAtMs, nowMs }: EndedAttempt,
-  outcome: Extract<AttemptOutcome, { class: 'failed' }>,
+  outcome: FailedOutcome,
   endpoint: EndpointHealth,
 ): DeliveryResult {
   const attempts = item.attempts + 1
   // Without an answer nobody knows whether it left, so it does not count as delivered.
-  const deliveredAtMs = outcome.answered ? sentAtMs : null
-  const base = { ...frameOf(item, lease), attempts, deliveredAtMs, failure: outcome.reason }
-  if (isHopeless(item, attempts, { endpoint, nowMs })) {
+  const deliveredAtMs = traitsOf(outcome.failure).answered ? sentAtMs : null
+  const base = { ...frameOf(item, lease), attempts, deliveredAtMs, failure: describeFailure(outcome) }
+  if (traitsOf(outcome.failure).suspectsSet && isHopeless(item, attempts, { endpoint, nowMs })) {
     return { ...base, outcome: 'park', code: 'keeps_failing' }
   }
   const waitMs = Math.max(retryWaitMs(attempts, item.lane !== 'routine'), outcome.retryAfterMs ?? 0)
   return { ...base, outcome: 'retry', nextAttemptAtMs: nowMs + waitMs }
+}
+
+/** `dns: ENOTFOUND`: as it stands with the SET, and where people and alerts read of it. */
+function describeFailure({ failure, reason }: { failure: FailureClass; reason: string }): string {
+  return `${failure}: ${reason}`
 }
 
 function isHopeless(

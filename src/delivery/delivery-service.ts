@@ -14,6 +14,7 @@ import { hasOwner } from '../storage/lease-repository.js'
 import type { LeaseSet } from '../storage/leases.js'
 import { SHARD_COUNT, shardOf } from '../streams/stream.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
+import type { FailingStreams } from './failing-watch.js'
 import { createFanOut, type QueuedDelivery } from './fan-out.js'
 import { fanOutCounters } from './fan-out-counters.js'
 import { heldOrderRepository } from './held-order-repository.js'
@@ -25,7 +26,7 @@ import { queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import { createSender, type Sender, type SenderOptions } from './sender.js'
 import type { SendItem } from './stream-sender.js'
-import { createStreamTargets } from './stream-target-repository.js'
+import { createStreamTargets, type OpenSecret } from './stream-target-repository.js'
 import type { WaitingLimits } from './waiting-room.js'
 
 /** LISTEN/NOTIFY between processes: hints only. */
@@ -35,7 +36,7 @@ export interface Hints {
 }
 
 export interface DeliveryOptions {
-  readonly pools: Readonly<Record<Lane | 'api', Database>>
+  readonly pools: Readonly<Record<Lane | 'api' | 'system', Database>>
   readonly leases: LeaseSet
   readonly hints: Hints
   readonly keys: KeyService
@@ -47,6 +48,8 @@ export interface DeliveryOptions {
   readonly metrics: Metrics
   readonly attemptTimeoutMs: number
   readonly concurrency: number
+  /** Absent: no stream is paused for failing. */
+  readonly failing?: FailingStreams
   /** Of what waits in memory. */
   readonly waitingLimits?: WaitingLimits
   readonly holdMs: number
@@ -89,7 +92,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   const { keys, hints, logger, metrics, clock } = options
   const processMark = newId()
   const openContent = createContentOpener(keys)
-  const targets = createStreamTargets(options.pools.api, (sealed, context) => keys.open(sealed, context))
+  const openSecret: OpenSecret = (sealed, context) => keys.open(sealed, context)
   const minter = createMinter({
     issuer: options.issuer,
     signer: (alg) => keys.setSigner(alg),
@@ -107,12 +110,14 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       options.onReceived(delivery.type, clock.now() - delivery.acceptedAtMs)
     }
   }
+  // No lane and no caller of the API may keep a stream's endpoint from being read.
+  const targets = createStreamTargets(options.pools.system, openSecret)
   const sender = createSender({ ...options, received, targets, minter, openContent })
   const polls = createPollService({
     ...options,
     received,
     db: options.pools.api,
-    targets,
+    targets: createStreamTargets(options.pools.api, openSecret),
     minter,
     jtis: keys.jtis,
     openContent,

@@ -12,6 +12,7 @@ import { NOT_GRANTED, UNREADABLE, UNREADABLE_REASON } from './attempt-result.js'
 import type { Minter } from './minter.js'
 import type { EventContent, ReceivedDelivery } from './open-delivery.js'
 import { oldestFirst, withinBytes, withoutOpposites } from './poll-answer.js'
+import { inTurns, selectForPoll } from './poll-selection.js'
 import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
@@ -175,14 +176,14 @@ export function createPollService(options: PollServiceOptions): PollService {
   }
 
   async function select(target: StreamTarget, limit: number): Promise<PollAnswer> {
-    const rows = await queueRepository.selectForPoll(db, target.streamId, limit + 1)
+    const { rows, moreAvailable } = await selectForPoll(db, target.streamId, limit)
     const checked = await Promise.all(rows.map(check))
     const unfit = checked.flatMap(({ row, reason }) => (reason ? [{ row, reason }] : []))
     const contents = new Map(checked.map(({ row, content }) => [row.delivery.eventId, content]))
     await endUnfit(target, unfit)
     // A page of nothing but unfit rows hides what is behind it.
-    if (unfit.length === rows.length && rows.length > limit) return select(target, limit)
-    const fit = withoutOpposites(checked.flatMap(({ row, reason }) => (reason ? [] : [row])))
+    if (unfit.length === rows.length && moreAvailable) return select(target, limit)
+    const fit = inTurns(withoutOpposites(checked.flatMap(({ row, reason }) => (reason ? [] : [row]))))
     const chosen = oldestFirst(withinBytes(fit.slice(0, limit)))
     if (chosen.length === 0) return NOTHING
     const tokens = await Promise.all(
@@ -201,7 +202,7 @@ export function createPollService(options: PollServiceOptions): PollService {
     const sets = Object.fromEntries(
       chosen.map(({ delivery }, index) => [options.minter.jtiOf(delivery), tokens[index] as string]),
     )
-    return { sets, moreAvailable: rows.length > limit || chosen.length < Math.min(fit.length, limit) }
+    return { sets, moreAvailable: moreAvailable || chosen.length < Math.min(fit.length, limit) }
   }
 
   /** A row with its event's content, or with the reason why it does not go out. */

@@ -51,13 +51,17 @@ export function parseQuery<T>(schema: object, query: unknown): T {
 }
 
 /**
- * Reads a time that the schema's `date-time` let pass: that format knows leap seconds, a Date does not.
+ * Reads a time that the schema's `date-time` let pass: that format knows leap seconds, a Date does not, and years that
+ * PostgreSQL does not have.
  * @throws InvalidRequest that names the member
  */
 export function parseTime(name: string, text: string): Date {
   const time = new Date(text)
-  if (Number.isNaN(time.getTime())) {
-    throw new InvalidRequest(`${name} is no time that can be stored; leap seconds are not accepted.`)
+  // In UTC: what is written as year 1 or 9999 may be in the one before or after.
+  if (Number.isNaN(time.getTime()) || !/^(?!0000)\d{4}-/.test(time.toISOString())) {
+    throw new InvalidRequest(
+      `${name} is no time that can be stored; the years are 1 to 9999, and leap seconds are not accepted.`,
+    )
   }
   return time
 }

@@ -113,9 +113,9 @@ async function admitted(
       timeMs: bodyTimeMs,
     })
     place.complete()
-    return await ingest(transmitter, body, () => {
+    return await ingest(transmitter, body, (lane) => {
       place.leave()
-      const leave = admission.enter(transmitter.id)
+      const leave = admission.enter(transmitter.id, lane)
       if (!leave) throw atLimit()
       return leave
     })

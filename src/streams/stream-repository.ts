@@ -1,5 +1,5 @@
 import { type Database, sqlRows } from '../storage/database.js'
-import type { DeliveryMethod, StatusSetter, Stream, StreamStatus } from './stream.js'
+import type { DeliveryMethod, StatusCause, StatusSetter, Stream, StreamStatus } from './stream.js'
 
 interface StreamRow {
   stream_id: string
@@ -8,6 +8,7 @@ interface StreamRow {
   status: StreamStatus
   status_reason: string | null
   status_by: StatusSetter
+  status_cause: StatusCause | null
   delivery_method: DeliveryMethod
   endpoint_url: string | null
   authorization_wrapped: Buffer | null
@@ -43,6 +44,8 @@ export interface StatusChange {
   status: StreamStatus
   reason: string | undefined
   by: StatusSetter
+  /** Of a pause by the hub. */
+  cause?: StatusCause | undefined
 }
 
 /**
@@ -147,10 +150,10 @@ export function createStreamRepository(db: Database) {
     /** The stream must be locked by this transaction. */
     async saveStatus(streamId: string, change: StatusChange): Promise<Stream> {
       const saved = await one(
-        `update streams set status = ?, status_reason = ?, status_by = ?,
+        `update streams set status = ?, status_reason = ?, status_by = ?, status_cause = ?,
            version = version + 1, active_at = now(), updated_at = now()
          where stream_id = ? returning *`,
-        [change.status, change.reason ?? null, change.by, streamId],
+        [change.status, change.reason ?? null, change.by, change.cause ?? null, streamId],
       )
       return saved as Stream
     },
@@ -234,6 +237,7 @@ function toStream(row: StreamRow): Stream {
     status: row.status,
     statusReason: row.status_reason ?? undefined,
     statusBy: row.status_by,
+    statusCause: row.status_cause ?? undefined,
     deliveryMethod: row.delivery_method,
     endpointUrl: row.endpoint_url ?? undefined,
     authorizationSealed: row.authorization_wrapped ?? undefined,

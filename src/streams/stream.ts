@@ -7,6 +7,10 @@ export type StreamStatus = (typeof STREAM_STATUSES)[number]
 /** Who set the status: the receiver's own pause never counts against the hub. */
 export type StatusSetter = 'receiver' | 'hub' | 'operator'
 
+/** Why the hub itself paused a stream. `failing`: its endpoint took nothing; once it does, the hub enables it. */
+export const STATUS_CAUSES = ['failing', 'inactive'] as const
+export type StatusCause = (typeof STATUS_CAUSES)[number]
+
 export type DeliveryMethod = 'push' | 'poll'
 
 /** SSF 1.0 §6.1: the URIs of the two methods on the wire. */
@@ -23,6 +27,8 @@ export interface Stream {
   readonly status: StreamStatus
   readonly statusReason: string | undefined
   readonly statusBy: StatusSetter
+  /** Undefined unless the hub paused it. */
+  readonly statusCause: StatusCause | undefined
   readonly deliveryMethod: DeliveryMethod
   /** Of a push stream. A poll stream's is made from the issuer and the id. */
   readonly endpointUrl: string | undefined

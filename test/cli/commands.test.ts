@@ -143,6 +143,50 @@ const CASES: Case[] = [
     shows: [/t1/],
   },
   {
+    title: 'registers a transmitter with types that are urgent from it',
+    words: [...ADD, '--discover', '--urgent-type', 'session-revoked', '--urgent-type', 'urn:own:type'],
+    sends: [
+      [
+        'POST /v1/transmitters',
+        { ...ADD_BODY, discover: true, urgent_types: [EVENT_TYPES[0], 'urn:own:type'] },
+      ],
+    ],
+    answers: { 'POST /v1/transmitters': ADD_ANSWER },
+    shows: [/t1/],
+  },
+  {
+    title: 'shows which types are urgent from a transmitter, and changes nothing',
+    words: ['transmitter', 'urgent', 't1'],
+    sends: [['GET /v1/transmitters/t1']],
+    answers: {
+      'GET /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:a', 'urn:b'] } },
+    },
+    shows: [/name\s+idp\nurgent types\s+urn:a, urn:b\n/],
+  },
+  {
+    title: 'adds and removes types that are urgent from a transmitter',
+    words: [
+      'transmitter',
+      'urgent',
+      't1',
+      '--add',
+      'session-revoked',
+      '--remove',
+      'urn:a',
+      '--remove',
+      'urn:x',
+    ],
+    sends: [
+      ['GET /v1/transmitters/t1'],
+      ['PATCH /v1/transmitters/t1', { urgent_types: ['urn:b', EVENT_TYPES[0]] }],
+    ],
+    answers: {
+      'PATCH /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:b', 'urn:c'] } },
+      'GET /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:a', 'urn:b'] } },
+    },
+    shows: [/urgent types\s+urn:b, urn:c\n/],
+  },
+  {
     title: 'lists what each transmitter is forgiven',
     words: ['transmitter', 'list'],
     sends: [['GET /v1/transmitters']],
@@ -302,8 +346,10 @@ const CASES: Case[] = [
     title: 'lists the streams of one receiver',
     words: ['stream', 'list', '--receiver', 'r1'],
     sends: [['GET /v1/streams?receiver_id=r1']],
-    answers: { 'GET /v1/streams': { body: { items: [STREAM], next: null } } },
-    shows: [/s1\s+gw\s+poll\s+paused\s+2\s+busy/],
+    answers: {
+      'GET /v1/streams': { body: { items: [STREAM, { ...STREAM, failing: { class: 'dns' } }], next: null } },
+    },
+    shows: [/s1\s+gw\s+poll\s+paused\s+2\s+-\s+busy/, /paused\s+2\s+dns\s+busy/],
   },
   {
     title: 'shows one stream',
@@ -624,6 +670,34 @@ const CASES: Case[] = [
     shows: [/discarded p1/],
   },
   {
+    title: 'replays what is parked under a filter, and asks no more once the hub has no more',
+    words: ['parked', 'replay', '--stream', 's1', '--code', 'invalid_key'],
+    sends: [['POST /v1/parked/replay', { filter: { stream_id: 's1', code: 'invalid_key' } }]],
+    answers: {
+      'POST /v1/parked/replay': {
+        status: 202,
+        body: { replayed: 7, left: 2, more: false, to: '2026-03-01T10:00:00.000Z' },
+      },
+    },
+    shows: [/^replayed 7, 2 cannot be: their stream is disabled, or they are too old\n$/],
+  },
+  {
+    title: 'discards what is parked under a filter, with why',
+    words: ['parked', 'discard', '--txn', 'c', '--from', '2026-01-01', '--reason', 'test data'],
+    sends: [
+      [
+        'POST /v1/parked/discard',
+        { filter: { txn: 'c', from: '2026-01-01T00:00:00.000Z' }, reason: 'test data' },
+      ],
+    ],
+    answers: {
+      'POST /v1/parked/discard': {
+        body: { discarded: 3, left: 0, more: false, to: '2026-03-01T10:00:00.000Z' },
+      },
+    },
+    shows: [/^discarded 3\n$/],
+  },
+  {
     title: 'adds an operator',
     words: ['operator', 'add', '--name', 'ann', '--role', 'viewer', '--expires', '2030-01-01'],
     sends: [['POST /v1/operators', { name: 'ann', role: 'viewer', expires_at: '2030-01-01T00:00:00.000Z' }]],
@@ -719,6 +793,27 @@ describe('the commands that call the hub', () => {
       assert.match(outcome.err, /built in: cannot be removed/)
     } finally {
       await builtIn.close()
+    }
+  })
+
+  it('replays under a filter until no more is left of what was parked when it began', async () => {
+    const to = '2026-03-01T10:00:00.000Z'
+    const hub = await startScriptedHub({
+      'POST /v1/parked/replay': [
+        { status: 202, body: { replayed: 500, left: 12, more: true, to } },
+        { status: 202, body: { replayed: 12, left: 0, more: false, to } },
+      ],
+    })
+    try {
+      const words = ['parked', 'replay', '--type', 'urn:x', '--json']
+      const outcome = await runWords(words, { hooks: hooksFor(hub.url) })
+      assert.deepEqual(
+        hub.seen.map(({ body }) => body),
+        [{ filter: { type: 'urn:x' } }, { filter: { type: 'urn:x', to } }],
+      )
+      assert.deepEqual(JSON.parse(outcome.out), { replayed: 512, left: 0, more: false, to })
+    } finally {
+      await hub.close()
     }
   })
 

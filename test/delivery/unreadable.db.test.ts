@@ -45,7 +45,7 @@ describe('an event whose stored content does not open', () => {
     )
   async function replay(streamId: string): Promise<void> {
     const [parked] = await parkedOf(streamId)
-    await hub.db.transaction((trx) => parkedRepository.replay(trx, parked?.id ?? ''))
+    await hub.db.transaction((trx) => parkedRepository.replay(trx, { id: parked?.id ?? '' }, 1))
     hub.delivery.wake(streamId)
   }
 

@@ -91,6 +91,8 @@ describe('error answers of /v1 that depend on what is there', () => {
     assert.deepEqual(Object.keys(told), ['code', 'message'])
     assert.ok(told.message && !told.message.includes('\n'))
     assert.equal(answer.headers.get('cache-control'), 'no-store')
+    assert.equal(answer.headers.get('content-type'), 'application/json; charset=utf-8')
+    assert.match(answer.headers.get('x-request-id') ?? '', /^[0-9a-f-]{36}$/)
     assert.equal(answer.headers.get('www-authenticate'), null)
     seen.add(`${id} ${expected}`)
   }

@@ -2,18 +2,23 @@ import assert from 'node:assert/strict'
 import type { Express } from 'express'
 import request from 'supertest'
 import { createApp } from '../../src/http/app.js'
+import { Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import type { DefaultSubjects } from '../../src/streams/default-subjects.js'
 import { metadataPath, metadataRouter, transmitterMetadata } from '../../src/streams/metadata-router.js'
 
 const KEY = { kty: 'RSA', kid: 'k1', use: 'sig', alg: 'RS256', n: 'AQAB', e: 'AQAB' }
 
-function hub(issuer: string, defaultSubjects: DefaultSubjects = async () => 'ALL') {
-  const settings = { issuer }
+interface Parts {
+  readonly defaultSubjects?: DefaultSubjects
+  readonly jwks?: () => { keys: object[] }
+}
+
+function hub(issuer: string, parts: Parts = {}) {
+  const { defaultSubjects = async () => 'ALL', jwks = () => ({ keys: [KEY] }) } = parts
   return createApp({
     logger: silentLogger,
-    mount: (app) =>
-      void app.use(metadataRouter({ settings, defaultSubjects, jwks: () => ({ keys: [KEY] }) })),
+    mount: (app) => void app.use(metadataRouter({ settings: { issuer }, defaultSubjects, jwks })),
   })
 }
 
@@ -70,7 +75,10 @@ describe('SSF 1.0 §7.2 transmitter metadata', () => {
       default_subjects: 'ALL',
     })
     const { default_subjects: _, ...rest } = body
-    assert.deepEqual((await read(hub('https://h.example', async () => undefined))).body, rest)
+    assert.deepEqual(
+      (await read(hub('https://h.example', { defaultSubjects: async () => undefined }))).body,
+      rest,
+    )
   })
 
   it('serves the keys at jwks_uri, below the issuer’s path (T-10, T-11)', async () => {
@@ -78,6 +86,31 @@ describe('SSF 1.0 §7.2 transmitter metadata', () => {
     assert.equal(res.status, 200)
     assert.deepEqual(res.body, { keys: [KEY] })
   })
+
+  for (const [what, error, status, code] of [
+    ['cannot be read', new Unavailable('The keys are too old.'), 503, 'ERR_UNAVAILABLE'],
+    ['fails as nobody expected', new Error('the password is hunter2'), 500, 'ERR_INTERNAL'],
+  ] as const) {
+    it(`answers ${status} ${code}, which nobody may cache, where what it tells ${what}`, async () => {
+      const fail = () => {
+        throw error
+      }
+      const app = hub('https://h.example', { jwks: fail, defaultSubjects: fail })
+      for (const path of ['/ssf/jwks.json', '/.well-known/ssf-configuration']) await refused(app, path)
+    })
+
+    async function refused(app: Express, path: string): Promise<void> {
+      const res = await request(app).get(path)
+      assert.deepEqual([res.status, res.body.code], [status, code])
+      assert.deepEqual(Object.keys(res.body), ['code', 'message'])
+      assert.doesNotMatch(res.text, /hunter2/)
+      assert.equal(res.headers['content-type'], 'application/json; charset=utf-8')
+      assert.equal(res.headers['cache-control'], 'no-store')
+      assert.match(res.headers['x-request-id'] ?? '', /^[0-9a-f-]{36}$/)
+      assert.equal(res.headers['retry-after'], status === 503 ? '2' : undefined)
+      assert.equal(res.headers['www-authenticate'], undefined)
+    }
+  }
 
   it('publishes nothing at the old RISC place and never redirects (T-6, T-100)', async () => {
     const app = hub('https://h.example')

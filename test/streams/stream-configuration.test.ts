@@ -18,6 +18,7 @@ const STREAM: Stream = {
   status: 'enabled',
   statusReason: undefined,
   statusBy: 'receiver',
+  statusCause: undefined,
   deliveryMethod: 'poll',
   endpointUrl: undefined,
   authorizationSealed: undefined,

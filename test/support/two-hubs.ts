@@ -10,6 +10,8 @@ import { closeBeforeServer, createTestDatabase } from './postgres.js'
 export interface TwoHubs {
   /** The issuer. */
   readonly url: string
+  /** Of each process, past the door. */
+  readonly directUrls: readonly [string, string]
   readonly adminToken: string
   readonly db: Database
   /** The keys that both have in the database. */
@@ -30,7 +32,8 @@ export async function startTwoHubs(): Promise<TwoHubs> {
   const ports: number[] = []
   const door = await openAlternatingDoor(() => ports)
   const env = { ...SETTINGS, DATABASE_URL: database.url, ISSUER: door.url }
-  const hubs = [await createHubProcess({ env }), await createHubProcess({ env })]
+  const [first, second] = [await createHubProcess({ env }), await createHubProcess({ env })]
+  const hubs = [first, second]
   async function close(): Promise<void> {
     await door.close()
     await Promise.all(hubs.map((hub) => hub.remove()))
@@ -46,7 +49,8 @@ export async function startTwoHubs(): Promise<TwoHubs> {
   ports.push(...hubs.map((hub) => hub.port))
   return {
     url: door.url,
-    adminToken: hubs[0]?.adminToken ?? '',
+    directUrls: [first.url, second.url],
+    adminToken: first.adminToken,
     db: database.db,
     keys: await createKeyService({
       db: database.db,
