@@ -64,7 +64,7 @@ async function unequal({ ledger, streamIds, databaseUrl }: FaultScene): Promise<
 async function outcomesByStream(databaseUrl: string): Promise<Map<string, Outcome[]>> {
   const rows = await ask<Outcome & { stream_id: string }>(
     databaseUrl,
-    `select stream_id, txn, outcome from deliveries where type not like '%/ssf/event-type/%'`,
+    'select stream_id, txn, outcome from deliveries',
   )
   const byStream = new Map<string, Outcome[]>()
   for (const { stream_id, txn, outcome } of rows) {

@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib'
 import { readMetric, type ScenePush } from '../../support/hub-scene.js'
 import type { SinkAnswer } from '../../support/set-sink.js'
 import { waitUntil } from '../../support/wait.js'
+import { alertIsOpen } from '../alerts.js'
 import { failures, healthyIsServed, misbehaving, oneHub } from '../endpoint-scene.js'
 import { ACCEPTED, flood, startRawEndpoint } from '../raw-endpoint.js'
 import type { FaultScene } from '../rig.js'
@@ -186,34 +187,41 @@ const refusing: Row = {
 const forbidden: Row = {
   id: 'E8',
   title: '401, 403 and 410 for every SET',
-  expected: 'nothing is dropped: all goes out once the endpoint takes it and the stream is enabled',
+  expected:
+    'an alert tells; 410 pauses the stream at once; nothing is dropped, it goes on by itself when it is mended',
   bounds: { recoveryMs: 75_000 },
   async run(rig) {
-    const here = await oneHub(rig)
+    const here = await oneHub(rig, { ALERT_STREAM_FAILING_MS: '1000' })
     const points: ScenePush[] = []
     for (const status of [401, 403, 410]) {
       const point = await here.scene.addPush(String(status))
       point.sink.answerWith(() => status)
       points.push(point)
     }
+    const statusOf = async ({ receiver, streamId }: ScenePush) =>
+      (await receiver.call<{ status: string }>('GET', `/ssf/status?stream_id=${streamId}`)).status
     const load = rig.load(here.scene)
     const states = await rig.during(async () => {
       await failures(here, ['401', '403', '410'], 1)
-      await delay(rig.scaled(60_000, 3_000))
+      for (const { streamId } of points) await alertIsOpen(here.scene, 'stream_failing', `stream:${streamId}`)
+      await waitUntil('410 pauses', async () => (await statusOf(points[2] as ScenePush)) === 'paused')
+      await delay(rig.scaled(60_000, 1_000))
       await load.stop()
       await healthyIsServed(here.scene)
       const seen: string[] = []
-      for (const { name, receiver, sink, streamId } of points) {
-        const path = `/ssf/status?stream_id=${streamId}`
-        const { status } = await receiver.call<{ status: string }>('GET', path)
-        seen.push(`${name}: ${status}`)
-        sink.answerWith(() => 202)
-        if (status !== 'enabled') await here.scene.admin.call('POST', `/v1/streams/${streamId}/enable`, {})
-        await replayAll(here.scene, streamId)
+      for (const point of points) {
+        seen.push(`${point.name}: ${await statusOf(point)}`)
+        point.sink.answerWith(() => 202)
+        await replayAll(here.scene, point.streamId)
       }
       return seen
     })
-    return `streams then: ${states.join(', ')}`
+    await waitUntil(
+      'all are enabled again',
+      async () => (await Promise.all(points.map(statusOf))).every((status) => status === 'enabled'),
+      { deadlineMs: 75_000 },
+    )
+    return `while they failed: ${states.join(', ')}; enabled again by itself`
   },
 }
 
