@@ -25,22 +25,10 @@ const BREAKS: readonly Break[] = [
   },
   { rows: ['C10'], file: 'hub.js', from: "setPhase('draining');", to: '' },
   {
-    rows: ['K5'],
-    file: 'eventlog/record-codec.js',
-    from: 'if (event.lane !== place.lane)',
-    to: 'if (false)',
-  },
-  {
     rows: ['E3'],
     file: 'outgoing/retry-after.js',
     from: 'Math.min(Math.max(ms, 0), maxMs)',
     to: 'Math.max(ms, 0)',
-  },
-  {
-    rows: ['E6'],
-    file: 'outgoing/guarded-connect.js',
-    from: 'rejectUnauthorized: true,',
-    to: 'rejectUnauthorized: false,',
   },
   { rows: ['C5', 'T4'], file: 'storage/leases.js', from: 'LEASE_MS = 8_000', to: 'LEASE_MS = 80_000' },
   {
