@@ -2,6 +2,7 @@ import { type AuditLog, createAuditLog } from './audit/audit-log.js'
 import { ensureFirstAdmin } from './auth/first-admin.js'
 import { type Config, issuerOf } from './config/config.js'
 import type { Doors } from './hub-doors.js'
+import { egressProxyOf } from './hub-egress.js'
 import { type HubPools, type HubStorage, ownPorts } from './hub-storage.js'
 import { keepAdminToken } from './hub-traces.js'
 import { type AdjustableClock, createClock } from './kernel/clock.js'
@@ -52,7 +53,8 @@ export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
   await clockSync.syncOnce()
   const audit = createAuditLog()
   const keys = await createKeyService({
-    db: pools.api,
+    // Every lane needs the key of a day: no caller of the API may keep it from one.
+    db: pools.system,
     clock,
     leadMs: config.signingKeyLeadS * 1000,
     given: keyFiles,
@@ -76,6 +78,7 @@ export async function openBase(options: OpenBaseOptions): Promise<HubBase> {
       allowedNetworks: config.firebreakAllowedNetworks,
       // No registered URL may lead to the hub's own stores, even on an allowed network.
       refusedPorts: ownPorts(config, doors.managementPort, storage.urls),
+      ...egressProxyOf(config, clock.now()),
       metrics,
       logger,
     }),

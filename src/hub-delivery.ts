@@ -1,35 +1,71 @@
 import { createDelivery, type Delivery } from './delivery/delivery-service.js'
 import type { RevocationMetrics } from './enforcement/revocation-metrics.js'
 import type { HubBase } from './hub-base.js'
+import type { HubEventLog } from './hub-event-log.js'
+import { crashpoint } from './kernel/crashpoint.js'
 import type { LeaseSet } from './storage/leases.js'
 import { ensureDayPartition } from './storage/partitions.js'
+import { createFrameworkEvents } from './streams/framework-events.js'
 import { createStreamMatcher } from './streams/stream-matching.js'
 import { createStreamRepository } from './streams/stream-repository.js'
+import { createStreamStatusService } from './streams/stream-status-service.js'
+
+export interface DeliveryParts {
+  readonly shards: LeaseSet
+  readonly revocation: RevocationMetrics
+  readonly eventLog: Pick<HubEventLog, 'transactional'>
+  readonly nextEventId: () => string
+}
+
+const HOUR_MS = 3_600_000
 
 /** Gives delivery what it needs of the streams, the time-to-revoke metrics and the way out. */
-export function openDelivery(
-  base: HubBase,
-  { shards, revocation }: { shards: LeaseSet; revocation: RevocationMetrics },
-): Delivery {
+export function openDelivery(base: HubBase, parts: DeliveryParts): Delivery {
   const { config, pools, keys, outgoing } = base
   const streams = createStreamRepository(pools.api)
-  return createDelivery({
+  const delivery: Delivery = createDelivery({
     ...base,
-    leases: shards,
+    leases: parts.shards,
     hints: base.notifier,
     match: createStreamMatcher({
       hmac: (text) => keys.hmac('subject', text),
       subjectRemovalGraceS: config.subjectRemovalGraceS,
       literalComplex: config.literalComplexSubjects,
     }),
-    post: (request) => outgoing.request(request),
+    async post(request) {
+      crashpoint('push.sending')
+      const answer = await outgoing.request(request)
+      crashpoint('push.answered')
+      return answer
+    },
     attemptTimeoutMs: config.pushTimeoutMs,
     concurrency: config.pushConcurrency,
     holdMs: config.pollHoldMs,
     dedupeWindowDays: config.dedupeWindowDays,
-    ensureDay: (day) => ensureDayPartition(pools.api, day),
+    ensureDay: (day) => ensureDayPartition(pools.system, day),
     touchStream: (streamId) => streams.touch([streamId]),
-    onReceived: (type, tookMs) => revocation.resolved('received', type, tookMs),
+    onReceived: (type, tookMs) => parts.revocation.resolved('received', type, tookMs),
     onVerified: (streamId) => streams.markVerified(streamId),
+    failing: {
+      pauseAfterMs: config.pauseFailingAfterH * HOUR_MS,
+      async pause(streamId, version, reason) {
+        await statuses.setStatusByHub(streamId, 'paused', reason, { cause: 'failing', version })
+      },
+      enable: (streamId) => statuses.enableFailing(streamId),
+    },
   })
+  // Delivery tells of endpoints, and is told of the status that follows.
+  const statuses = createStreamStatusService({
+    db: pools.api,
+    events: createFrameworkEvents({
+      issuer: base.issuer,
+      log: parts.eventLog.transactional,
+      nextEventId: parts.nextEventId,
+    }),
+    observer: delivery,
+    openWork: delivery,
+    audit: base.audit,
+    settings: {},
+  })
+  return delivery
 }

@@ -28,7 +28,7 @@ import { STREAM_API } from './streams/stream-operator-api.js'
 const SCHEMAS = ['security-event-token', 'subject', 'caep-events', 'risc-events', 'scim-events', 'ssf-events']
 
 const DESCRIPTION = `A shared-signals hub. Paths under /v1 stand at the root of the host, those of SSF, OAuth and ingest below the issuer's path.
-JSON is snake_case, times are RFC 3339 in UTC with milliseconds, durations carry their unit. Lists take limit and cursor. Every answer but ingest's has an X-Request-Id, by which the log has it.
+JSON is snake_case, times are RFC 3339 in UTC with milliseconds, durations carry their unit. Lists take limit and cursor. Every answer has an X-Request-Id, by which the log has it, but ingest's and those of a hub that is starting.
 The names beside \`operator\` and \`receiver\` are the permission that the role must hold, and the scope that the token must have.`
 
 export interface DescribedHub {

@@ -43,6 +43,7 @@ import { pathsBelow } from './streams/metadata-router.js'
 import { ssfRouter } from './streams/ssf-router.js'
 import { streamOperatorRouter } from './streams/stream-operator-router.js'
 import { createStreamReadModel } from './streams/stream-read-model.js'
+import { streamTlsRouter } from './streams/stream-tls-router.js'
 
 /** Of the token endpoint; tokens are asked for by all replicas of a point at once, when it starts. */
 const TOKENS = { perS: 20, burst: 1_000 }
@@ -98,11 +99,21 @@ function queryRunner({ operatorQueries, receiverQueries }: Services): QueryRunne
 /** What receivers call: SSF, polls and acknowledgements. */
 function mountReceiverRoutes(app: Express, base: HubBase, { services, delivery }: RouteParts): void {
   const { issuer, keys, clock, logger } = base
-  const { receiverAuth, deliveryAuth, settings, streams, statuses, subjects, verifications } = services
+  const {
+    receiverAuth,
+    deliveryAuth,
+    settings,
+    defaultSubjects,
+    streams,
+    statuses,
+    subjects,
+    verifications,
+  } = services
   const reader = requireReceiver(deliveryAuth, 'ssf.read')
   app.use(
     ssfRouter({
       settings,
+      defaultSubjects,
       jwks: () => keys.setJwks(),
       jwksMaxAgeS: keys.jwksMaxAgeS,
       receivers: receiverAuth,
@@ -150,6 +161,7 @@ function mountOperatorRoutes(app: Express, base: HubBase, { services }: RoutePar
     '/v1/streams',
     streamOperatorRouter({ operators, readModel: createStreamReadModel(db), statuses, verifications }),
   )
+  app.use('/v1/streams', streamTlsRouter({ operators, tls: services.streamTls }))
   app.use('/v1/event-types', eventTypeRouter({ types: services.types, authorize }))
   app.use('/v1/subjects', erasureRouter({ erasures: services.erasures, authorize }))
   app.use('/v1/parked', parkedRouter({ parked: services.parked, authorize }))

@@ -30,6 +30,7 @@ import type { Worker } from './kernel/worker.js'
 import type { EventTypes } from './secevent/event-types.js'
 import type { LeaseSet } from './storage/leases.js'
 import { createQueryGate } from './storage/query-gate.js'
+import { createDefaultSubjects } from './streams/default-subjects.js'
 import { createEventTypeRegistry } from './streams/event-type-registry.js'
 import { createEventTypeService } from './streams/event-type-service.js'
 import { createFrameworkEvents } from './streams/framework-events.js'
@@ -38,6 +39,7 @@ import { createReceiverChanges } from './streams/receiver-changes.js'
 import type { StreamSettings } from './streams/stream.js'
 import { createStreamService, type StreamService } from './streams/stream-service.js'
 import { createStreamStatusService, type StreamStatusService } from './streams/stream-status-service.js'
+import { createStreamTlsService } from './streams/stream-tls-service.js'
 import { createSubjectService } from './streams/subject-service.js'
 import { createVerificationService } from './streams/verification-service.js'
 
@@ -90,6 +92,7 @@ export function createServices(base: HubBase, parts: ServiceParts) {
       ...(external ? [toIssuerWatch(external)] : []),
     ] as readonly Worker[],
     alerts: parts.alerts,
+    failingKeys: issuerKeys.failing,
     keyRotation: rotation,
     operators: createOperatorService({ db, audit, clock, attempts, calls }),
     receiverAuth,
@@ -136,16 +139,17 @@ function createStreamServices(base: HubBase, { eventLog, delivery, nextEventId }
     maxSubjectsPerStream: config.maxSubjectsPerStream,
     subjectRemovalGraceS: config.subjectRemovalGraceS,
     ...(config.inactivityTimeoutS ? { inactivityTimeoutS: config.inactivityTimeoutS } : {}),
-    defaultSubjects: 'ALL',
   }
   const events = createFrameworkEvents({ issuer, log: eventLog.transactional, nextEventId })
   const shared = { db, settings, keys, audit, events, observer: delivery, openWork: delivery }
   return {
     settings,
+    defaultSubjects: createDefaultSubjects(db, base.clock),
     streams: createStreamService({ ...shared, outgoing }),
     statuses: createStreamStatusService(shared),
     subjects: createSubjectService(shared),
     verifications: createVerificationService(shared),
+    streamTls: createStreamTlsService({ ...shared, clock: base.clock }),
   }
 }
 
@@ -229,7 +233,14 @@ function createIngestServices(
         observe,
         transmitters: { find: registry.find, pinAudience: repository.pinAudience, changed },
       }),
-    transmitters: createTransmitterService({ db, outgoing, audit, streams: upstream.streams, changed }),
+    transmitters: createTransmitterService({
+      db,
+      outgoing,
+      audit,
+      streams: upstream.streams,
+      eventTypes,
+      changed,
+    }),
     events: createEventService({ db, audit, log: eventLog.transactional, nextEventId, issuer, eventTypes }),
   }
 }

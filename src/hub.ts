@@ -15,6 +15,7 @@ import { openStorage } from './hub-storage.js'
 import { announceHub } from './hub-traces.js'
 import { erasuresRequested, upkeepWorkers } from './hub-upkeep.js'
 import { checkReadiness, createWorkers, type Phase, toWorker, type Workers } from './hub-workers.js'
+import { armCrashpoint, readCrashpoint } from './kernel/crashpoint.js'
 import { createEventIds, newId } from './kernel/ids.js'
 import type { Logger } from './kernel/logger.js'
 import { createMetrics } from './kernel/metrics.js'
@@ -51,6 +52,7 @@ export interface StartHubOptions {
  */
 export async function startHub(options: StartHubOptions): Promise<Hub> {
   const { config, logger } = options
+  breakOnPurpose(config, logger)
   const metrics = createMetrics({ processMetrics: true })
   const keyFiles = readKeyFiles(config.signingKeyFiles)
   const doors = await openDoors({ config, metrics, logger })
@@ -95,6 +97,13 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
   }
 }
 
+/** Never in production, so it is said as loudly as a log can. */
+function breakOnPurpose({ firebreakTestFaults: faults, firebreakCrashpoint }: Config, logger: Logger): void {
+  if (faults.length > 0) logger.error('test_faults.armed', { faults, crashpoint: firebreakCrashpoint })
+  const at = firebreakCrashpoint === undefined ? undefined : readCrashpoint(firebreakCrashpoint)
+  if (at) armCrashpoint(at)
+}
+
 /** Builds the rooms, starts what this process's roles ask for, and opens the doors last. */
 async function startWork(base: HubBase, { doors, workers }: { doors: Doors; workers: Workers }) {
   const { config, pools, clock, logger, metrics } = base
@@ -108,7 +117,8 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
   const eventLog = openEventLog({ ...base, slots, relayLease })
   const { log, relay } = eventLog
   const revocation = createRevocationMetrics(metrics, EVENTS_SUPPORTED)
-  const delivery = openDelivery(base, { shards, revocation })
+  const nextEventId = createEventIds(clock)
+  const delivery = openDelivery(base, { shards, revocation, eventLog, nextEventId })
   const deadlines = {
     received: config.receivedDeadlineMs,
     applied: config.appliedDeadlineMs,
@@ -144,7 +154,6 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     await workers.start(slots, ...LANES.map((lane) => log.subscribe(lane, delivery.fanOut[lane])))
   }
   const attempts = createAttemptLimiter({ clock })
-  const nextEventId = createEventIds(clock)
   const services = createServices(base, {
     eventLog,
     delivery,
@@ -154,6 +163,7 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
     alerts: alerts.service,
     erasuresRequested: () => erasuresRequested(base),
   })
+  alerts.watchKeys(services.failingKeys)
   const app = await createRoutes(base, { services, delivery, deadlines, attempts })
   await workers.start(...services.workers)
   if (has('poll-upstream')) {

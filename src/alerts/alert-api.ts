@@ -24,6 +24,11 @@ const ALERT = closed(
     opened_at: TIME,
     last_seen_at: TIME,
     resolved_at: TIME_OR_NULL,
+    reopened: {
+      type: 'integer',
+      minimum: 0,
+      description: 'How often it was over in the hour before it was opened.',
+    },
   },
   { title: 'Alert' },
 )

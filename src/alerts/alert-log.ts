@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { describeError, StartupError } from '../kernel/errors.js'
 import type { Tell } from './tell.js'
 
@@ -16,12 +16,17 @@ export interface Output {
 export function createAlertLog(file: string, output: Output): Tell {
   // One after the other: a file system that hangs holds one thread and not all of them.
   let last: Promise<unknown> = Promise.resolve()
+  // Of the last line perhaps a part was written: the next one must not be appended to that.
+  let isTorn = false
   return ({ id, body }, signal) => {
     const line = `${JSON.stringify({ id, ...(JSON.parse(body) as object) })}\n`
     const written = last.then(async () => {
       // Given up while it waited: it comes again.
       if (signal.aborted) throw new Error('timeout')
-      await (file === '-' ? print(output, line) : append(file, line))
+      const begun = isTorn
+      isTorn = true
+      await (file === '-' ? print(output, begun ? `\n${line}` : line) : append(file, line, begun))
+      isTorn = false
       return { ok: true } as const
     })
     last = written.catch(() => {})
@@ -38,16 +43,32 @@ function print(output: Output, line: string): Promise<void> {
 /** A pipe that nobody reads is refused at once, instead of waited for. */
 const APPEND = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK
 
-async function append(file: string, line: string): Promise<void> {
+/** @param isTorn counts where it cannot be seen */
+async function append(file: string, line: string, isTorn = false): Promise<void> {
   const handle = await open(file, APPEND, 0o640)
   try {
-    await handle.appendFile(line)
+    const begins = line !== '' && ((await endsTorn(file, handle)) ?? isTorn)
+    await handle.appendFile(begins ? `\n${line}` : line)
     await handle.datasync().catch((error: NodeJS.ErrnoException) => {
       // A pipe or a device has nothing to sync.
       if (error.code !== 'EINVAL' && error.code !== 'ENOTSUP') throw error
     })
   } finally {
     await handle.close()
+  }
+}
+
+/** The disk was full, or a process died, in the middle of a line. Undefined of what cannot be read, such as a pipe. */
+async function endsTorn(file: string, handle: FileHandle): Promise<boolean | undefined> {
+  const found = await handle.stat()
+  if (!found.isFile()) return undefined
+  if (found.size === 0) return false
+  const reader = await open(file, 'r').catch(() => undefined)
+  try {
+    const last = await reader?.read(Buffer.alloc(1), 0, 1, found.size - 1)
+    return last && last.bytesRead === 1 && last.buffer[0] !== 0x0a
+  } finally {
+    await reader?.close()
   }
 }
 

@@ -6,8 +6,8 @@ import { alertRepository, type Channel, type Notice } from './alert-repository.j
 import { type Tell, type Told, tellWithin } from './tell.js'
 
 const EVERY_MS = 1_000
-/** Told at a time; the next look finds the rest. */
-const AT_ONCE = 10
+/** Told at a time; the next look finds the rest. As many as outgoing has connections: whoever waits for one loses of its time. */
+const AT_ONCE = 4
 /** Longer than an attempt: whoever dies under way is followed then. */
 const CLAIM_MS = 15_000
 const FIRST_WAIT_MS = 1_000
@@ -37,16 +37,18 @@ export function createNoticeWorker(options: NoticeWorkerOptions): PeriodicWorker
   const { db, channel, logger, firstWaitMs = FIRST_WAIT_MS } = options
   const stopping = new AbortController()
 
+  async function giveUp({ seq, noticeId, attempts, failure }: Notice): Promise<void> {
+    await alertRepository.removeNotice(db, seq)
+    options.told.add({ channel, outcome: 'given_up' })
+    logger.error('alert.given_up', { channel, notice_id: noticeId, attempt: attempts, failure })
+  }
+
   async function note(notice: Notice, told: Told): Promise<void> {
     const line = { channel, notice_id: notice.noticeId, attempt: notice.attempts + 1 }
     if (told.ok) {
       await alertRepository.removeNotice(db, notice.seq)
       options.told.add({ channel, outcome: 'delivered' })
       logger.info('alert.told', line)
-    } else if (notice.ageMs > GIVE_UP_AFTER_MS) {
-      await alertRepository.removeNotice(db, notice.seq)
-      options.told.add({ channel, outcome: 'given_up' })
-      logger.error('alert.given_up', { ...line, failure: told.failure })
     } else {
       const waitMs = waitAfter(notice.attempts, firstWaitMs, told.waitMs)
       await alertRepository.postponeNotice(db, notice.seq, { failure: told.failure, waitMs })
@@ -56,6 +58,8 @@ export function createNoticeWorker(options: NoticeWorkerOptions): PeriodicWorker
   }
 
   async function tell(notice: Notice): Promise<void> {
+    // Also of a way out that was away for so long: nobody is helped by what was wrong a week ago.
+    if (notice.ageMs > GIVE_UP_AFTER_MS) return giveUp(notice)
     const told = await tellWithin(
       options.tell,
       { id: notice.noticeId, body: notice.body },

@@ -10,8 +10,8 @@ const EVERY_MS = 5_000
 const REPORT_LASTS_MS = 20_000
 const FORGET_AFTER_MS = 3_600_000
 
-/** What a process sees of itself: the condition, or nothing. */
-export type OwnCondition = () => Condition | undefined
+/** What a process sees of itself: conditions, or nothing. */
+export type OwnCondition = () => Condition | readonly Condition[] | undefined
 
 /** Runs in every process: keeps what holds here where the one that watches can read it. */
 export function createAlertReporter(options: {

@@ -20,6 +20,8 @@ export interface Notice {
   readonly body: string
   readonly attempts: number
   readonly ageMs: number
+  /** Of the last attempt. */
+  readonly failure: string | null
 }
 
 export interface NewNotice {
@@ -47,6 +49,7 @@ interface AlertRow {
   opened_at: Date
   last_seen_at: Date
   resolved_at: Date | null
+  reopened: number
 }
 
 const COLUMN_NAMES = [
@@ -59,6 +62,7 @@ const COLUMN_NAMES = [
   'opened_at',
   'last_seen_at',
   'resolved_at',
+  'reopened',
 ] as const
 const COLUMNS = COLUMN_NAMES.join(', ')
 
@@ -72,7 +76,14 @@ const toAlert = (row: AlertRow): Alert => ({
   openedAt: row.opened_at,
   lastSeenAt: row.last_seen_at,
   resolvedAt: row.resolved_at,
+  reopened: row.reopened,
 })
+
+/** By the unit in which a cursor says it. */
+const LISTED_BY = "date_trunc('milliseconds', opened_at at time zone 'UTC')"
+
+/** An alert that came back must be unseen for twice as long each time before it is over again, up to so many times as long. */
+const MOST_PATIENCE = 20
 
 /** Sole writer of `alerts` and `alert_notices`. All times are the database's. */
 export const alertRepository = {
@@ -95,8 +106,11 @@ export const alertRepository = {
     if (conditions.length === 0) return []
     const rows = await sqlRows<AlertRow>(
       trx,
-      `insert into alerts (id, severity, kind, object, summary, detail)
-       select * from unnest(?::uuid[], ?::text[], ?::text[], ?::text[], ?::text[], ?::jsonb[])
+      `insert into alerts (id, severity, kind, object, summary, detail, reopened)
+       select n.*, (select count(*) from alerts a where a.kind = n.kind and a.object = n.object
+         and a.resolved_at > clock_timestamp() - interval '1 hour')
+       from unnest(?::uuid[], ?::text[], ?::text[], ?::text[], ?::text[], ?::jsonb[])
+         as n(id, severity, kind, object, summary, detail)
        on conflict (kind, object) where resolved_at is null do nothing
        returning ${COLUMNS}`,
       [conditions.map(() => newId()), conditions.map(({ kind }) => SEVERITY[kind]), ...columnsOf(conditions)],
@@ -104,7 +118,7 @@ export const alertRepository = {
     return rows.map(toAlert)
   },
 
-  /** Ends what nobody saw for so long, but for kinds that nobody could look at. @returns what ended now */
+  /** Ends what nobody saw for so long (longer when it came back before), but for kinds that nobody could look at. @returns what ended now */
   async resolveUnseen(
     trx: Transaction,
     unseen: { forMs: number; except: readonly AlertKind[] },
@@ -113,7 +127,8 @@ export const alertRepository = {
       trx,
       `update alerts set resolved_at = clock_timestamp()
        where resolved_at is null and kind <> all(?::text[])
-         and last_seen_at < clock_timestamp() - ?::float8 * interval '1 millisecond'
+         and last_seen_at < clock_timestamp()
+           - least(power(2, reopened), ${MOST_PATIENCE}) * ?::float8 * interval '1 millisecond'
        returning ${COLUMNS}`,
       [[...unseen.except], unseen.forMs],
     )
@@ -135,14 +150,12 @@ export const alertRepository = {
     if (filter.state === 'resolved') query.whereNotNull('resolved_at')
     if (filter.kind) query.where('kind', filter.kind)
     if (filter.after) {
-      query.whereRaw("(date_trunc('milliseconds', opened_at), id) < (?::timestamptz, ?::uuid)", [
+      query.whereRaw(`(${LISTED_BY}, id) < (?::timestamptz at time zone 'UTC', ?::uuid)`, [
         filter.after.at,
         filter.after.id,
       ])
     }
-    const rows = await query
-      .orderByRaw("date_trunc('milliseconds', opened_at) desc, id desc")
-      .limit(filter.limit)
+    const rows = await query.orderByRaw(`${LISTED_BY} desc, id desc`).limit(filter.limit)
     return rows.map(toAlert)
   },
 
@@ -182,6 +195,7 @@ export const alertRepository = {
       body: string
       attempts: number
       age_ms: number
+      failure: string | null
     }>(
       db,
       `update alert_notices set next_attempt_at = clock_timestamp() + ?::float8 * interval '1 millisecond'
@@ -190,7 +204,7 @@ export const alertRepository = {
          where n.channel = ? and n.next_attempt_at <= clock_timestamp() and not exists (
            select from alert_notices e where e.alert_id = n.alert_id and e.channel = n.channel and e.seq < n.seq)
          order by n.seq limit ? for update skip locked)
-       returning seq, notice_id, body, attempts,
+       returning seq, notice_id, body, attempts, last_failure as failure,
          extract(epoch from clock_timestamp() - created_at)::float8 * 1000 as age_ms`,
       [claim.forMs, channel, claim.limit],
     )

@@ -34,6 +34,11 @@ export function createAlertWatch(options: AlertWatchOptions): PeriodicWorker {
   const { db, probes, logger, maxOpenOfAKind = MAX_OPEN_OF_A_KIND } = options
   let seenBefore = new Set<string>()
 
+  function forget(): void {
+    seenBefore = new Set()
+    for (const probe of probes) probe.forget?.()
+  }
+
   async function look(): Promise<{ seen: Condition[]; blind: AlertKind[] }> {
     const looks = await Promise.allSettled(probes.map((probe) => probe.look()))
     const seen = new Map<string, Condition>()
@@ -50,13 +55,10 @@ export function createAlertWatch(options: AlertWatchOptions): PeriodicWorker {
   }
 
   async function round(): Promise<void> {
-    if (!options.isLeader()) {
-      seenBefore = new Set()
-      return
-    }
+    if (!options.isLeader()) return forget()
     const { seen, blind } = await look()
     // What a process saw before it lost the lease may be over, and told as over.
-    if (!options.isLeader()) return
+    if (!options.isLeader()) return forget()
     const { opened, resolved } = await db.transaction(async (trx) => {
       const open = await alertRepository.touch(trx, seen)
       // Twice in a row: what passes within a round is nothing to call anybody for.

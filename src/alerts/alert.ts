@@ -2,11 +2,14 @@
 export const ALERT_KINDS = [
   'stream_failing',
   'upstream_failing',
+  'keys_unavailable',
+  'conflicting_repeat',
   'sets_parked',
   'objective_missed',
   'broker_fallback',
   'delivery_lag',
   'clock_skew',
+  'certificate_ending',
 ] as const
 export type AlertKind = (typeof ALERT_KINDS)[number]
 
@@ -17,17 +20,20 @@ export type Severity = (typeof SEVERITIES)[number]
 export const SEVERITY: Readonly<Record<AlertKind, Severity>> = {
   stream_failing: 'critical',
   upstream_failing: 'critical',
+  keys_unavailable: 'warning',
+  conflicting_repeat: 'warning',
   sets_parked: 'warning',
   objective_missed: 'critical',
   broker_fallback: 'warning',
   delivery_lag: 'critical',
   clock_skew: 'warning',
+  certificate_ending: 'warning',
 }
 
 /** Something that is not as it should be now. One alert at a time is open for a kind and object. */
 export interface Condition {
   readonly kind: AlertKind
-  /** What it is about: `stream:<id>`, `lane:<name>`, `log:kafka`, `clock:<host>`, `source:<id>`. */
+  /** What it is about: `stream:<id>`, `lane:<name>`, `log:kafka`, `clock:<host>`, `source:<id>`, `issuer:<url>`. */
   readonly object: string
   /** One line for a person. Names of receivers and sources at most, nothing of an event. */
   readonly summary: string
@@ -41,12 +47,16 @@ export interface Alert extends Condition {
   readonly openedAt: Date
   readonly lastSeenAt: Date
   readonly resolvedAt: Date | null
+  /** How often it was over in the hour before it was opened. */
+  readonly reopened: number
 }
 
 /** Looks for conditions of some kinds. A look that throws says nothing about them: they neither open nor end. */
 export interface Probe {
   readonly kinds: readonly AlertKind[]
   look(): Promise<readonly Condition[]>
+  /** Another process looks now: what was seen until here is no longer this one's. */
+  forget?(): void
 }
 
 export const keyOf = ({ kind, object }: Pick<Condition, 'kind' | 'object'>): string => `${kind} ${object}`
@@ -72,6 +82,7 @@ export function renderAlert(alert: Alert) {
     opened_at: alert.openedAt.toISOString(),
     last_seen_at: alert.lastSeenAt.toISOString(),
     resolved_at: alert.resolvedAt?.toISOString() ?? null,
+    reopened: alert.reopened,
   }
 }
 

@@ -1,19 +1,20 @@
 import type { Clock } from '../kernel/clock.js'
+import { LANES, type Lane } from '../secevent/event.js'
 import { type Condition, type Probe, spell } from './alert.js'
+import { createMissedTally, type Missed } from './missed-tally.js'
 
-/** What missed the objective on one stream, of events accepted in some range. */
-export interface Missed {
-  readonly streamId: string
-  readonly receiver: string | null
-  readonly stage: string
-  readonly count: number
+/** Accept times, on the shared clock, the end excluded. */
+export interface LaneRange {
+  readonly lane: Lane
+  readonly fromMs: number
+  readonly toMs: number
 }
 
 export interface MissedObjectivesOptions {
-  /** Of events accepted from `fromMs` until `toMs`, on the shared clock; all of them have had their time. */
-  count(range: { fromMs: number; toMs: number; nowMs: number }): Promise<readonly Missed[]>
-  /** Age of the oldest accepted event that no stream is owed yet, seconds. */
-  oldestUnreadS(): Promise<number>
+  /** All events of these ranges have had their time. */
+  count(look: { ranges: readonly LaneRange[]; nowMs: number }): Promise<readonly Missed[]>
+  /** Age of the oldest accepted event of each lane that no stream is owed yet. */
+  lag(): Promise<readonly { lane: Lane; oldestAgeS: number }[]>
   readonly objectiveMs: number
   readonly windowMs: number
   readonly clock: Pick<Clock, 'now'>
@@ -26,53 +27,60 @@ const SLICE_MS = 60_000
 const SLICES = 10
 
 /**
- * Each revocation is looked at once, when its objective has passed: what that costs grows with what was accepted since
- * the last look. A process that begins looks back over one window.
+ * Each revocation is looked at once, when its objective has passed and fan-out has read it: what that costs grows with
+ * what was accepted since the last look. A lane that stands still holds up no other. A process that begins looks back
+ * over one window.
  */
 export function createMissedObjectivesProbe(options: MissedObjectivesOptions): Probe {
   const { objectiveMs, windowMs, clock } = options
-  let fromMs: number | undefined
-  let found: { atMs: number; missed: readonly Missed[] }[] = []
+  const dueMs = objectiveMs + SETTLING_MS
+  const lookedTo = new Map<Lane, number>()
+  const tally = createMissedTally(windowMs)
 
-  async function lookAt(nowMs: number): Promise<boolean> {
-    const unreadS = await options.oldestUnreadS()
-    const untilMs = nowMs - Math.max(objectiveMs + SETTLING_MS, unreadS * 1000)
-    fromMs ??= nowMs - objectiveMs - SETTLING_MS - windowMs
-    for (let slice = 0; slice < SLICES && fromMs < untilMs; slice += 1) {
-      const toMs = Math.min(untilMs, fromMs + SLICE_MS)
-      const missed = await options.count({ fromMs, toMs, nowMs })
-      if (missed.length > 0) found.push({ atMs: nowMs, missed })
-      fromMs = toMs
+  /** @returns whether all was looked at that can be */
+  async function catchUp(nowMs: number, unread: ReadonlyMap<Lane, number>): Promise<boolean> {
+    for (let slice = 0; slice <= SLICES; slice += 1) {
+      const ranges = LANES.flatMap((lane) => {
+        const fromMs = lookedTo.get(lane) ?? nowMs - dueMs - windowMs
+        const untilMs = nowMs - Math.max(dueMs, unread.get(lane) ?? 0)
+        return fromMs < untilMs ? [{ lane, fromMs, toMs: Math.min(untilMs, fromMs + SLICE_MS) }] : []
+      })
+      if (ranges.length === 0) return true
+      if (slice === SLICES) return false
+      tally.add(await options.count({ ranges, nowMs }), nowMs)
+      for (const { lane, toMs } of ranges) lookedTo.set(lane, toMs)
     }
-    return fromMs >= untilMs
+    return false
   }
 
   return {
     kinds: ['objective_missed'],
     async look() {
       const nowMs = clock.now()
-      const isDone = await lookAt(nowMs)
-      found = found.filter(({ atMs }) => atMs > nowMs - windowMs)
+      const unread = new Map((await options.lag()).map(({ lane, oldestAgeS }) => [lane, oldestAgeS * 1000]))
+      const isDone = await catchUp(nowMs, unread)
+      // Nobody can say that none was missed of a lane that stands still: its window begins when it goes on.
+      for (const lane of LANES) if ((unread.get(lane) ?? 0) > dueMs) tally.hold(lane, nowMs)
+      const sums = tally.sums(nowMs)
       // Nothing may end while there is more to look at.
       if (!isDone) throw new Error('revocations of the time before are still being counted')
-      return toConditions(
-        found.flatMap(({ missed }) => missed),
-        objectiveMs,
-      )
+      return sums.map((sum) => toCondition(sum, objectiveMs))
+    },
+    forget() {
+      lookedTo.clear()
+      tally.clear()
     },
   }
 }
 
-function toConditions(all: readonly Missed[], objectiveMs: number): Condition[] {
-  const sums = new Map<string, Missed>()
-  for (const missed of all) {
-    const before = sums.get(missed.streamId)?.count ?? 0
-    sums.set(missed.streamId, { ...missed, count: before + missed.count })
-  }
-  return [...sums.values()].map(({ streamId, receiver, stage, count }) => ({
+function toCondition(
+  { streamId, receiver, stage, count }: Omit<Missed, 'lane'>,
+  objectiveMs: number,
+): Condition {
+  return {
     kind: 'objective_missed',
     object: `stream:${streamId}`,
     summary: `${count} revocation${count === 1 ? ' was' : 's were'} not ${stage} at ${receiver ?? 'a receiver that is gone'} within ${spell(objectiveMs / 1000)}.`,
     detail: { stream_id: streamId, receiver, stage, count, objective_ms: objectiveMs },
-  }))
+  }
 }

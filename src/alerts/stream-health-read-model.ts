@@ -11,8 +11,15 @@ export interface StreamHealth {
   /** Of what is tried and not taken; for a polled stream of what is not acknowledged. */
   readonly failingS: number | null
   readonly failure: string | null
-  /** By lane, of what was never tried. */
-  readonly unsentS: Readonly<Partial<Record<Lane, number>>>
+  /** By lane, the oldest of what was never tried, while nothing was tried in vain. */
+  readonly unsent: readonly UnsentHead[]
+}
+
+/** The oldest delivery of a lane. */
+export interface UnsentHead {
+  readonly lane: Lane
+  readonly eventId: string
+  readonly ageS: number
 }
 
 interface Row {
@@ -23,9 +30,7 @@ interface Row {
   status_reason: string | null
   failing_s: number | null
   failure: string | null
-  control_s: number | null
-  urgent_s: number | null
-  routine_s: number | null
+  heads: { lane: number; event_id: string; age_s: number }[] | null
 }
 
 /** A look that takes longer than this is given up, and is no reason to open or end anything. */
@@ -47,7 +52,7 @@ const SQL = `
     select owed.stream_id, head.* from owed
       cross join (values (0::smallint), (1::smallint), (2::smallint)) as lanes(lane)
       cross join lateral (
-        select q.lane, q.last_failure, q.attempts,
+        select q.lane, q.event_id, q.last_failure, q.attempts,
           extract(epoch from clock_timestamp() - q.queued_at)::float8 as age_s
         from delivery_queue q where q.stream_id = owed.stream_id and q.lane = lanes.lane
         order by q.event_id limit 1) head
@@ -56,13 +61,11 @@ const SQL = `
   waiting as (
     select stream_id, max(age_s) as age_s, max(age_s) filter (where attempts > 0) as tried_s,
       (array_agg(last_failure order by age_s desc) filter (where last_failure is not null))[1] as failure,
-      max(age_s) filter (where lane = 0) as control_s, max(age_s) filter (where lane = 1) as urgent_s,
-      max(age_s) filter (where lane = 2) as routine_s
+      jsonb_agg(jsonb_build_object('lane', lane, 'event_id', event_id, 'age_s', age_s)) as heads
     from heads group by stream_id
   )
   select s.stream_id, r.name as receiver, s.delivery_method as method, s.status, s.status_reason,
-    case when s.delivery_method = 'poll' then w.age_s else w.tried_s end as failing_s, w.failure,
-    w.control_s, w.urgent_s, w.routine_s
+    case when s.delivery_method = 'poll' then w.age_s else w.tried_s end as failing_s, w.failure, w.heads
   from streams s join receivers r on r.id = s.receiver_id left join waiting w on w.stream_id = s.stream_id
   where (s.status = 'enabled' and r.enabled and w.stream_id is not null) or (s.status = 'paused' and s.status_by = 'hub')`
 
@@ -83,9 +86,8 @@ export function createStreamHealthReadModel(db: Database) {
 export type StreamHealthReadModel = ReturnType<typeof createStreamHealthReadModel>
 
 function toHealth(row: Row): StreamHealth {
-  const byLane = { control: row.control_s, urgent: row.urgent_s, routine: row.routine_s }
   // One that was tried sets the pace of its stream; the rest waits for it and not for the hub.
-  const isHubs = row.status === 'enabled' && row.method === 'push' && row.failing_s === null
+  const isUntried = row.status === 'enabled' && row.method === 'push' && row.failing_s === null
   return {
     streamId: row.stream_id,
     receiver: row.receiver,
@@ -94,8 +96,12 @@ function toHealth(row: Row): StreamHealth {
     statusReason: row.status_reason,
     failingS: row.status === 'enabled' ? row.failing_s : null,
     failure: row.failure,
-    unsentS: isHubs
-      ? Object.fromEntries(LANES.flatMap((lane) => (byLane[lane] === null ? [] : [[lane, byLane[lane]]])))
-      : {},
+    unsent: isUntried
+      ? (row.heads ?? []).map(({ lane, event_id, age_s }) => ({
+          lane: LANES[lane] as Lane,
+          eventId: event_id,
+          ageS: age_s,
+        }))
+      : [],
   }
 }

@@ -5,8 +5,6 @@ interface Row {
   transmitter_id: string
   source: string
   why: 'stopped' | 'paused' | 'disabled' | 'setup' | 'poll'
-  status_reason: string | null
-  last_error: string | null
 }
 
 const SAYS: Readonly<Record<Row['why'], (source: string) => string>> = {
@@ -19,7 +17,8 @@ const SAYS: Readonly<Record<Row['why'], (source: string) => string>> = {
 
 /**
  * Streams that the hub holds at upstream transmitters and that bring it nothing: revocations of that source do not
- * even arrive. What only fails for a moment waits for `failingMs`. Only reads.
+ * even arrive. What only fails for a moment waits for `failingMs`. The upstream's own words stay out of it: whoever gets
+ * alerts might show them as they are. Only reads.
  */
 export function createUpstreamProbe(db: Database, failingMs: number): Probe {
   return {
@@ -28,7 +27,7 @@ export function createUpstreamProbe(db: Database, failingMs: number): Probe {
       const rows = await sqlRows<Row>(
         db,
         `with found as (
-           select u.transmitter_id, t.name as source, u.status_reason, u.last_error, case
+           select u.transmitter_id, t.name as source, case
              when u.phase = 'stopped' then 'stopped'
              when u.phase = 'active' and u.status in ('paused', 'disabled') then u.status
              when u.phase = 'setup' and u.last_error is not null and u.updated_at < since.at then 'setup'
@@ -50,8 +49,6 @@ export function createUpstreamProbe(db: Database, failingMs: number): Probe {
             transmitter_id: row.transmitter_id,
             source: row.source,
             why: row.why,
-            status_reason: row.status_reason,
-            last_error: row.last_error,
           },
         }),
       )

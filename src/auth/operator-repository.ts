@@ -42,7 +42,8 @@ export function createOperatorRepository() {
       const { id, name, role } = operator
       const rows = await db<OperatorRow>('operators')
         .insert({ id, name, role, token_hash: tokenHash, expires_at: expiresAt })
-        .onConflict('name')
+        // Of any kind: two processes that make the first admin at once conflict in the token before the name.
+        .onConflict()
         .ignore()
         .returning('id')
       return rows.length === 1

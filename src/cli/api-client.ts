@@ -8,6 +8,8 @@ export interface ApiClient {
   readonly url: string
   get<T>(path: string, query?: Query): Promise<T>
   post<T>(path: string, body?: unknown): Promise<T>
+  patch<T>(path: string, body: unknown): Promise<T>
+  put<T>(path: string, body: unknown): Promise<T>
   delete(path: string): Promise<void>
 }
 
@@ -52,6 +54,8 @@ export function createApiClient(connection: Connection, signal: AbortSignal): Ap
     url: connection.url,
     get: async <T>(path: string, query: Query = {}) => (await call('GET', path + queryString(query))) as T,
     post: async <T>(path: string, body?: unknown) => (await call('POST', path, body)) as T,
+    patch: async <T>(path: string, body: unknown) => (await call('PATCH', path, body)) as T,
+    put: async <T>(path: string, body: unknown) => (await call('PUT', path, body)) as T,
     delete: async (path) => void (await call('DELETE', path)),
   }
 }

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { type ApiList, apiPath } from './api-client.js'
 import { type Colour, paint } from './cli-io.js'
 import { type ApiCall, type Cli, moreHint, type PageOptions, withApi } from './command.js'
+import { addStreamTlsCommands } from './stream-tls-commands.js'
 import { renderFields, renderTable } from './table.js'
 import { parseCount } from './time-option.js'
 
@@ -11,6 +12,8 @@ export interface Stream {
   receiver: { id: string; name: string }
   status: string
   status_reason?: string | null
+  /** Absent in answers of older hubs. */
+  failing?: { class: string } | null
   delivery: { method: string; endpoint_url?: string }
   events_delivered?: string[]
 }
@@ -47,6 +50,7 @@ export function addStreamCommands(cli: Cli, program: Command): void {
 
   addStatusCommand(cli, group, { verb: 'pause', done: 'paused', what: 'hold its events until it is enabled' })
   addStatusCommand(cli, group, { verb: 'enable', done: 'enabled', what: 'send again, held events first' })
+  addStreamTlsCommands(cli, group)
 }
 
 function addStatusCommand(
@@ -80,6 +84,7 @@ function streamTable({ io }: ApiCall, streams: Stream[]): string {
         paint: (text, row) => paint(io, STATUS_COLOURS[row.status] ?? 'grey', text),
       },
       { title: 'TYPES', value: (row) => row.events_delivered?.length, align: 'right' },
+      { title: 'FAILING', value: (row) => row.failing?.class },
       { title: 'REASON', value: (row) => row.status_reason },
     ],
     streams,

@@ -3,6 +3,7 @@ import { type ApiList, apiPath } from './api-client.js'
 import { WrongUse } from './cli-errors.js'
 import type { CliIo } from './cli-io.js'
 import { type ApiCall, type Cli, examples, moreHint, type PageOptions, withApi } from './command.js'
+import { resolveType } from './emit-command.js'
 import { parseObject, readInput, readSecret } from './input.js'
 import { renderFields, renderTable } from './table.js'
 import { collect, parseCount } from './time-option.js'
@@ -14,7 +15,9 @@ import {
   type StreamOptions,
   type SubscribedTransmitter,
   waitOption,
+  wantsStream,
 } from './transmitter-stream.js'
+import { addTransmitterUrgent } from './transmitter-urgent.js'
 
 interface Transmitter extends SubscribedTransmitter {
   issuer: string
@@ -32,6 +35,7 @@ interface AddOptions extends StreamOptions {
   discover?: string | true
   algorithm?: string[]
   tolerance?: string[]
+  urgentType?: string[]
   authorizationFile?: string
   wait: boolean
   timeout: number
@@ -43,6 +47,7 @@ export function addTransmitterCommands(cli: Cli, program: Command): void {
     .description('upstream transmitters: who may send SETs to the hub')
   addAdd(cli, group)
   addTransmitterVerify(cli, group)
+  addTransmitterUrgent(cli, group)
 
   withApi<PageOptions>(
     cli,
@@ -112,12 +117,17 @@ function addAdd(cli: Cli, group: Command): void {
       'what to forgive it, a switch of docs/transmitters.md; repeat for more',
       collect,
     )
+    .option(
+      '--urgent-type <type>',
+      'URI or short name of a type that is urgent from it, beside those that always are; repeat for more',
+      collect,
+    )
     .option('--authorization-file <file>', 'Authorization value it must send, - for standard input')
   addStreamOptions(command)
     .option('--no-wait', 'do not wait until the stream is verified')
     .addOption(waitOption())
   examples(command, [
-    'transmitter add --discover https://idp.example.com --delivery poll --client-id hub --secret-file secret',
+    'transmitter add --discover https://idp.example.com --client-id hub --secret-file secret',
     'transmitter add --name idp --issuer https://idp.example.com --audience https://hub.example.com --discover',
     'transmitter add --name keycloak --issuer https://sso.example.com/realms/a --audience hub --discover --tolerance session_id_all',
     'transmitter add --name itdr --issuer https://itdr.example.com --audience hub --jwks-file keys.json --authorization-file push-secret',
@@ -128,10 +138,14 @@ function addAdd(cli: Cli, group: Command): void {
 async function register(cli: Cli, call: ApiCall, options: AddOptions): Promise<void> {
   const { api, io, print } = call
   const tolerances = tolerancesOf(options.tolerance, cli.hooks.tolerances)
+  const urgentTypes = options.urgentType?.map((type) =>
+    resolveType(type, cli.hooks.eventTypes, '--urgent-type'),
+  )
   const delivery = await deliveryBody(cli, io, options)
   const body = {
     ...(await addBody(io, options)),
     ...(tolerances && { tolerances }),
+    ...(urgentTypes && { urgent_types: urgentTypes }),
     ...(delivery && { delivery }),
   }
   const transmitter = await api.post<Transmitter>(apiPath('transmitters'), body)
@@ -182,7 +196,7 @@ async function addBody(io: CliIo, options: AddOptions): Promise<object> {
   }
   // Where discovery and the stream say them, they may be left out.
   if (!options.issuer && host === undefined) throw new WrongUse('--issuer is missing')
-  if (!options.audience && !options.delivery) throw new WrongUse('--audience is missing')
+  if (!options.audience && !wantsStream(options)) throw new WrongUse('--audience is missing')
   const stdin = [options.jwksFile, options.authorizationFile, options.secretFile].filter(
     (file) => file === '-',
   )

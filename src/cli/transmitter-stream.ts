@@ -39,10 +39,10 @@ const POLL_MS = 300
 export function addStreamOptions(command: Command): Command {
   return command
     .addOption(
-      new Option('--delivery <method>', 'make a stream there, which delivers by push or poll').choices([
-        'push',
-        'poll',
-      ]),
+      new Option(
+        '--delivery <method>',
+        'make a stream there, which delivers by push or poll (default with --client-id or --secret-file: poll)',
+      ).choices(['push', 'poll']),
     )
     .option(
       '--event <type>',
@@ -65,7 +65,15 @@ export function addStreamOptions(command: Command): Command {
     .option('--scope <scope>', "scopes of its tokens (default: 'ssf.read ssf.manage')")
 }
 
-/** The member `delivery`; undefined when no stream is wanted. @throws WrongUse */
+/** Whether the hub makes a stream there: whoever gives credentials for one wants it. */
+export const wantsStream = (options: StreamOptions): boolean =>
+  [options.delivery, options.clientId, options.secretFile].some((value) => value !== undefined)
+
+/**
+ * The member `delivery`; undefined when no stream is wanted. Poll unless told otherwise: transmitters exist that push by
+ * the clock, Keycloak each 30 s, and each of those seconds is one more to revoke.
+ * @throws WrongUse
+ */
 export async function deliveryBody(cli: Cli, io: CliIo, options: StreamOptions): Promise<object | undefined> {
   const ofClient = {
     '--token-endpoint': options.tokenEndpoint,
@@ -73,13 +81,8 @@ export async function deliveryBody(cli: Cli, io: CliIo, options: StreamOptions):
     '--token-auth-method': options.tokenAuthMethod,
     '--scope': options.scope,
   }
-  if (!options.delivery) {
-    const given = givenOf({
-      '--event': options.event,
-      '--client-id': options.clientId,
-      '--secret-file': options.secretFile,
-      ...ofClient,
-    })
+  if (!wantsStream(options)) {
+    const given = givenOf({ '--event': options.event, ...ofClient })
     if (given !== '') throw new WrongUse(`${given}: say --delivery push or poll too`)
     return undefined
   }
@@ -90,9 +93,11 @@ export async function deliveryBody(cli: Cli, io: CliIo, options: StreamOptions):
     ? await readSecret(io, options.secretFile, '--secret-file')
     : cli.hooks.clientConfig().firebreakUpstreamSecret
   if (!secret)
-    throw new WrongUse('--delivery needs a secret: give --secret-file or FIREBREAK_UPSTREAM_SECRET')
+    throw new WrongUse(
+      'a stream at the transmitter needs a secret: give --secret-file or FIREBREAK_UPSTREAM_SECRET',
+    )
   return {
-    method: options.delivery,
+    method: options.delivery ?? 'poll',
     ...(options.event && {
       events_requested: options.event.map((type) => resolveType(type, cli.hooks.eventTypes, '--event')),
     }),

@@ -115,6 +115,21 @@ function withFollowing(given: Given): Settings {
 /** Of the topics that the hub creates. */
 const KAFKA_RETENTION_DAYS = 7
 
+function egressFaults(settings: Settings): string[] {
+  const faults: string[] = []
+  const { EGRESS_PROXY_URL, EGRESS_PROXY_CA_FILE, EGRESS_PROXY_RESOLVES, EGRESS_PROXY_LOCAL_NAMES } = settings
+  if (EGRESS_PROXY_CA_FILE && (!EGRESS_PROXY_URL || new URL(EGRESS_PROXY_URL).protocol !== 'https:')) {
+    faults.push('EGRESS_PROXY_CA_FILE: it is for an https EGRESS_PROXY_URL; set that, or leave it out')
+  }
+  if (EGRESS_PROXY_RESOLVES && !EGRESS_PROXY_URL) {
+    faults.push('EGRESS_PROXY_RESOLVES: set EGRESS_PROXY_URL too, or leave it out')
+  }
+  if (EGRESS_PROXY_LOCAL_NAMES.length > 0 && !EGRESS_PROXY_RESOLVES) {
+    faults.push('EGRESS_PROXY_LOCAL_NAMES: it is for EGRESS_PROXY_RESOLVES=true; set that, or leave it out')
+  }
+  return faults
+}
+
 function crossChecks(settings: Settings): string[] {
   const faults: string[] = []
   if (Boolean(settings.TLS_CERT_FILE) !== Boolean(settings.TLS_KEY_FILE)) {
@@ -130,6 +145,9 @@ function crossChecks(settings: Settings): string[] {
   if (Boolean(settings.ALERT_WEBHOOK_URL) !== settings.ALERT_WEBHOOK_SECRET.length > 0) {
     faults.push('ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET: set both or neither')
   }
+  if (settings.FIREBREAK_CRASHPOINT && !settings.FIREBREAK_TEST_FAULTS.includes('crashpoint')) {
+    faults.push('FIREBREAK_CRASHPOINT: unset it; it ends the hub on purpose, and only tests may ask for that')
+  }
   const introspection = [
     settings.OAUTH_INTROSPECTION_ENDPOINT,
     settings.OAUTH_INTROSPECTION_CLIENT_ID,
@@ -144,7 +162,7 @@ function crossChecks(settings: Settings): string[] {
   if (needIssuer.some(Boolean) && !settings.OAUTH_ISSUER) {
     faults.push('OAUTH_ISSUER: set it too, or none of the OAUTH_ settings')
   }
-  faults.push(...retentionFaults(settings))
+  faults.push(...retentionFaults(settings), ...egressFaults(settings))
   if (
     settings.PORT !== 0 &&
     settings.PORT === settings.MANAGEMENT_PORT &&

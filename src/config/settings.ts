@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { ALERT_SETTINGS } from './alert-settings.js'
+import { EGRESS_SETTINGS } from './egress-settings.js'
 import { KEY_SETTINGS } from './key-settings.js'
 import {
   flag,
@@ -13,6 +14,7 @@ import {
   setting,
   whole,
 } from './setting-types.js'
+import { TEST_SETTINGS } from './test-settings.js'
 
 const ROLES = ['api', 'ingest', 'fanout', 'push', 'poll-upstream', 'upkeep'] as const
 export type Role = (typeof ROLES)[number]
@@ -239,6 +241,7 @@ export const SETTINGS = {
       defaultText: 'none',
     },
   ),
+  ...EGRESS_SETTINGS,
   MAX_STREAMS_PER_RECEIVER: setting(whole(1, 100_000).prefault('100'), {
     section: 'Security',
     description: 'Streams that one receiver may hold.',
@@ -280,6 +283,11 @@ export const SETTINGS = {
   POLL_HOLD_MS: setting(whole(0, 55_000).prefault('25000'), {
     section: 'Delivery',
     description: 'How long an empty long poll is held, in ms. Below 60 s.',
+  }),
+  PAUSE_FAILING_AFTER_H: setting(whole(1, 2_160).prefault('24'), {
+    section: 'Delivery',
+    description:
+      'A push stream whose endpoint does nothing but fail for this long is paused, in hours; its events are kept. 401, 403 and 410 pause sooner.',
   }),
   RECEIVED_DEADLINE_MS: setting(whole(100, 86_400_000).prefault('30000'), {
     section: 'Delivery',
@@ -331,6 +339,7 @@ export const SETTINGS = {
     description: 'Client secret, or token, of an upstream transmitter that transmitter add subscribes to.',
     secret: true,
   }),
+  ...TEST_SETTINGS,
 } as const
 
 export type SettingName = keyof typeof SETTINGS

@@ -1,4 +1,5 @@
 import { retryAfterMs } from '../outgoing/retry-after.js'
+import { classOfStatus, type FailureClass } from './failure-class.js'
 
 /** What one push attempt came to; the class alone decides what happens next. */
 export type AttemptOutcome =
@@ -7,13 +8,16 @@ export type AttemptOutcome =
   | { readonly class: 'rejected'; readonly code: string; readonly reason: string }
   /** Not tried: what this receiver is held to has no form for the event. */
   | { readonly class: 'undeliverable'; readonly reason: string }
-  /** No success and no verdict on the SET. `answered`: the endpoint spoke HTTP, so the SET may be the trouble. */
-  | {
-      readonly class: 'failed'
-      readonly reason: string
-      readonly answered: boolean
-      readonly retryAfterMs?: number
-    }
+  /** No success and no verdict on the SET. */
+  | FailedOutcome
+
+export interface FailedOutcome {
+  readonly class: 'failed'
+  readonly failure: FailureClass
+  /** For the log and for operators; may say what stands in our network. */
+  readonly reason: string
+  readonly retryAfterMs?: number
+}
 
 const SET_ERRORS = new Set([
   'invalid_request',
@@ -25,6 +29,10 @@ const SET_ERRORS = new Set([
   'invalid_state',
 ])
 
+/** RFC 6585 §4, RFC 9110 §15.6.4: elsewhere Retry-After asks for nothing that concerns a push. */
+const MAY_ASK_TO_WAIT = new Set([429, 503])
+/** The code of a refusal without an `err` of the standards: a proxy in front of a dead endpoint says 400 too. */
+export const UNNAMED_REFUSAL = 'rejected'
 const MAX_REASON = 300
 
 interface Answer {
@@ -58,16 +66,17 @@ export function outcomeOfAnswer(
   if (answer.status === 202 || (acceptsAny2xx && is2xx)) return { class: 'received' }
   if (answer.status === 400) {
     const error = setErrorOf(answer.body)
-    const code = error && SET_ERRORS.has(error.err) ? error.err : 'rejected'
+    const code = error && SET_ERRORS.has(error.err) ? error.err : UNNAMED_REFUSAL
     const reason = error
       ? `${error.err}: ${error.description}`.slice(0, MAX_REASON)
       : 'answered 400 without an err'
     return { class: 'rejected', code, reason }
   }
-  const wait = retryAfterMs(answer.headers['retry-after'], nowMs)
+  const asked = MAY_ASK_TO_WAIT.has(answer.status) ? answer.headers['retry-after'] : undefined
+  const wait = retryAfterMs(asked, nowMs)
   return {
     class: 'failed',
-    answered: true,
+    failure: classOfStatus(answer.status),
     reason: `answered ${answer.status}`,
     ...(wait === undefined ? {} : { retryAfterMs: wait }),
   }

@@ -1,13 +1,18 @@
 import type { Lease } from '../storage/leases.js'
-import type { AttemptOutcome } from './attempt-outcome.js'
+import type { AttemptOutcome, FailedOutcome } from './attempt-outcome.js'
 import { retryWaitMs } from './backoff.js'
 import type { EndpointHealth } from './endpoint-health.js'
+import { type FailureClass, traitsOf } from './failure-class.js'
 import type { OpenDelivery } from './open-delivery.js'
 import type { DeliveryResult } from './queue-repository.js'
 
 const PARK_AFTER_ATTEMPTS = 10
 const PARK_AFTER_MS = 60_000
 export const NOT_GRANTED = 'the receiver is no longer granted this event'
+/** Code of a parked SET whose event's stored content does not open. */
+export const UNREADABLE = 'unreadable'
+export const UNREADABLE_REASON =
+  'the stored content of the event does not open: it was changed, or sealed under a key that is gone'
 
 /** One attempt that has ended. Shared clock, ms. */
 export interface EndedAttempt {
@@ -21,19 +26,16 @@ export interface EndedAttempt {
 interface Unsent {
   readonly item: OpenDelivery
   readonly lease: Lease
-  readonly outcome: 'superseded' | 'discarded'
+  readonly outcome: 'superseded' | 'discarded' | 'unreadable'
   readonly failure?: string
 }
 
-/** For a row that must not go out any more. */
+/** For a row that must not go out any more, or cannot. */
 export function unsentResult({ item, lease, outcome, failure = NOT_GRANTED }: Unsent): DeliveryResult {
-  return {
-    ...frameOf(item, lease),
-    attempts: item.attempts,
-    outcome,
-    deliveredAtMs: null,
-    ...(outcome === 'discarded' ? { failure } : {}),
-  }
+  const base = { ...frameOf(item, lease), attempts: item.attempts, deliveredAtMs: null }
+  if (outcome === 'unreadable')
+    return { ...base, outcome: 'park', code: UNREADABLE, failure: UNREADABLE_REASON }
+  return { ...base, outcome, ...(outcome === 'discarded' ? { failure } : {}) }
 }
 
 /** The endpoint took it, or refused this one SET. */
@@ -50,18 +52,23 @@ export function answeredResult(
 /** Tried again later, or parked when others get through at the same endpoint and this one does not. */
 export function failedResult(
   { item, lease, sentAtMs, nowMs }: EndedAttempt,
-  outcome: Extract<AttemptOutcome, { class: 'failed' }>,
+  outcome: FailedOutcome,
   endpoint: EndpointHealth,
 ): DeliveryResult {
   const attempts = item.attempts + 1
   // Without an answer nobody knows whether it left, so it does not count as delivered.
-  const deliveredAtMs = outcome.answered ? sentAtMs : null
-  const base = { ...frameOf(item, lease), attempts, deliveredAtMs, failure: outcome.reason }
-  if (isHopeless(item, attempts, { endpoint, nowMs })) {
+  const deliveredAtMs = traitsOf(outcome.failure).answered ? sentAtMs : null
+  const base = { ...frameOf(item, lease), attempts, deliveredAtMs, failure: describeFailure(outcome) }
+  if (traitsOf(outcome.failure).suspectsSet && isHopeless(item, attempts, { endpoint, nowMs })) {
     return { ...base, outcome: 'park', code: 'keeps_failing' }
   }
   const waitMs = Math.max(retryWaitMs(attempts, item.lane !== 'routine'), outcome.retryAfterMs ?? 0)
   return { ...base, outcome: 'retry', nextAttemptAtMs: nowMs + waitMs }
+}
+
+/** `dns: ENOTFOUND`: as it stands with the SET, and where people and alerts read of it. */
+function describeFailure({ failure, reason }: { failure: FailureClass; reason: string }): string {
+  return `${failure}: ${reason}`
 }
 
 function isHopeless(

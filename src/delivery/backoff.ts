@@ -2,13 +2,8 @@
 const URGENT_WAITS_MS = [200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000]
 const ROUTINE_WAITS_MS = [1_000, 5_000, 15_000, 60_000, 300_000, 900_000]
 
-/**
- * An endpoint that is down is probed at least this often, whatever waits for it: a revocation that comes while it
- * rests for a routine SET must not wait any longer.
- */
-const PROBE_LIMIT_MS = 4_000
-
-function withJitter(ms: number, random: () => number): number {
+/** ±20 %. */
+export function withJitter(ms: number, random: () => number = Math.random): number {
   return ms * (0.8 + 0.4 * random())
 }
 
@@ -22,7 +17,11 @@ export function retryWaitMs(attempts: number, urgent: boolean, random: () => num
   return withJitter(waits[index] as number, random)
 }
 
-/** How long a failing endpoint rests before the next probe, in ms. */
-export function probeWaitMs(rounds: number, random: () => number = Math.random): number {
-  return Math.min(retryWaitMs(rounds, true, random), PROBE_LIMIT_MS)
+/**
+ * How long a failing endpoint rests before its n-th probe, in ms.
+ * @param limitMs it is probed at least this often, whatever waits for it: a revocation that comes while it rests for a
+ *   routine SET must not wait any longer
+ */
+export function probeWaitMs(rounds: number, limitMs: number, random: () => number = Math.random): number {
+  return Math.min(retryWaitMs(rounds, true, random), limitMs)
 }

@@ -1,6 +1,7 @@
 import {
   type ApiRoute,
   type ApiSection,
+  COUNT,
   closed,
   nullable,
   pageOf,
@@ -11,7 +12,7 @@ import {
   UUID,
 } from '../http/api-description.js'
 import { LANES } from '../secevent/event.js'
-import { DISCARD, PARKED_QUERY } from './parked-router.js'
+import { DISCARD, DISCARD_MANY, PARKED_QUERY, REPLAY_MANY } from './parked-router.js'
 import { POLL_REQUEST } from './poll-router.js'
 
 const PARKED = closed(
@@ -32,6 +33,20 @@ const PARKED = closed(
   },
   { title: 'ParkedItem' },
 )
+const settledMany = (count: string, title: string) =>
+  closed(
+    {
+      [count]: COUNT,
+      left: {
+        ...COUNT,
+        description:
+          'Still open under this filter, counted up to 10,000. Without `more` they cannot be replayed.',
+      },
+      more: { type: 'boolean', description: '500 were done: send it again, with this `to`.' },
+      to: { ...TIME, description: 'What was parked then or later was left alone.' },
+    },
+    { title },
+  )
 const POLL_ANSWER = closed(
   {
     sets: {
@@ -92,6 +107,26 @@ export const PARKED_API: ApiSection = {
       body: DISCARD,
       answers: { 200: { description: 'The item.', schema: PARKED } },
       errors: { 409: ['ERR_CONFLICT'] },
+    },
+    {
+      id: 'replayManyParked',
+      method: 'post',
+      path: '/v1/parked/replay',
+      summary: 'Send parked SETs that match a filter again, oldest first, 500 in a call',
+      access: replay,
+      body: REPLAY_MANY,
+      answers: {
+        202: { description: 'They are queued again.', schema: settledMany('replayed', 'ReplayedMany') },
+      },
+    },
+    {
+      id: 'discardManyParked',
+      method: 'post',
+      path: '/v1/parked/discard',
+      summary: 'End parked items that match a filter for good, oldest first, 500 in a call',
+      access: replay,
+      body: DISCARD_MANY,
+      answers: { 200: { description: 'They are ended.', schema: settledMany('discarded', 'DiscardedMany') } },
     },
   ],
 }

@@ -14,8 +14,10 @@ import { hasOwner } from '../storage/lease-repository.js'
 import type { LeaseSet } from '../storage/leases.js'
 import { SHARD_COUNT, shardOf } from '../streams/stream.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
+import type { FailingStreams } from './failing-watch.js'
 import { createFanOut, type QueuedDelivery } from './fan-out.js'
 import { fanOutCounters } from './fan-out-counters.js'
+import { heldOrderRepository } from './held-order-repository.js'
 import { createMinter } from './minter.js'
 import type { ReceivedDelivery } from './open-delivery.js'
 import { createPollService, type PollService } from './poll-service.js'
@@ -24,7 +26,7 @@ import { queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import { createSender, type Sender, type SenderOptions } from './sender.js'
 import type { SendItem } from './stream-sender.js'
-import { createStreamTargets } from './stream-target-repository.js'
+import { createStreamTargets, type OpenSecret } from './stream-target-repository.js'
 import type { WaitingLimits } from './waiting-room.js'
 
 /** LISTEN/NOTIFY between processes: hints only. */
@@ -34,7 +36,7 @@ export interface Hints {
 }
 
 export interface DeliveryOptions {
-  readonly pools: Readonly<Record<Lane | 'api', Database>>
+  readonly pools: Readonly<Record<Lane | 'api' | 'system', Database>>
   readonly leases: LeaseSet
   readonly hints: Hints
   readonly keys: KeyService
@@ -46,6 +48,8 @@ export interface DeliveryOptions {
   readonly metrics: Metrics
   readonly attemptTimeoutMs: number
   readonly concurrency: number
+  /** Absent: no stream is paused for failing. */
+  readonly failing?: FailingStreams
   /** Of what waits in memory. */
   readonly waitingLimits?: WaitingLimits
   readonly holdMs: number
@@ -69,6 +73,8 @@ export interface Delivery {
   streamChanged(streamId: string): Promise<boolean>
   /** Drops the open work of a stream that is disabled or deleted. */
   discard(trx: Transaction, streamId: string, outcome: 'deleted' | 'discarded'): Promise<void>
+  /** What a stream that is about to be enabled held goes out oldest first, by subject. */
+  putHeldInOrder(trx: Transaction, streamId: string): Promise<void>
   /** There is work again for this stream in the table. */
   wake(streamId: string): void
 }
@@ -86,7 +92,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   const { keys, hints, logger, metrics, clock } = options
   const processMark = newId()
   const openContent = createContentOpener(keys)
-  const targets = createStreamTargets(options.pools.api, (sealed, context) => keys.open(sealed, context))
+  const openSecret: OpenSecret = (sealed, context) => keys.open(sealed, context)
   const minter = createMinter({
     issuer: options.issuer,
     signer: (alg) => keys.setSigner(alg),
@@ -104,12 +110,14 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       options.onReceived(delivery.type, clock.now() - delivery.acceptedAtMs)
     }
   }
+  // No lane and no caller of the API may keep a stream's endpoint from being read.
+  const targets = createStreamTargets(options.pools.system, openSecret)
   const sender = createSender({ ...options, received, targets, minter, openContent })
   const polls = createPollService({
     ...options,
     received,
     db: options.pools.api,
-    targets,
+    targets: createStreamTargets(options.pools.api, openSecret),
     minter,
     jtis: keys.jtis,
     openContent,
@@ -222,6 +230,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     async discard(trx, streamId, outcome) {
       await resultRepository.discardStream(trx, streamId, outcome)
     },
+    putHeldInOrder: (trx, streamId) => heldOrderRepository.putInOrder(trx, streamId),
     wake(streamId) {
       polls.wake(streamId)
       const shard = shardOf(streamId)

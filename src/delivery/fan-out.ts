@@ -1,10 +1,12 @@
 import type { BatchHandler, LogBatch, LogItem } from '../eventlog/event-log.js'
 import { dayOf } from '../kernel/clock.js'
+import { crashpoint } from '../kernel/crashpoint.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import { type Lane, type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
 import type { Database, Transaction } from '../storage/database.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
+import { conflictRepository } from './conflict-repository.js'
 import { findSaidBefore, pairsToLookUp, withoutCopies } from './copies.js'
 import type { FanOutCounters, FanOutTally } from './fan-out-counters.js'
 import { fanOutRepository, type KnownFact, type PreparedEvent } from './fan-out-repository.js'
@@ -58,6 +60,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
 
   async function process(batch: LogBatch, items: readonly LogItem[]): Promise<void> {
     if (items.length === 0) return
+    crashpoint('fanout.read')
     try {
       await options.ensureDays(daysOf(items))
       const prepared = await Promise.all(
@@ -66,6 +69,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       const { queued, tally, notes } = await options.db.transaction((trx) =>
         store(trx, batch, { items, prepared }),
       )
+      crashpoint('fanout.committed')
       options.handOver(queued)
       for (const note of notes) note()
       counters.add(batch.lane, tally)
@@ -181,6 +185,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       oldestDay,
     })
     for (const row of keys) known.set(row.keyHash, row)
+    const conflicting: string[] = []
     const fresh = prepared.filter(({ event, keyHash, contentHash }) => {
       const key = keyHash.toString('base64')
       const content = contentHash.toString('base64')
@@ -191,6 +196,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       }
       if (earlier.contentHash !== content) {
         // The issuer used one jti for two different SETs: a fault of theirs, or somebody holds their key.
+        conflicting.push(event.sourceId)
         notes.push(() => {
           counters.conflicts.add()
           logger.warn('set.conflicting_repeat', {
@@ -203,6 +209,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       }
       return false
     })
+    await conflictRepository.note(trx, lane, conflicting)
     return { fresh, known: facts }
   }
 

@@ -10,16 +10,19 @@ export interface Claim {
   readonly stale: readonly OpenDelivery[]
   /** The receiver is no longer granted these. */
   readonly ungranted: readonly OpenDelivery[]
+  /** What is stored of their events does not open. */
+  readonly unreadable: readonly OpenDelivery[]
 }
 
 export interface LaneIntakeDeps {
   readonly clock: Clock
   readonly queue: PendingQueue<SendItem>
+  /** The oldest, and a few of each cause when there are more than the limit. */
   claim(limit: number, inHand: readonly string[]): Promise<Claim>
   /** When the lane's earliest row that waits for another try is due, ms since the epoch. */
   nextTryMs(inHand: readonly string[]): Promise<number | undefined>
   accept(items: readonly SendItem[]): void
-  finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded'): void
+  finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded' | 'unreadable'): void
   wakeAt(atMs: number): void
   /** A claim has ended. */
   onClaimed(): void
@@ -32,8 +35,8 @@ export interface LaneIntake {
   spill(): void
   /** Spills, and lets the table rest: a fault of the database must not become a loop of sending. */
   rest(): void
-  /** Fetches a page, if there is reason to. */
-  claim(): void
+  /** Fetches a page, if there is reason to; while so many of the lane wait, no more than a few of each cause. */
+  claim(waiting?: number): void
   needsClaim(): boolean
   isClaiming(): boolean
   /** Rows that wait for the claim under way. */
@@ -44,11 +47,16 @@ export const CLAIM_LIMIT = 500
 /** Between two tries of a query that failed. */
 const AFTER_FAULT_MS = 500
 const SOON_MS = 20
+/** A lane that is sent slowly looks for other causes this often, while it has less than two pages in hand. */
+const LOOK_ASIDE_EVERY_MS = 1_000
+/** Between two claims, of one source. */
+const MAX_PASSING = 32
 
 /**
  * Where the SETs of one lane of a stream come from: in memory from fan-out, or, once the lane has spilled, from the
  * table until that is drained. What arrives while a claim reads the table joins when the claim shows it drained, else
- * a stream under steady load would claim for ever.
+ * a stream under steady load would claim for ever. What tightens access for a cause of which nothing is in hand does not
+ * wait for the table to be drained: it may go before older rows (docs/adr/0030).
  */
 export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
   const { clock, queue } = deps
@@ -58,6 +66,9 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
   let arrivals: SendItem[] = []
   let claiming = false
   let noClaimUntilMs = 0
+  let lookAsideAtMs = 0
+  /** By source, since the last claim. */
+  const passed = new Map<string, number>()
 
   function spill(): void {
     spilled = true
@@ -70,12 +81,21 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
     deps.wakeAt(noClaimUntilMs)
   }
 
-  async function fetchPage(): Promise<void> {
-    const { due, stale, ungranted } = await deps.claim(CLAIM_LIMIT, queue.known())
+  function mayPass(item: SendItem): boolean {
+    const count = passed.get(item.sourceId) ?? 0
+    if (item.effect !== 'tightens' || count >= MAX_PASSING || queue.holdsCauseOf(item)) return false
+    passed.set(item.sourceId, count + 1)
+    return true
+  }
+
+  async function fetchPage(limit: number): Promise<void> {
+    const { due, stale, ungranted, unreadable } = await deps.claim(limit, queue.known())
     for (const item of stale) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'superseded')
     for (const item of ungranted) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'discarded')
+    for (const item of unreadable) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'unreadable')
     deps.accept(due.filter((item) => !queue.has(item.eventId)))
-    if (due.length + stale.length + ungranted.length >= CLAIM_LIMIT || spilledDuringClaim) return
+    const claimed = due.length + stale.length + ungranted.length + unreadable.length
+    if (claimed >= limit || spilledDuringClaim) return
     // A short page: the table holds nothing more that is due but what came during the claim.
     spilled = false
     deps.accept(arrivals.filter((item) => !queue.has(item.eventId)))
@@ -89,18 +109,23 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
       // A loosening row always comes through the table, where a newer tightening event is seen (a fan-out of
       // another lane may have committed in between).
       if (!hasRoom || item.effect === 'loosens') spill()
-      else if (!spilled) deps.accept([item])
+      else if (!spilled || mayPass(item)) deps.accept([item])
       else if (claiming) arrivals.push(item)
     },
     spill,
     rest,
-    claim() {
-      if (claiming || !spilled || clock.now() < noClaimUntilMs) return
+    claim(waiting = 0) {
+      const now = clock.now()
+      if (claiming || !spilled || now < noClaimUntilMs) return
+      const hasRoom = waiting < CLAIM_LIMIT / 2
+      if (!hasRoom && (now < lookAsideAtMs || waiting >= 2 * CLAIM_LIMIT)) return
       claiming = true
       spilledDuringClaim = false
+      lookAsideAtMs = now + LOOK_ASIDE_EVERY_MS
+      passed.clear()
       // What is sent and settled meanwhile must be remembered: the claim's snapshot may be older.
       queue.hold()
-      fetchPage()
+      fetchPage(hasRoom ? CLAIM_LIMIT : 0)
         .catch(rest)
         .finally(() => {
           claiming = false

@@ -19,6 +19,7 @@ export interface OpenDelivery {
   readonly lane: Lane
   readonly type: string
   readonly effect: AccessEffect
+  readonly sourceId: string
   readonly txn: string
   /** base64 of the order hash; empty when the event has no subject. */
   readonly orderKey: string

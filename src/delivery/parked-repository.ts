@@ -35,13 +35,21 @@ export interface SealedRecord {
   readonly record: Buffer
 }
 
-export interface ParkedFilter {
+/** Which parked items; what is absent does not narrow. */
+export interface ParkedMatch {
+  readonly id?: string | undefined
   readonly streamId?: string | undefined
   readonly txn?: string | undefined
   readonly type?: string | undefined
-  readonly state: 'open' | 'resolved' | 'all'
+  readonly code?: string | undefined
+  /** Parked then or later. */
   readonly from?: string | undefined
+  /** Parked before. */
   readonly to?: string | undefined
+}
+
+export interface ParkedFilter extends ParkedMatch {
+  readonly state: 'open' | 'resolved' | 'all'
   /** Rows older than this (`parked_at`, `id`). */
   readonly after?: TimeCursor | undefined
   readonly limit: number
@@ -65,6 +73,41 @@ const LIST_COLUMNS = [
 /** What a replayed delivery keeps of its first life; the rest starts afresh. */
 const REPLAYED_COLUMNS = `stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn, source_id, order_hash,
   accepted_at, event_timestamp, expects, rendering, delivered_at`
+
+/** Of a delivery: its result has a partition to stand in. */
+const DAY_IS_KEPT = "to_regclass('deliveries_' || to_char(day, 'YYYYMMDD')) is not null"
+
+export interface ReplayedDelivery {
+  readonly id: string
+  readonly streamId: string
+}
+
+interface Discard {
+  readonly reason: string
+  readonly limit: number
+}
+
+function termsOf(match: ParkedMatch): [term: string, value: string][] {
+  const terms: [string, string | undefined][] = [
+    ['id = ?::uuid', match.id],
+    ['stream_id = ?::uuid', match.streamId],
+    ['txn = ?', match.txn],
+    ['type = ?', match.type],
+    ['code = ?', match.code],
+    ['parked_at >= ?::timestamptz', match.from],
+    ['parked_at < ?::timestamptz', match.to],
+  ]
+  return terms.flatMap(([term, value]) => (value === undefined ? [] : [[term, value]]))
+}
+
+/** Of open items only. */
+function openWhere(match: ParkedMatch): { sql: string; bindings: string[] } {
+  const terms = termsOf(match)
+  return {
+    sql: ['resolved_at is null', ...terms.map(([term]) => term)].join(' and '),
+    bindings: terms.map(([, value]) => value),
+  }
+}
 
 /** Writer of `parked` for records and events, and of what a person decides about a parked item. */
 export const parkedRepository = {
@@ -103,11 +146,7 @@ export const parkedRepository = {
     const query = db<ParkedRow, ParkedRow[]>('parked').select(...LIST_COLUMNS)
     if (filter.state === 'open') query.whereNull('resolved_at')
     if (filter.state === 'resolved') query.whereNotNull('resolved_at')
-    if (filter.streamId) query.where('stream_id', filter.streamId)
-    if (filter.txn) query.where('txn', filter.txn)
-    if (filter.type) query.where('type', filter.type)
-    if (filter.from) query.where('parked_at', '>=', filter.from)
-    if (filter.to) query.where('parked_at', '<', filter.to)
+    for (const [term, value] of termsOf(filter)) query.whereRaw(term, [value])
     if (filter.after) {
       query.whereRaw("(date_trunc('milliseconds', parked_at), id) < (?::timestamptz, ?::uuid)", [
         filter.after.at,
@@ -123,50 +162,77 @@ export const parkedRepository = {
       .first(...LIST_COLUMNS)
   },
 
+  /** The database's time, or `to` when that is earlier: what is parked while a filter is worked off is not part of it. */
+  async cutOff(db: Database, to: string | undefined): Promise<string> {
+    const [row] = await sqlRows<{ at: Date }>(db, 'select least(?::timestamptz, clock_timestamp()) as at', [
+      to ?? null,
+    ])
+    return (row as { at: Date }).at.toISOString()
+  },
+
+  /** How many matching items are open; counted up to `limit`. */
+  async countOpen(db: Database, match: ParkedMatch, limit: number): Promise<number> {
+    const { sql, bindings } = openWhere(match)
+    const [row] = await sqlRows<{ count: number }>(
+      db,
+      `select count(*)::int as count from (select 1 from parked where ${sql} limit ?) open`,
+      [...bindings, limit],
+    )
+    return row?.count ?? 0
+  },
+
   /**
-   * Queues a parked delivery again, due now, with its attempts forgotten; the safe-order check at claim time
-   * still decides whether it may go out. Columns are named, so that one that comes later keeps its default.
-   * @returns its stream and shard, or undefined when it is resolved already, its stream is gone or its event too old
+   * Queues parked deliveries again, oldest first, due now, with their attempts forgotten; the safe-order check at claim
+   * time still decides whether each may go out. Columns are named, so that one that comes later keeps its default. Left out
+   * are those whose stream is disabled or gone, whose event is too old, or that another transaction holds.
    */
-  async replay(trx: Transaction, id: string): Promise<{ streamId: string; shard: number } | undefined> {
-    const [row] = await sqlRows<{ stream_id: string; shard: number }>(
+  async replay(trx: Transaction, match: ParkedMatch, limit: number): Promise<ReplayedDelivery[]> {
+    const { sql, bindings } = openWhere(match)
+    const rows = await sqlRows<{ id: string; stream_id: string }>(
       trx,
-      `with p as (
-         update parked set resolved_at = clock_timestamp(), resolution = 'replayed'
-         where id = ? and kind = 'delivery' and resolved_at is null
+      `with picked as materialized (
+         select id, delivery from parked where ${sql} and kind = 'delivery'
            and exists (select 1 from streams s where s.stream_id = parked.stream_id and s.status <> 'disabled')
            and exists (select 1 from events e
              where e.event_id = parked.event_id and e.day = (parked.delivery ->> 'day')::date and e.content is not null)
-         returning delivery
+         order by parked_at, id limit ? for update skip locked
+       ), queued as (
+         insert into delivery_queue (${REPLAYED_COLUMNS}, queued_at)
+         select ${REPLAYED_COLUMNS}, coalesce(q.queued_at, clock_timestamp())
+         from picked p, jsonb_populate_record(null::delivery_queue, p.delivery) q
+         on conflict do nothing
+         returning stream_id, event_id
        )
-       insert into delivery_queue (${REPLAYED_COLUMNS}, queued_at)
-       select ${REPLAYED_COLUMNS}, coalesce(q.queued_at, clock_timestamp())
-       from p, jsonb_populate_record(null::delivery_queue, p.delivery) q
-       on conflict do nothing
-       returning stream_id, shard`,
-      [id],
+       update parked set resolved_at = clock_timestamp(), resolution = 'replayed'
+       from picked, queued
+       where parked.id = picked.id and queued.stream_id = parked.stream_id and queued.event_id = parked.event_id
+       returning parked.id, parked.stream_id`,
+      [...bindings, limit],
     )
-    return row && { streamId: row.stream_id, shard: row.shard }
+    return rows.map((row) => ({ id: row.id, streamId: row.stream_id }))
   },
 
-  /** Ends a parked item for good. A delivery becomes a `discarded` result. */
-  async discard(trx: Transaction, id: string, reason: string): Promise<boolean> {
-    const rows = await sqlRows(
+  /** Ends parked items for good, oldest first; a delivery becomes a `discarded` result. Answers which. */
+  async discard(trx: Transaction, match: ParkedMatch, { reason, limit }: Discard): Promise<string[]> {
+    const { sql, bindings } = openWhere(match)
+    const rows = await sqlRows<{ id: string }>(
       trx,
-      `with p as (
+      `with picked as materialized (
+         select id from parked where ${sql} order by parked_at, id limit ? for update skip locked
+       ), p as (
          update parked set resolved_at = clock_timestamp(), resolution = 'discarded: ' || ?::text
-         where id = ? and resolved_at is null returning kind, delivery
-       ),
-       d as (
+         from picked where parked.id = picked.id returning parked.id, kind, delivery
+       ), d as (
          insert into deliveries (${RESULT_COLUMNS}, outcome, failure)
          select ${RESULT_COLUMNS}, 'discarded', ?::text
-         from p, jsonb_populate_record(null::delivery_queue, p.delivery) where p.kind = 'delivery'
+         from p, jsonb_populate_record(null::delivery_queue, p.delivery)
+         where p.kind = 'delivery' and ${DAY_IS_KEPT}
          on conflict do nothing
        )
-       select kind from p`,
-      [reason, id, reason],
+       select id from p`,
+      [...bindings, limit, reason, reason],
     )
-    return rows.length > 0
+    return rows.map(({ id }) => id)
   },
 
   /**
@@ -182,7 +248,7 @@ export const parkedRepository = {
        ), d as (
          insert into deliveries (${RESULT_COLUMNS}, outcome, failure)
          select ${RESULT_COLUMNS}, 'expired', 'parked' from p, jsonb_populate_record(null::delivery_queue, p.delivery)
-         where p.kind = 'delivery' and to_regclass('deliveries_' || to_char(day, 'YYYYMMDD')) is not null
+         where p.kind = 'delivery' and ${DAY_IS_KEPT}
          on conflict do nothing
        )
        select 1 from p where kind = 'delivery'`,

@@ -4,23 +4,32 @@ import type { Permission } from '../auth/roles.js'
 import { jsonBody } from '../http/body.js'
 import { PAGE_PROPERTIES, parsePage, toPage, toTimeCursor } from '../http/page.js'
 import { uuidParam } from '../http/params.js'
-import { parseBody, parseQuery } from '../http/validate.js'
+import { parseBody, parseQuery, parseTime } from '../http/validate.js'
 import { laneOf } from './open-delivery.js'
-import type { ParkedFilter, ParkedRow } from './parked-repository.js'
+import type { ParkedFilter, ParkedMatch, ParkedRow } from './parked-repository.js'
 import type { ParkedService } from './parked-service.js'
+
+const MATCH_PROPERTIES = {
+  stream_id: { type: 'string', format: 'uuid' },
+  txn: { type: 'string', minLength: 1, maxLength: 255 },
+  type: { type: 'string', minLength: 1, maxLength: 500 },
+  code: { type: 'string', minLength: 1, maxLength: 100 },
+  from: { type: 'string', format: 'date-time', description: 'Parked then or later.' },
+  to: { type: 'string', format: 'date-time', description: 'Parked before.' },
+}
 
 export const PARKED_QUERY = {
   type: 'object',
   additionalProperties: false,
-  properties: {
-    ...PAGE_PROPERTIES,
-    stream_id: { type: 'string', format: 'uuid' },
-    txn: { type: 'string', minLength: 1, maxLength: 255 },
-    type: { type: 'string', minLength: 1, maxLength: 500 },
-    state: { enum: ['open', 'resolved', 'all'] },
-    from: { type: 'string', format: 'date-time' },
-    to: { type: 'string', format: 'date-time' },
-  },
+  properties: { ...PAGE_PROPERTIES, ...MATCH_PROPERTIES, state: { enum: ['open', 'resolved', 'all'] } },
+}
+
+/** Never empty: nobody means all that there is by saying nothing. */
+const MATCH = {
+  type: 'object',
+  additionalProperties: false,
+  minProperties: 1,
+  properties: MATCH_PROPERTIES,
 }
 
 export const DISCARD = {
@@ -30,13 +39,38 @@ export const DISCARD = {
   properties: { reason: { type: 'string', minLength: 1, maxLength: 500 } },
 }
 
-interface ListQuery {
+export const REPLAY_MANY = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['filter'],
+  properties: { filter: MATCH },
+}
+
+export const DISCARD_MANY = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['filter', 'reason'],
+  properties: { filter: MATCH, ...DISCARD.properties },
+}
+
+interface MatchBody {
   stream_id?: string
   txn?: string
   type?: string
-  state?: ParkedFilter['state']
+  code?: string
   from?: string
   to?: string
+}
+
+function toMatch({ stream_id, txn, type, code, from, to }: MatchBody): ParkedMatch {
+  return {
+    streamId: stream_id,
+    txn,
+    type,
+    code,
+    from: from && parseTime('from', from).toISOString(),
+    to: to && parseTime('to', to).toISOString(),
+  }
 }
 
 function render(row: ParkedRow) {
@@ -57,7 +91,7 @@ function render(row: ParkedRow) {
   }
 }
 
-/** `GET /v1/parked`, `POST /v1/parked/{id}/replay`, `POST /v1/parked/{id}/discard`. */
+/** `GET /v1/parked`, `POST /v1/parked/{id}/replay` and `/discard`, `POST /v1/parked/replay` and `/discard` for many. */
 export function parkedRouter(options: {
   parked: ParkedService
   authorize(permission: Permission): RequestHandler
@@ -65,15 +99,11 @@ export function parkedRouter(options: {
   const { parked, authorize } = options
   const router = Router()
   router.get('/', authorize('read'), async (req, res) => {
-    const query = parseQuery<ListQuery>(PARKED_QUERY, req.query)
+    const query = parseQuery<MatchBody & { state?: ParkedFilter['state'] }>(PARKED_QUERY, req.query)
     const { limit, after } = parsePage(req.query, 2, PARKED_QUERY)
     const rows = await parked.list({
-      streamId: query.stream_id,
-      txn: query.txn,
-      type: query.type,
+      ...toMatch(query),
       state: query.state ?? 'open',
-      from: query.from,
-      to: query.to,
       after: toTimeCursor(after),
       limit: limit + 1,
     })
@@ -85,6 +115,16 @@ export function parkedRouter(options: {
   router.post('/:id/discard', authorize('parked.replay'), jsonBody('16kb'), async (req, res) => {
     const { reason } = parseBody<{ reason: string }>(DISCARD, req.body)
     res.json(render(await parked.discard(uuidParam(req, 'id', 'parked item'), reason, actorOf(res))))
+  })
+  router.post('/replay', authorize('parked.replay'), jsonBody('16kb'), async (req, res) => {
+    const { filter } = parseBody<{ filter: MatchBody }>(REPLAY_MANY, req.body)
+    const { count, ...rest } = await parked.replayMatching(toMatch(filter), actorOf(res))
+    res.status(202).json({ replayed: count, ...rest })
+  })
+  router.post('/discard', authorize('parked.replay'), jsonBody('16kb'), async (req, res) => {
+    const { filter, reason } = parseBody<{ filter: MatchBody; reason: string }>(DISCARD_MANY, req.body)
+    const { count, ...rest } = await parked.discardMatching(toMatch(filter), reason, actorOf(res))
+    res.json({ discarded: count, ...rest })
   })
   return router
 }

@@ -2,7 +2,13 @@ import type { AuditLog } from '../audit/audit-log.js'
 import { Conflict, NotFound } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Database } from '../storage/database.js'
-import { type ParkedFilter, type ParkedRow, parkedRepository } from './parked-repository.js'
+import {
+  type ParkedFilter,
+  type ParkedMatch,
+  type ParkedRow,
+  parkedRepository,
+  type ReplayedDelivery,
+} from './parked-repository.js'
 
 export interface ParkedServiceOptions {
   readonly db: Database
@@ -12,13 +18,33 @@ export interface ParkedServiceOptions {
   onReplayed(streamId: string): void
 }
 
+/** What a call about many items did. */
+export interface SettledMany {
+  /** Replayed or discarded. */
+  readonly count: number
+  /** Still open under the same filter, counted up to 10,000; without `more` they cannot be replayed. */
+  readonly left: number
+  /** The call's bound was reached: ask again, with `to`. */
+  readonly more: boolean
+  /** What was parked at that time or later is not part of it: what comes back meanwhile is not taken twice. */
+  readonly to: string
+}
+
 export interface ParkedService {
   list(filter: ParkedFilter): Promise<ParkedRow[]>
   /** Sends a parked SET again, under the same jti. Throws NotFound, or Conflict when it cannot be replayed. */
   replay(id: string, actor: string): Promise<ParkedRow>
   /** Ends a parked item for good. */
   discard(id: string, reason: string, actor: string): Promise<ParkedRow>
+  /** `replay` for all that match, oldest first, at most 500 in a call; what cannot be replayed stays. */
+  replayMatching(match: ParkedMatch, actor: string): Promise<SettledMany>
+  /** `discard` for all that match, oldest first, at most 500 in a call. */
+  discardMatching(match: ParkedMatch, reason: string, actor: string): Promise<SettledMany>
 }
+
+/** Of one call and one transaction: an answer within seconds, and the queue is not held up by a flood of rows. */
+const MANY_LIMIT = 500
+const LEFT_LIMIT = 10_000
 
 /** What could not go on by itself: looked at, sent again one by one, or discarded with a reason. */
 export function createParkedService(options: ParkedServiceOptions): ParkedService {
@@ -28,6 +54,47 @@ export function createParkedService(options: ParkedServiceOptions): ParkedServic
     const row = await parkedRepository.find(db, id)
     if (!row) throw new NotFound('There is no parked item with this id.')
     return row
+  }
+
+  /** Each item has its own audit row, so that who asks for its target finds it. */
+  async function requeue(match: ParkedMatch, limit: number, actor: string): Promise<ReplayedDelivery[]> {
+    const queued = await db.transaction(async (trx) => {
+      const replayed = await parkedRepository.replay(trx, match, limit)
+      for (const { id, streamId } of replayed) {
+        await audit.record(trx, {
+          actor,
+          action: 'parked.replay',
+          target: id,
+          detail: { stream_id: streamId },
+        })
+      }
+      return replayed
+    })
+    for (const streamId of new Set(queued.map((item) => item.streamId))) {
+      options.onReplayed(streamId)
+      const count = queued.filter((item) => item.streamId === streamId).length
+      options.logger.info('parked.replayed', { stream_id: streamId, count, actor })
+    }
+    return queued
+  }
+
+  function giveUp(
+    match: ParkedMatch,
+    how: { reason: string; limit: number },
+    actor: string,
+  ): Promise<string[]> {
+    return db.transaction(async (trx) => {
+      const discarded = await parkedRepository.discard(trx, match, how)
+      for (const target of discarded) {
+        await audit.record(trx, { actor, action: 'parked.discard', target, detail: { reason: how.reason } })
+      }
+      return discarded
+    })
+  }
+
+  async function settled(match: ParkedMatch & { to: string }, count: number): Promise<SettledMany> {
+    const left = await parkedRepository.countOpen(db, match, LEFT_LIMIT)
+    return { count, left, more: count === MANY_LIMIT && left > 0, to: match.to }
   }
 
   return {
@@ -41,34 +108,33 @@ export function createParkedService(options: ParkedServiceOptions): ParkedServic
           'Only a parked delivery can be replayed; an event or record was never fit to send. Discard it.',
         )
       }
-      const queued = await db.transaction(async (trx) => {
-        const replayed = await parkedRepository.replay(trx, id)
-        if (!replayed)
-          throw new Conflict(
-            'It cannot be sent again: its stream is disabled or gone, or its event is past retention. Enable the stream, or discard the item.',
-          )
-        await audit.record(trx, {
-          actor,
-          action: 'parked.replay',
-          target: id,
-          detail: { stream_id: replayed.streamId },
-        })
-        return replayed
-      })
-      options.onReplayed(queued.streamId)
-      options.logger.info('parked.replayed', { parked_id: id, stream_id: queued.streamId, actor })
+      const [queued] = await requeue({ id }, 1, actor)
+      if (!queued) {
+        throw new Conflict(
+          'It cannot be sent again: its stream is disabled or gone, or its event is past retention. Enable the stream, or discard the item.',
+        )
+      }
       return find(id)
     },
 
     async discard(id, reason, actor) {
       const row = await find(id)
       if (row.resolved_at) throw new Conflict(`This item is resolved already (${row.resolution}).`)
-      await db.transaction(async (trx) => {
-        if (!(await parkedRepository.discard(trx, id, reason)))
-          throw new Conflict('This item is resolved already.')
-        await audit.record(trx, { actor, action: 'parked.discard', target: id, detail: { reason } })
-      })
+      const [discarded] = await giveUp({ id }, { reason, limit: 1 }, actor)
+      if (discarded === undefined) throw new Conflict('This item is resolved already.')
       return find(id)
+    },
+
+    async replayMatching(match, actor) {
+      const to = await parkedRepository.cutOff(db, match.to)
+      const done = await requeue({ ...match, to }, MANY_LIMIT, actor)
+      return settled({ ...match, to }, done.length)
+    },
+
+    async discardMatching(match, reason, actor) {
+      const to = await parkedRepository.cutOff(db, match.to)
+      const done = await giveUp({ ...match, to }, { reason, limit: MANY_LIMIT }, actor)
+      return settled({ ...match, to }, done.length)
     },
   }
 }

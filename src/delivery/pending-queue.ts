@@ -1,4 +1,5 @@
 import { type AccessEffect, LANES, type Lane } from '../secevent/event.js'
+import { createTurns, type Turns } from './turns.js'
 
 /** What the queue needs to know of an item. */
 export interface Pending {
@@ -8,21 +9,22 @@ export interface Pending {
   /** Empty: no order to keep. */
   readonly orderKey: string
   readonly bytes: number
+  /** Who said it, and what joins it with others of one cause. */
+  readonly sourceId: string
+  readonly txn: string
 }
 
-/** How far to look past items whose subject is busy before giving up for now. */
-const LOOK_AHEAD = 256
-
-interface SubjectState {
+interface Subject<T> {
   busy: boolean
-  waiting: number
+  /** Of all lanes, in hub order. */
+  waiting: T[]
   newestTightening: string
 }
 
 export interface PendingQueue<T extends Pending> {
   /** Adds an item, unless it is there already. Answers the loosening items that are stale from now on. */
   push(item: T): T[]
-  /** The first item of the lane whose subject is free; its subject is busy until `finish`. */
+  /** The next item of the lane whose subject is free; its subject is busy until `finish`. */
   take(lane: Lane): T | undefined
   /** Frees the subject of a taken item: its endpoint has answered. */
   finish(item: T): void
@@ -33,6 +35,8 @@ export interface PendingQueue<T extends Pending> {
   /** Those that wait, are under way, or whose result is being written. */
   known(): string[]
   waiting(lane?: Lane): number
+  /** Whether anything of the item's cause waits in its lane. */
+  holdsCauseOf(item: Pending): boolean
   /** Forgets all that waits; taken items stay busy. */
   clear(): void
   /**
@@ -44,41 +48,55 @@ export interface PendingQueue<T extends Pending> {
 }
 
 /**
- * The SETs of one stream that wait in memory: first come, first sent within a lane, one at a time per subject,
- * and never a loosening event after a newer tightening one of its subject (docs/adr/0004).
+ * The SETs of one stream that wait in memory: round by source and cause within a lane, one at a time per subject in
+ * hub order, and never a loosening event after a newer tightening one of its subject (docs/adr/0004, 0030).
  * @param count told of each item that begins (1) or ends (-1) to wait here
  */
 export function createPendingQueue<T extends Pending>(
   count: (change: 1 | -1, bytes: number) => void = () => {},
 ): PendingQueue<T> {
-  const lanes: Record<Lane, T[]> = { control: [], urgent: [], routine: [] }
+  /** A subject stands in the turns once for each of its items. */
+  const turns = {} as Record<Lane, Turns<Subject<T>>>
+  for (const lane of LANES) turns[lane] = createTurns()
+  const waiting: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
   const known = new Set<string>()
   const settledWhileHeld = new Set<string>()
-  const subjects = new Map<string, SubjectState>()
+  const subjects = new Map<string, Subject<T>>()
   let held = 0
 
-  function subjectOf(orderKey: string): SubjectState {
-    let state = subjects.get(orderKey)
-    if (!state) {
-      state = { busy: false, waiting: 0, newestTightening: '' }
-      subjects.set(orderKey, state)
-    }
-    return state
+  function subjectOf(orderKey: string): Subject<T> {
+    const subject = subjects.get(orderKey) ?? { busy: false, waiting: [], newestTightening: '' }
+    // Without a subject there is no order to keep: each is one of its own.
+    if (orderKey !== '') subjects.set(orderKey, subject)
+    return subject
   }
 
-  function forgetIfIdle(orderKey: string, state: SubjectState): void {
-    if (!state.busy && state.waiting === 0 && held === 0) subjects.delete(orderKey)
+  function forgetIfIdle(orderKey: string, subject: Subject<T>): void {
+    if (!subject.busy && subject.waiting.length === 0 && held === 0) subjects.delete(orderKey)
   }
 
-  function removeStale(orderKey: string, newest: string): T[] {
-    const stale: T[] = []
-    for (const lane of LANES) {
-      const kept = lanes[lane].filter((item) => {
-        const isStale = item.orderKey === orderKey && item.effect === 'loosens' && item.eventId < newest
-        if (isStale) stale.push(item)
-        return !isStale
-      })
-      if (kept.length !== lanes[lane].length) lanes[lane] = kept
+  function enter(item: T, subject: Subject<T>): void {
+    let place = subject.waiting.length
+    while (place > 0 && (subject.waiting[place - 1] as T).eventId > item.eventId) place -= 1
+    subject.waiting.splice(place, 0, item)
+    turns[item.lane].add(item.sourceId, item.txn, subject)
+    waiting[item.lane] += 1
+    count(1, item.bytes)
+  }
+
+  function leave(item: T): void {
+    waiting[item.lane] -= 1
+    count(-1, item.bytes)
+  }
+
+  function removeStale(subject: Subject<T>, newest: string): T[] {
+    const isStale = (item: T) => item.effect === 'loosens' && item.eventId < newest
+    const stale = subject.waiting.filter(isStale)
+    if (stale.length === 0) return stale
+    subject.waiting = subject.waiting.filter((item) => !isStale(item))
+    for (const item of stale) {
+      turns[item.lane].remove(item.sourceId, item.txn, subject)
+      leave(item)
     }
     return stale
   }
@@ -86,50 +104,35 @@ export function createPendingQueue<T extends Pending>(
   return {
     push(item) {
       if (known.has(item.eventId)) return []
-      if (item.orderKey === '') {
-        known.add(item.eventId)
-        lanes[item.lane].push(item)
-        count(1, item.bytes)
-        return []
-      }
+      known.add(item.eventId)
       const subject = subjectOf(item.orderKey)
       if (item.effect === 'loosens' && item.eventId < subject.newestTightening) {
         forgetIfIdle(item.orderKey, subject)
-        known.add(item.eventId)
         return [item]
       }
       let stale: T[] = []
       if (item.effect === 'tightens' && item.eventId > subject.newestTightening) {
         subject.newestTightening = item.eventId
-        // Scanned only when something of this subject waits: the usual case costs nothing.
-        if (subject.waiting > 0) stale = removeStale(item.orderKey, item.eventId)
-        subject.waiting -= stale.length
+        stale = removeStale(subject, item.eventId)
       }
-      subject.waiting += 1
-      known.add(item.eventId)
-      lanes[item.lane].push(item)
-      count(1, item.bytes)
-      for (const gone of stale) count(-1, gone.bytes)
+      enter(item, subject)
       return stale
     },
 
     take(lane) {
-      const queue = lanes[lane]
-      const depth = Math.min(queue.length, LOOK_AHEAD)
-      for (let index = 0; index < depth; index += 1) {
-        const item = queue[index] as T
-        const subject = item.orderKey === '' ? undefined : subjectOf(item.orderKey)
-        if (subject?.busy) continue
-        if (index === 0) queue.shift()
-        else queue.splice(index, 1)
-        count(-1, item.bytes)
-        if (subject) {
-          subject.busy = true
-          subject.waiting -= 1
-        }
-        return item
+      const turn = turns[lane].next(({ busy }) => !busy)
+      if (!turn) return undefined
+      const { entry: subject, sourceId, txn } = turn
+      const index = subject.waiting.findIndex((item) => item.lane === lane)
+      const [item] = subject.waiting.splice(index, 1) as [T]
+      if (item.sourceId !== sourceId || item.txn !== txn) {
+        // An older one of the subject goes first, in this turn: behind a long cause it would hold the newer one back.
+        turns[lane].remove(item.sourceId, item.txn, subject)
+        turns[lane].add(sourceId, txn, subject)
       }
-      return undefined
+      leave(item)
+      subject.busy = item.orderKey !== ''
+      return item
     },
 
     finish(item) {
@@ -145,18 +148,17 @@ export function createPendingQueue<T extends Pending>(
     },
     has: (eventId) => known.has(eventId) || settledWhileHeld.has(eventId),
     known: () => [...known],
-    waiting: (lane) =>
-      lane ? lanes[lane].length : lanes.control.length + lanes.urgent.length + lanes.routine.length,
+    waiting: (lane) => (lane ? waiting[lane] : waiting.control + waiting.urgent + waiting.routine),
+    holdsCauseOf: ({ lane, sourceId, txn }) => turns[lane].holds(sourceId, txn),
 
     clear() {
       for (const lane of LANES) {
-        for (const item of lanes[lane]) {
-          known.delete(item.eventId)
-          count(-1, item.bytes)
-          const subject = subjects.get(item.orderKey)
-          if (subject) subject.waiting -= 1
+        for (const subject of turns[lane].clear()) {
+          for (const item of subject.waiting.splice(0)) {
+            known.delete(item.eventId)
+            leave(item)
+          }
         }
-        lanes[lane] = []
       }
       for (const [orderKey, subject] of subjects) forgetIfIdle(orderKey, subject)
     },

@@ -3,14 +3,16 @@ import type { Clock } from '../kernel/clock.js'
 import { NotFound } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { CounterMetric, Metrics } from '../kernel/metrics.js'
+import { present } from '../kernel/present.js'
 import { createWake, type Wake } from '../kernel/wake.js'
 import type { JtiCodec } from '../secevent/delivery-jti.js'
-import { RENDERING } from '../secevent/render-event.js'
-import type { Database } from '../storage/database.js'
+import type { Database, Transaction } from '../storage/database.js'
 import { shardOf } from '../streams/stream.js'
-import { NOT_GRANTED } from './attempt-result.js'
+import { NOT_GRANTED, UNREADABLE, UNREADABLE_REASON } from './attempt-result.js'
 import type { Minter } from './minter.js'
 import type { EventContent, ReceivedDelivery } from './open-delivery.js'
+import { oldestFirst, withinBytes, withoutOpposites } from './poll-answer.js'
+import { inTurns, selectForPoll } from './poll-selection.js'
 import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
@@ -33,7 +35,9 @@ export interface PollServiceOptions {
   readonly targets: StreamTargets
   readonly minter: Minter
   readonly jtis: JtiCodec
-  openContent(row: Pick<ClaimedDelivery, 'delivery' | 'day' | 'sealedContent'>): Promise<EventContent>
+  openContent(
+    row: Pick<ClaimedDelivery, 'delivery' | 'day' | 'sealedContent'>,
+  ): Promise<EventContent | undefined>
   readonly clock: Clock
   readonly logger: Logger
   readonly metrics: Metrics
@@ -69,8 +73,6 @@ const MAX_SETS = 500
 const MAX_HELD = 2_000
 /** A receiver needs one; more of them than this only hold connections. */
 const MAX_HELD_PER_STREAM = 4
-/** Of sealed content in one answer. */
-const MAX_ANSWER_BYTES = 1_048_576
 /** Behind the wake-ups: a row that nobody announced is found within this time, ms. */
 const RECHECK_MS = 2_000
 const MAX_DESCRIPTION_CHARS = 2_000
@@ -78,13 +80,19 @@ const TOUCH_EVERY_MS = 60_000
 const NOTHING: PollAnswer = { sets: {}, moreAvailable: false }
 
 interface UnfitReason {
-  readonly outcome: 'superseded' | 'discarded'
+  readonly outcome: 'superseded' | 'discarded' | 'parked'
   readonly failure?: string
 }
 
 interface UnfitRow {
   readonly row: ClaimedDelivery
   readonly reason: UnfitReason
+}
+
+interface CheckedRow {
+  readonly row: ClaimedDelivery
+  readonly content?: EventContent
+  readonly reason?: UnfitReason
 }
 
 interface HeldPoll {
@@ -168,16 +176,21 @@ export function createPollService(options: PollServiceOptions): PollService {
   }
 
   async function select(target: StreamTarget, limit: number): Promise<PollAnswer> {
-    const rows = await queueRepository.selectForPoll(db, target.streamId, limit + 1)
-    const checked = await Promise.all(rows.map(async (row) => ({ row, reason: await unfitFor(row) })))
+    const { rows, moreAvailable } = await selectForPoll(db, target.streamId, limit)
+    const checked = await Promise.all(rows.map(check))
     const unfit = checked.flatMap(({ row, reason }) => (reason ? [{ row, reason }] : []))
+    const contents = new Map(checked.map(({ row, content }) => [row.delivery.eventId, content]))
     await endUnfit(target, unfit)
     // A page of nothing but unfit rows hides what is behind it.
-    if (unfit.length === rows.length && rows.length > limit) return select(target, limit)
-    const fit = withoutOpposites(checked.flatMap(({ row, reason }) => (reason ? [] : [row])))
-    const chosen = withinBytes(fit.slice(0, limit))
+    if (unfit.length === rows.length && moreAvailable) return select(target, limit)
+    const fit = inTurns(withoutOpposites(checked.flatMap(({ row, reason }) => (reason ? [] : [row]))))
+    const chosen = oldestFirst(withinBytes(fit.slice(0, limit)))
     if (chosen.length === 0) return NOTHING
-    const tokens = await Promise.all(chosen.map(async (row) => mint(row, target)))
+    const tokens = await Promise.all(
+      chosen.map(({ delivery }) =>
+        options.minter.mint(delivery, contents.get(delivery.eventId) as EventContent, target),
+      ),
+    )
     const newly = chosen.filter(({ delivery }) => delivery.attempts === 0)
     await queueRepository.markDelivered(
       db,
@@ -189,17 +202,18 @@ export function createPollService(options: PollServiceOptions): PollService {
     const sets = Object.fromEntries(
       chosen.map(({ delivery }, index) => [options.minter.jtiOf(delivery), tokens[index] as string]),
     )
-    return { sets, moreAvailable: rows.length > limit || chosen.length < Math.min(fit.length, limit) }
+    return { sets, moreAvailable: moreAvailable || chosen.length < Math.min(fit.length, limit) }
   }
 
-  /** Why a row must not go out; undefined when it may. */
-  async function unfitFor(row: ClaimedDelivery): Promise<UnfitReason | undefined> {
-    if (row.superseded) return { outcome: 'superseded' }
-    if (!row.granted) return { outcome: 'discarded', failure: NOT_GRANTED }
-    // Most have a form for every event, and need not be opened to know it.
-    if (row.delivery.rendering === RENDERING.plain) return undefined
-    const failure = options.minter.refusalOf(row.delivery, await options.openContent(row))
-    return failure === undefined ? undefined : { outcome: 'discarded', failure }
+  /** A row with its event's content, or with the reason why it does not go out. */
+  async function check(row: ClaimedDelivery): Promise<CheckedRow> {
+    if (row.superseded) return { row, reason: { outcome: 'superseded' } }
+    if (!row.granted) return { row, reason: { outcome: 'discarded', failure: NOT_GRANTED } }
+    const content = await options.openContent(row)
+    // Else this one row would be in the way of all the others, for ever.
+    if (!content) return { row, reason: { outcome: 'parked', failure: UNREADABLE_REASON } }
+    const failure = options.minter.refusalOf(row.delivery, content)
+    return failure === undefined ? { row, content } : { row, reason: { outcome: 'discarded', failure } }
   }
 
   async function endUnfit({ streamId }: StreamTarget, unfit: readonly UnfitRow[]): Promise<void> {
@@ -213,22 +227,19 @@ export function createPollService(options: PollServiceOptions): PollService {
     }
     await db.transaction(async (trx) => {
       for (const { reason, eventIds } of byReason.values()) {
-        await resultRepository.finishUnsent(trx, streamId, { eventIds, ...reason })
+        const { outcome, failure } = reason
+        if (outcome === 'parked') await park(trx, streamId, eventIds)
+        else
+          await resultRepository.finishUnsent(trx, streamId, { eventIds, outcome, ...present({ failure }) })
       }
     })
     for (const { reason, eventIds } of byReason.values()) {
       if (reason.outcome === 'superseded') continue
-      instruments.sets.add({ result: 'discarded' }, eventIds.length)
-      options.logger.warn('set.discarded', {
-        stream_id: streamId,
-        event_ids: eventIds,
-        reason: reason.failure,
-      })
+      instruments.sets.add({ result: reason.outcome }, eventIds.length)
+      const line = { stream_id: streamId, event_ids: eventIds }
+      if (reason.outcome === 'parked') options.logger.error('set.unreadable', line)
+      else options.logger.warn('set.discarded', { ...line, reason: reason.failure })
     }
-  }
-
-  async function mint(row: ClaimedDelivery, target: StreamTarget): Promise<string> {
-    return options.minter.mint(row.delivery, await options.openContent(row), target)
   }
 
   return {
@@ -274,24 +285,9 @@ export function createPollService(options: PollServiceOptions): PollService {
   }
 }
 
-/**
- * An answer's `sets` has no order, so a loosening event stays back while a tightening one of its subject is still
- * unacknowledged: the receiver could apply them the wrong way round.
- */
-function withoutOpposites(rows: readonly ClaimedDelivery[]): ClaimedDelivery[] {
-  const tightened = new Set(
-    rows.filter(({ delivery }) => delivery.effect === 'tightens').map(({ delivery }) => delivery.orderKey),
-  )
-  return rows.filter(({ delivery }) => delivery.effect !== 'loosens' || !tightened.has(delivery.orderKey))
-}
-
-/** As many as fit into one answer, at least one. */
-function withinBytes(rows: readonly ClaimedDelivery[]): ClaimedDelivery[] {
-  let bytes = 0
-  return rows.filter((row, index) => {
-    bytes += row.sealedContent?.length ?? 0
-    return index === 0 || bytes <= MAX_ANSWER_BYTES
-  })
+async function park(trx: Transaction, streamId: string, eventIds: readonly string[]): Promise<void> {
+  const errors = eventIds.map((eventId) => ({ eventId, err: UNREADABLE, description: UNREADABLE_REASON }))
+  await resultRepository.reject(trx, streamId, errors)
 }
 
 function pollMetrics(metrics: Metrics): { sets: CounterMetric } {

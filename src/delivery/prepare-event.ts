@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { dayOf } from '../kernel/clock.js'
+import { SealBroken } from '../keys/aead.js'
 import type { SecurityEvent } from '../secevent/event.js'
 import { factOf } from '../secevent/fact.js'
 import { eventTimestampMs } from '../secevent/security-event.js'
@@ -40,7 +41,10 @@ export function createEventPreparer(keys: ContentKeys) {
 /** An event goes to many streams within seconds; after a minute what a key protects is under it again. */
 const OPENED = { maxSize: 16_777_216, ttl: 60_000 }
 
-/** Opens what `prepare` sealed. What was erased is still owed, with nothing personal left in it. */
+/**
+ * Opens what `prepare` sealed; undefined when it does not open, and never will. What was erased is still owed, with
+ * nothing personal left in it.
+ */
 export function createContentOpener(keys: Pick<ContentKeys, 'contentCipher'>) {
   const opened = new LRUCache<string, EventContent>(OPENED)
 
@@ -48,17 +52,23 @@ export function createContentOpener(keys: Pick<ContentKeys, 'contentCipher'>) {
     delivery: { eventId: string }
     day: string
     sealedContent: Buffer | null
-  }): Promise<EventContent> {
+  }): Promise<EventContent | undefined> {
     if (!row.sealedContent) return { subject: { format: 'opaque', id: 'erased' }, claims: {} }
     const known = opened.get(row.delivery.eventId)
     if (known) return known
-    const cipher = await keys.contentCipher(row.day)
-    const { sub_id, claims } = JSON.parse(cipher.open(row.sealedContent).toString('utf8')) as {
-      sub_id: EventContent['subject']
-      claims: EventContent['claims']
+    try {
+      const cipher = await keys.contentCipher(row.day)
+      const { sub_id, claims } = JSON.parse(cipher.open(row.sealedContent).toString('utf8')) as {
+        sub_id: EventContent['subject']
+        claims: EventContent['claims']
+      }
+      const content = { subject: sub_id, claims }
+      opened.set(row.delivery.eventId, content, { size: row.sealedContent.length })
+      return content
+    } catch (error) {
+      // A key that cannot be read for now is another matter: that is tried again.
+      if (error instanceof SealBroken || error instanceof SyntaxError) return undefined
+      throw error
     }
-    const content = { subject: sub_id, claims }
-    opened.set(row.delivery.eventId, content, { size: row.sealedContent.length })
-    return content
   }
 }

@@ -1,9 +1,10 @@
 import type { Clock } from '../kernel/clock.js'
-import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Metrics } from '../kernel/metrics.js'
+import type { ClientTls } from '../outgoing/client-tls.js'
 import type { Lane } from '../secevent/event.js'
 import { type AttemptOutcome, outcomeOfAnswer } from './attempt-outcome.js'
+import { failureOf } from './failure-class.js'
 import type { Minter } from './minter.js'
 import type { ReceivedDelivery } from './open-delivery.js'
 import type { SendItem } from './stream-sender.js'
@@ -25,6 +26,7 @@ export interface PushAttemptOptions {
     body: string
     deadlineMs: number
     pool: Lane
+    tls?: ClientTls
   }): Promise<PushAnswer>
   readonly clock: Clock
   readonly logger: Logger
@@ -39,10 +41,11 @@ export function createPushAttempt(
 ): (item: SendItem, target: StreamTarget) => Promise<AttemptOutcome> {
   const { clock, logger, metrics } = options
   const instruments = {
-    attempts: metrics.counter('firebreak_push_attempts_total', 'Push attempts by outcome class.', [
-      'lane',
-      'outcome',
-    ]),
+    attempts: metrics.counter(
+      'firebreak_push_attempts_total',
+      'Push attempts by outcome, and those that failed also by the class of their failure.',
+      ['lane', 'outcome', 'failure'],
+    ),
     duration: metrics.histogram(
       'firebreak_push_attempt_seconds',
       'Duration of a push attempt, signing included.',
@@ -53,13 +56,13 @@ export function createPushAttempt(
   /** @param endsAtMs monotonic; the lease was checked against it, so signing counts too */
   async function tryPush(item: SendItem, target: StreamTarget, endsAtMs: number): Promise<AttemptOutcome> {
     if (!target.endpointUrl)
-      return { class: 'failed', answered: false, reason: 'the stream has no endpoint_url' }
+      return { class: 'failed', failure: 'internal', reason: 'the stream has no endpoint_url' }
     const refusal = options.minter.refusalOf(item, item.content)
     if (refusal !== undefined) return { class: 'undeliverable', reason: refusal }
     try {
       const body = await options.minter.mint(item, item.content, target)
       const leftMs = Math.floor(endsAtMs - clock.monotonicMs())
-      if (leftMs <= 0) return { class: 'failed', answered: false, reason: 'signing took too long' }
+      if (leftMs <= 0) return { class: 'failed', failure: 'internal', reason: 'signing took too long' }
       const answer = await options.post({
         url: target.endpointUrl,
         method: 'POST',
@@ -71,10 +74,11 @@ export function createPushAttempt(
         body,
         deadlineMs: leftMs,
         pool: item.lane,
+        ...(target.tls ? { tls: target.tls } : {}),
       })
       return outcomeOfAnswer(answer, { nowMs: clock.now(), acceptsAny2xx: target.acceptsAny2xx })
     } catch (error) {
-      return { class: 'failed', answered: false, reason: describeError(error) }
+      return { class: 'failed', ...failureOf(error) }
     }
   }
 
@@ -82,7 +86,8 @@ export function createPushAttempt(
     const began = clock.monotonicMs()
     const outcome = await tryPush(item, target, began + options.attemptTimeoutMs)
     const durationMs = clock.monotonicMs() - began
-    instruments.attempts.add({ lane: item.lane, outcome: outcome.class })
+    const failure = outcome.class === 'failed' ? { failure: outcome.failure } : {}
+    instruments.attempts.add({ lane: item.lane, outcome: outcome.class, ...failure })
     instruments.duration.observe(durationMs / 1000, { outcome: outcome.class })
     const line = () => ({
       stream_id: item.streamId,
@@ -91,6 +96,7 @@ export function createPushAttempt(
       lane: item.lane,
       attempt: item.attempts + 1,
       outcome: outcome.class,
+      ...failure,
       duration_ms: Math.round(durationMs * 10) / 10,
       ...(outcome.class === 'received' ? {} : { reason: outcome.reason }),
     })

@@ -3,20 +3,27 @@ import type { Health, Worker } from '../kernel/worker.js'
 import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
+import { createFailingWatch, type FailingStreams } from './failing-watch.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
+import { findOtherCauses } from './other-causes.js'
 import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
-import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
+import { type ClaimedDelivery, type LanePage, queueRepository } from './queue-repository.js'
 import { createResultWriters } from './result-writers.js'
+import { createSendPlaces } from './send-places.js'
 import { createStreamSender, type OfferedRows, type SendItem, type StreamSender } from './stream-sender.js'
-import type { StreamTargets } from './stream-target-repository.js'
+import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
 import { createWaitingRooms, type WaitingLimits } from './waiting-room.js'
 
 export interface SenderOptions extends PushAttemptOptions {
+  /** Absent: no stream is paused. */
+  readonly failing?: FailingStreams
   /** A pool per lane, so that no lane waits for another's statements. */
   readonly pools: Readonly<Record<Lane, Database>>
   readonly leases: LeaseSet
   readonly targets: StreamTargets
-  openContent(row: Pick<ClaimedDelivery, 'delivery' | 'day' | 'sealedContent'>): Promise<EventContent>
+  openContent(
+    row: Pick<ClaimedDelivery, 'delivery' | 'day' | 'sealedContent'>,
+  ): Promise<EventContent | undefined>
   /** Requests in flight per stream. */
   readonly concurrency: number
   readonly waitingLimits?: WaitingLimits
@@ -33,9 +40,9 @@ export interface Sender extends Worker {
   reloadAll(): Promise<void>
 }
 
-/** Requests in flight in the whole process, per lane: a flood in one never takes the room of another. */
-const PROCESS_BUDGET: Readonly<Record<Lane, number>> = { control: 64, urgent: 256, routine: 128 }
 const SWEEP_MS = 5_000
+/** Revocations wait for it still, so it is asked as often as what only a person can mend. */
+const PAUSED_PROBE_MS = 30_000
 /** Three sweeps see each row that falls due. */
 const SWEEP_BACK_S = 15
 
@@ -50,10 +57,26 @@ interface Entry {
 export function createSender(options: SenderOptions): Sender {
   const { clock, leases, logger } = options
   const entries = new Map<string, Entry>()
-  const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
-  const starving: Record<Lane, Set<string>> = { control: new Set(), urgent: new Set(), routine: new Set() }
+  const places = createSendPlaces({ wake: (streamId) => entries.get(streamId)?.sender.pump() })
+  const inFlight = options.metrics.gauge(
+    'firebreak_push_in_flight',
+    'Push attempts under way, by how endpoints answer.',
+    ['lane', 'endpoints'],
+  )
+  options.metrics.beforeScrape(async () => {
+    for (const { lane, standing, count } of places.inFlight())
+      inFlight.set(count, { lane, endpoints: standing })
+  })
   const attempt = createPushAttempt(options)
   const writers = createResultWriters(options)
+  const failing = createFailingWatch({
+    db: options.pools.routine,
+    lease: (shard) => leases.get(shard),
+    clock,
+    logger,
+    metrics: options.metrics,
+    failing: options.failing,
+  })
   const hinted = new Set<number>()
   const openRoom = createWaitingRooms(options.waitingLimits)
   let followingHints = false
@@ -76,45 +99,32 @@ export function createSender(options: SenderOptions): Sender {
   }
 
   function openSender(streamId: string, shard: number): StreamSender {
+    let endpoint = ''
     return createStreamSender({
       clock,
       lease: () => (stopping ? undefined : leases.get(shard)),
       loadTarget: async () => {
         const target = await options.targets.find(streamId)
+        endpoint = endpointOf(target)
         return target?.method === 'push' ? target : undefined
       },
-      claim: (lane, page) => claim(streamId, lane, page),
-      nextTryMs: (lane, inHand) => queueRepository.nextTryMs(options.pools[lane], streamId, { lane, inHand }),
-      attempt,
+      claim: (page) => claim(streamId, page),
+      nextTryMs: (page) => queueRepository.nextTryMs(options.pools[page.lane], streamId, page),
+      async attempt(item, target) {
+        const leave = places.take(item.lane, endpointOf(target))
+        return await attempt(item, target).finally(leave)
+      },
       writeResult: (lane, result) => writers[lane](result),
       room: openRoom(),
-      mayStart(lane) {
-        if (inFlight[lane] < PROCESS_BUDGET[lane]) return true
-        starving[lane].add(streamId)
-        return false
-      },
-      started: (lane) => {
-        inFlight[lane] += 1
-      },
-      ended: (lane) => {
-        inFlight[lane] -= 1
-        feedStarving(lane)
-      },
+      mayStart: (lane) => places.mayStart(lane, streamId, endpoint),
       wakeAt: (atMs) => wakeAt(streamId, atMs),
       attemptTimeoutMs: options.attemptTimeoutMs,
       limits,
-      onFailing: (reason, failures) =>
-        logger.warn('endpoint.failing', { stream_id: streamId, reason, failures }),
-      onRecovered: () => logger.info('endpoint.recovered', { stream_id: streamId }),
+      onFailing: failing.note,
+      onRecovered: () => failing.recovered(streamId, shard),
+      enable: async () => options.failing?.enable(streamId),
+      pausedProbeMs: options.failing?.probeEveryMs ?? PAUSED_PROBE_MS,
     })
-  }
-
-  /** Room in the budget goes round by stream: the one that has waited longest is next. */
-  function feedStarving(lane: Lane): void {
-    const [next] = starving[lane]
-    if (next === undefined) return
-    starving[lane].delete(next)
-    entries.get(next)?.sender.pump()
   }
 
   function wakeAt(streamId: string, atMs: number): void {
@@ -131,26 +141,42 @@ export function createSender(options: SenderOptions): Sender {
     )
   }
 
-  async function claim(streamId: string, lane: Lane, page: { limit: number; inHand: readonly string[] }) {
-    const rows = await queueRepository.claimForPush(options.pools[lane], streamId, { lane, ...page })
+  /** The oldest; when there are more, a few of each cause beside them. */
+  async function claimRows(streamId: string, page: LanePage & { readonly limit: number }) {
+    const { lane } = page
+    const db = options.pools[lane]
+    const oldest = page.limit > 0 ? await queueRepository.claimForPush(db, streamId, page) : []
+    if (oldest.length < page.limit) return oldest
+    const inHand = [...page.inHand, ...oldest.map(({ delivery }) => delivery.eventId)]
+    return [...oldest, ...(await findOtherCauses(db, { streamId, lane, method: 'push', inHand }))]
+  }
+
+  async function claim(streamId: string, page: LanePage & { readonly limit: number }) {
+    const rows = await claimRows(streamId, page)
     const due: SendItem[] = []
     const stale: OpenDelivery[] = []
     const ungranted: OpenDelivery[] = []
+    const unreadable: OpenDelivery[] = []
     for (const row of rows) {
       if (!row.granted) ungranted.push(row.delivery)
       else if (row.superseded) stale.push(row.delivery)
       else {
         const content = await options.openContent(row)
-        due.push({ ...row.delivery, content, bytes: row.sealedContent?.length ?? 0 })
+        if (content) due.push({ ...row.delivery, content, bytes: row.sealedContent?.length ?? 0 })
+        else {
+          unreadable.push(row.delivery)
+          logger.error('set.unreadable', { stream_id: streamId, event_ids: [row.delivery.eventId] })
+        }
       }
     }
     const version = rows[0]?.version
-    return { due, stale, ungranted, ...(version === undefined ? {} : { version }) }
+    return { due, stale, ungranted, unreadable, ...(version === undefined ? {} : { version }) }
   }
 
   async function loadShards(shards: readonly number[], dueWithinS?: number): Promise<void> {
     if (shards.length === 0) return
-    const work = await queueRepository.streamsWithWork(options.pools.urgent, shards, dueWithinS)
+    // For all lanes, so by the pool that waits for none of them.
+    const work = await queueRepository.streamsWithWork(options.pools.control, shards, dueWithinS)
     for (const { streamId, shard } of work) {
       if (leases.get(shard)) entryOf(streamId, shard).sender.wake()
     }
@@ -177,7 +203,10 @@ export function createSender(options: SenderOptions): Sender {
   /** A stream without work costs no memory; its next row brings it back. */
   function forgetIdle(): void {
     for (const [streamId, entry] of entries) {
-      if (entry.dueMs === Number.POSITIVE_INFINITY && entry.sender.idle()) entries.delete(streamId)
+      if (entry.dueMs !== Number.POSITIVE_INFINITY || !entry.sender.idle()) continue
+      entries.delete(streamId)
+      // Deleted, or polled now: nobody will tell that its endpoint answers.
+      if (entry.sender.version() === undefined) failing.forget([streamId])
     }
   }
 
@@ -204,6 +233,7 @@ export function createSender(options: SenderOptions): Sender {
       if (!gone.has(entry.shard)) continue
       clearTimeout(entry.timer)
       entries.delete(streamId)
+      failing.forget([streamId])
       ending.push(entry.sender.stop())
     }
     await Promise.all(ending)
@@ -217,6 +247,7 @@ export function createSender(options: SenderOptions): Sender {
         loadLater(gained.map(({ unit }) => unit))
         return dropped
       })
+      failing.start()
       await loadShards([...leases.owned().keys()])
       // Behind the hints: a row that nobody announced is found within seconds.
       sweep = setInterval(() => {
@@ -232,6 +263,7 @@ export function createSender(options: SenderOptions): Sender {
       for (const entry of entries.values()) clearTimeout(entry.timer)
       const stopped = [...entries.values()].map(({ sender }) => sender.stop())
       await Promise.all(stopped)
+      await failing.stop()
       stopping = true
       entries.clear()
     },
@@ -254,4 +286,9 @@ export function createSender(options: SenderOptions): Sender {
       return true
     },
   }
+}
+
+/** The origin: streams of one share its sockets. */
+function endpointOf(target: StreamTarget | undefined): string {
+  return target?.endpointUrl ? new URL(target.endpointUrl).origin : ''
 }

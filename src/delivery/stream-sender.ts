@@ -2,14 +2,14 @@ import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import type { Lease } from '../storage/leases.js'
-import type { AttemptOutcome } from './attempt-outcome.js'
+import { type AttemptOutcome, type FailedOutcome, UNNAMED_REFUSAL } from './attempt-outcome.js'
 import { answeredResult, type EndedAttempt, failedResult, unsentResult } from './attempt-result.js'
-import { createEndpointHealth } from './endpoint-health.js'
-import { CLAIM_LIMIT, type Claim, createLaneIntake, type LaneIntake } from './lane-intake.js'
+import { createEndpointHealth, type Failing } from './endpoint-health.js'
+import { type Claim, createLaneIntake, type LaneIntake } from './lane-intake.js'
 import { createLoadedTarget } from './loaded-target.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPendingQueue } from './pending-queue.js'
-import type { DeliveryResult } from './queue-repository.js'
+import type { DeliveryResult, LanePage } from './queue-repository.js'
 import type { StreamTarget } from './stream-target-repository.js'
 import type { WaitingRoom } from './waiting-room.js'
 
@@ -31,24 +31,27 @@ export interface StreamSenderDeps {
   /** The stream's shard lease; undefined once it is lost. */
   lease(): Lease | undefined
   loadTarget(): Promise<StreamTarget | undefined>
-  claim(lane: Lane, page: { limit: number; inHand: readonly string[] }): Promise<Claim & { version?: number }>
-  nextTryMs(lane: Lane, inHand: readonly string[]): Promise<number | undefined>
+  claim(page: LanePage & { readonly limit: number }): Promise<Claim & { version?: number }>
+  nextTryMs(page: LanePage): Promise<number | undefined>
   attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
   /** Resolves when written (or when the lease is gone and the row is another's). */
   writeResult(lane: Lane, result: DeliveryResult): Promise<void>
   /** Of this stream in memory. */
   readonly room: WaitingRoom
-  /** Room in the process-wide budget of this lane. */
+  /** Room in the shares of this lane; when there is none, `pump` is called once there may be. */
   mayStart(lane: Lane): boolean
-  started(lane: Lane): void
-  ended(lane: Lane): void
   /** Calls `wake` once the shared clock has reached `atMs`; only the earliest time is kept. */
   wakeAt(atMs: number): void
   readonly attemptTimeoutMs: number
   /** Requests in flight per lane. */
   readonly limits: Readonly<Record<Lane, number>>
-  onFailing(reason: string, failures: number): void
+  /** The endpoint rests, after another failure. */
+  onFailing(failing: Failing, target: StreamTarget): void
   onRecovered(): void
+  /** Enables the stream that the hub paused for failing; resolves once that is durable. */
+  enable(): Promise<void>
+  /** How often the endpoint of such a stream is asked, ms. */
+  readonly pausedProbeMs: number
 }
 
 export interface StreamSender {
@@ -80,6 +83,8 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   const queue = createPendingQueue<SendItem>(deps.room.count)
   const endpoint = createEndpointHealth()
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
+  /** Lanes with a backlog in the table that was not drained yet: a recovered endpoint gets the more urgent one first. */
+  const behind = new Set<Lane>(LANES)
   let stopped = false
   /** Stopped for good: a reload under way must not start it again. */
   let ended = false
@@ -88,6 +93,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   const target = createLoadedTarget({
     load: deps.loadTarget,
     onLoaded(loaded) {
+      if (loaded) goOn(loaded)
       // What may not go out now stays in the table, and so does all but a stopped stream's notice.
       if (!loaded?.sending) toTable()
       if (loaded) pump()
@@ -101,13 +107,13 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       clock,
       queue,
       claim: async (limit, inHand) => {
-        const claimed = await deps.claim(lane, { limit, inHand })
+        const claimed = await deps.claim({ ...pageOf(lane, inHand), limit })
         // Memory proposes, SQL decides: a claim that saw another version of the stream makes us read it again.
         const known = target.get()
         if (known && claimed.version !== undefined && claimed.version !== known.version) startAnew()
         return claimed
       },
-      nextTryMs: (inHand) => deps.nextTryMs(lane, inHand),
+      nextTryMs: (inHand) => deps.nextTryMs(pageOf(lane, inHand)),
       accept,
       finishUnsent,
       wakeAt: deps.wakeAt,
@@ -118,6 +124,9 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     })
   }
 
+  const pageOf = (lane: Lane, inHand: readonly string[]): LanePage => {
+    return { lane, inHand, noticesOnly: target.get()?.sending === false }
+  }
   const anyLane = (is: (intake: LaneIntake) => boolean) => LANES.some((lane) => is(intakes[lane]))
   const underWay = () => inFlight.control + inFlight.urgent + inFlight.routine
 
@@ -143,16 +152,19 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     }
   }
 
-  function finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded'): void {
+  function finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded' | 'unreadable'): void {
     const lease = deps.lease()
     if (!lease) return
     write(item, unsentResult({ item, lease, outcome }))
   }
 
-  function write(item: OpenDelivery, result: DeliveryResult): void {
+  /** @param first what must be durable before the result is: as long as it is not, the row is tried again */
+  function write(item: OpenDelivery, result: DeliveryResult, first?: () => Promise<void>): void {
     writing += 1
-    void deps
-      .writeResult(item.lane, result)
+    const written = first
+      ? first().then(() => deps.writeResult(item.lane, result))
+      : deps.writeResult(item.lane, result)
+    void written
       .catch(() => {
         // The row is still in the table: whoever holds the shard sends it again, under the same jti.
         intakes[item.lane].rest()
@@ -167,16 +179,31 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       })
   }
 
+  /** Where this or another process left off with its endpoint. */
+  function goOn({ record, pausedForFailing }: StreamTarget): void {
+    if (!record) return
+    if (record.isCurrent) endpoint.resume(record.failing, pausedForFailing ? deps.pausedProbeMs : undefined)
+    else endpoint.expectClearing()
+  }
+
   /** The stream is another one than what waits here was meant for. */
   function startAnew(): void {
     target.forget()
+    endpoint.reset()
     toTable()
   }
 
   /** The table is the queue from here on. */
   function toTable(): void {
     queue.clear()
-    for (const lane of LANES) intakes[lane].spill()
+    spillAll()
+  }
+
+  function spillAll(): void {
+    for (const lane of LANES) {
+      intakes[lane].spill()
+      behind.add(lane)
+    }
   }
 
   function pump(): void {
@@ -189,13 +216,17 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       return
     }
     if (!hasTimeToSend()) return
+    let isInTurn = true
     for (const lane of LANES) {
-      while (inFlight[lane] < deps.limits[lane] && deps.mayStart(lane)) {
+      while (isInTurn && inFlight[lane] < deps.limits[lane] && deps.mayStart(lane)) {
         const item = queue.take(lane)
         if (!item) break
         start(item, to)
       }
-      if (queue.waiting(lane) < CLAIM_LIMIT / 2) intakes[lane].claim()
+      intakes[lane].claim(queue.waiting(lane))
+      if (!behind.has(lane)) continue
+      if (queue.waiting(lane) === 0 && !intakes[lane].needsClaim()) behind.delete(lane)
+      else isInTurn = false
     }
   }
 
@@ -234,28 +265,29 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
 
   function start(item: SendItem, to: StreamTarget): void {
     inFlight[item.lane] += 1
-    deps.started(item.lane)
     const sentAtMs = clock.now()
     deps
       .attempt(item, to)
       .catch(
         (error: unknown): AttemptOutcome => ({
           class: 'failed',
-          answered: false,
+          failure: 'internal',
           reason: describeError(error),
         }),
       )
-      .then((outcome) => finish(item, sentAtMs, outcome))
+      .then((outcome) => finish({ item, to, sentAtMs }, outcome))
       .finally(() => {
         inFlight[item.lane] -= 1
-        deps.ended(item.lane)
         settleQuiet()
         pump()
       })
       .catch(() => {})
   }
 
-  function finish(item: SendItem, sentAtMs: number, outcome: AttemptOutcome): void {
+  function finish(
+    { item, to, sentAtMs }: { item: SendItem; to: StreamTarget; sentAtMs: number },
+    outcome: AttemptOutcome,
+  ): void {
     queue.finish(item)
     const lease = deps.lease()
     if (!lease) {
@@ -267,34 +299,38 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       // Nothing was sent, so it says nothing about the endpoint.
       write(item, unsentResult({ item, lease, outcome: 'discarded', failure: outcome.reason }))
     } else if (outcome.class === 'failed') {
-      fail(ended, outcome)
+      fail(ended, to, outcome)
+    } else if (to.pausedForFailing && outcome.class === 'rejected' && outcome.code === UNNAMED_REFUSAL) {
+      // Parked, the notice would ask no more, and the stream would stay paused.
+      fail(ended, to, { class: 'failed', failure: 'unexpected_status', reason: outcome.reason })
     } else {
       succeed(ended.nowMs)
-      write(item, answeredResult(ended, outcome))
+      write(item, answeredResult(ended, outcome), to.pausedForFailing ? deps.enable : undefined)
     }
   }
 
   function succeed(now: number): void {
     if (!endpoint.succeed(now)) return
-    for (const lane of LANES) intakes[lane].spill()
+    spillAll()
     deps.onRecovered()
   }
 
-  function fail(ended: EndedAttempt, outcome: Extract<AttemptOutcome, { class: 'failed' }>): void {
+  function fail(ended: EndedAttempt, to: StreamTarget, outcome: FailedOutcome): void {
     const { item, sentAtMs, nowMs } = ended
     const result = failedResult(ended, outcome, endpoint)
     if (result.nextAttemptAtMs === undefined) {
       write(item, result)
       return
     }
-    const { answered, retryAfterMs = 0, reason } = outcome
-    const isNews = endpoint.fail({ sentAtMs, nowMs, answered, retryAfterMs })
+    const { failure, retryAfterMs = 0, reason } = outcome
+    const isNews = endpoint.fail({ sentAtMs, nowMs, failure, reason, retryAfterMs })
     let { nextAttemptAtMs } = result
     if (endpoint.isDown()) {
       // The endpoint sets the pace: whatever waits is due at the next probe.
       nextAttemptAtMs = Math.min(nextAttemptAtMs, endpoint.restUntilMs())
       toTable()
-      if (isNews) deps.onFailing(reason, endpoint.failures())
+      const failing = endpoint.failing()
+      if (isNews && failing) deps.onFailing(failing, to)
     }
     write(item, { ...result, nextAttemptAtMs })
   }
@@ -340,6 +376,10 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     },
     version: () => target.get()?.version,
     idle: () =>
-      isQuiet() && queue.waiting() === 0 && !endpoint.isDown() && !anyLane((intake) => intake.needsClaim()),
+      isQuiet() &&
+      queue.waiting() === 0 &&
+      !endpoint.isDown() &&
+      // Of a stream that is gone nothing is ever claimed.
+      (target.isGone() || !anyLane((intake) => intake.needsClaim())),
   }
 }

@@ -1,11 +1,13 @@
-import type { Database } from '../storage/database.js'
-import { type SampleScope, samplesSql } from './sample-sql.js'
+import { LANES, type Lane } from '../secevent/event.js'
+import { type Database, sqlRows } from '../storage/database.js'
+import { type SampleScope, samplesSql, type TimeRange } from './sample-sql.js'
 import { runSql, sql } from './sql-fragment.js'
 import type { Stage } from './stages.js'
 
-/** Revocations of one stream that did not take effect in time. */
+/** Revocations of one stream and lane that did not take effect in time. */
 export interface MissedObjective {
   readonly streamId: string
+  readonly lane: Lane
   /** Null when it is gone. */
   readonly receiver: string | null
   /** What they were measured by. */
@@ -15,26 +17,25 @@ export interface MissedObjective {
 
 interface Row {
   stream_id: string
+  lane: number
   receiver: string | null
   count: number
 }
 
 /** Only reads. */
 export function createMissedObjectiveReadModel(db: Database) {
-  async function countOf(
-    scope: SampleScope & { stage: Stage },
-    objectiveMs: number,
-  ): Promise<MissedObjective[]> {
+  async function countOf(trx: Database, scope: SampleScope): Promise<MissedObjective[]> {
     const rows = await runSql<Row>(
-      db,
+      trx,
       sql`with ${samplesSql(scope)}
-        select s.stream_id, r.name as receiver, count(*) as count
+        select s.stream_id, s.lane, r.name as receiver, count(*) as count
         from samples s left join receivers r on r.id = s.receiver_id
-        where s.class = 'outstanding' or (s.class = 'resolved' and s.ms > ${objectiveMs}::float8)
-        group by s.stream_id, r.name`,
+        where s.class = 'outstanding' or (s.class = 'resolved' and s.ms > ${scope.deadlineMs}::float8)
+        group by s.stream_id, s.lane, r.name`,
     )
     return rows.map((row) => ({
       streamId: row.stream_id,
+      lane: LANES[row.lane] as Lane,
       receiver: row.receiver,
       stage: scope.stage,
       count: row.count,
@@ -43,23 +44,22 @@ export function createMissedObjectiveReadModel(db: Database) {
 
   return {
     /**
-     * Of revocations that were accepted in a range (shared clock, ms) and have had `objectiveMs` since. A point is
+     * Of revocations that were accepted in some ranges (shared clock, ms) and have had `objectiveMs` since. A point is
      * measured by `applied` when it reports that, else by `received`.
      */
-    async count(
-      range: { fromMs: number; toMs: number; nowMs: number },
+    count(
+      { ranges, nowMs }: { ranges: readonly TimeRange[]; nowMs: number },
       objectiveMs: number,
     ): Promise<MissedObjective[]> {
-      const shared = {
-        ranges: [{ fromMs: range.fromMs, toMs: range.toMs }],
-        nowMs: range.nowMs,
-        deadlineMs: objectiveMs,
-        tightensOnly: true,
-      }
-      return [
-        ...(await countOf({ ...shared, stage: 'applied' }, objectiveMs)),
-        ...(await countOf({ ...shared, stage: 'received', unlessExpected: 'applied' }, objectiveMs)),
-      ]
+      const shared = { ranges, nowMs, deadlineMs: objectiveMs, tightensOnly: true }
+      return db.transaction(async (trx) => {
+        // With statistics from when the queue was empty a scan would look cheap.
+        await sqlRows(trx, 'set local enable_seqscan = off')
+        return [
+          ...(await countOf(trx, { ...shared, stage: 'applied' })),
+          ...(await countOf(trx, { ...shared, stage: 'received', unlessExpected: 'applied' })),
+        ]
+      })
     },
   }
 }

@@ -63,7 +63,7 @@ export function createFailoverEventLog(options: FailoverEventLogOptions): Failov
   let sinceMonotonicMs = 0
   let refused: string | undefined
   let minding: Promise<void> | undefined
-  let kafkaLag: LogLag[] = []
+  let known: { lags: LogLag[]; atMonotonicMs: number } | undefined
   active.set(0)
 
   function trip(error: unknown): void {
@@ -150,6 +150,18 @@ export function createFailoverEventLog(options: FailoverEventLogOptions): Failov
     })
   }
 
+  /** What was last known stands in while Kafka does not answer, and gets older: what it holds is not fanned out. */
+  async function lagInKafka(): Promise<LogLag[] | undefined> {
+    const asked = breaker.state() === 'open' ? undefined : await kafka.lag().catch(() => undefined)
+    if (asked) known = { lags: asked, atMonotonicMs: clock.monotonicMs() }
+    if (!known || asked) return asked
+    const sinceS = (clock.monotonicMs() - known.atMonotonicMs) / 1000
+    return known.lags.map((lag) => ({
+      ...lag,
+      oldestAgeS: lag.records === 0 ? 0 : lag.oldestAgeS + sinceS,
+    }))
+  }
+
   function subscribe(lane: Lane, handler: BatchHandler): Worker {
     // Both logs may hold records of a slot; the contract is one batch at a time.
     let last: Promise<unknown> = Promise.resolve()
@@ -205,12 +217,10 @@ export function createFailoverEventLog(options: FailoverEventLogOptions): Failov
     detour: () =>
       breaker.state() === 'closed' ? undefined : { sinceMonotonicMs, reason: refused ?? reason },
     async lag() {
-      // What was last known of Kafka stands in while it does not answer.
-      const asked = breaker.state() === 'open' ? undefined : kafka.lag().catch(() => undefined)
-      const [inPostgres, inKafka] = await Promise.all([postgres.lag(), asked])
-      kafkaLag = inKafka ?? kafkaLag
+      const [inPostgres, inKafka] = await Promise.all([postgres.lag(), lagInKafka()])
+      if (!inKafka) return inPostgres.map((own) => ({ ...own, isPartial: true }))
       return inPostgres.map((own) => {
-        const other = kafkaLag.find((lag) => lag.lane === own.lane)
+        const other = inKafka.find((lag) => lag.lane === own.lane)
         const oldestAgeS = Math.max(own.oldestAgeS, other?.oldestAgeS ?? 0)
         return { lane: own.lane, records: own.records + (other?.records ?? 0), oldestAgeS }
       })

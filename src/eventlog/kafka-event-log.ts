@@ -1,6 +1,7 @@
 import type { Clock } from '../kernel/clock.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Metrics } from '../kernel/metrics.js'
+import type { Worker } from '../kernel/worker.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import {
   type EventLog,
@@ -11,7 +12,7 @@ import {
   type RecordCodec,
 } from './event-log.js'
 import type { KafkaConnection } from './kafka-client.js'
-import { createKafkaReader, type KafkaReader } from './kafka-reader.js'
+import { createKafkaReader } from './kafka-reader.js'
 import type { ConsumerTimings } from './kafka-session.js'
 import { createKafkaTopics } from './kafka-topics.js'
 import { createKafkaWriter, type KafkaWriter } from './kafka-writer.js'
@@ -45,6 +46,7 @@ export interface KafkaEventLog extends EventLog {
 }
 
 const DAY_MS = 86_400_000
+const LAG_TIMEOUT_MS = 3_000
 const TIMINGS: ConsumerTimings = {
   slowHandlerMs: 2_000,
   stallTimeoutMs: 10_000,
@@ -71,8 +73,7 @@ export function createKafkaEventLog(options: KafkaEventLogOptions): KafkaEventLo
   const writers = Object.fromEntries(
     LANES.map((lane) => [lane, createKafkaWriter({ lane, ...shared, ...limits })]),
   ) as Record<Lane, KafkaWriter>
-  const readers: KafkaReader[] = []
-  const lagSeen = new Map<Lane, { committed: string; sinceMs: number }>()
+  const readers: Worker[] = []
 
   async function appendRecords(records: readonly LogRecord[]): Promise<void> {
     await Promise.all(records.map((record) => writers[record.lane].add(record)))
@@ -86,20 +87,6 @@ export function createKafkaEventLog(options: KafkaEventLogOptions): KafkaEventLo
     const layout = topics.layout()
     if (!layout) return { ok: false, reason: 'Kafka has not answered yet' }
     return layout.warning === undefined ? { ok: true } : { ok: true, reason: layout.warning }
-  }
-
-  /** Kafka tells no age of what is unread: taken is the oldest in hand here, or how long nothing was committed. */
-  function ageOf(lane: Lane, lag: { records: number; committed: string }): number {
-    const seen = lagSeen.get(lane)
-    const nowMs = clock.monotonicMs()
-    if (lag.records === 0 || seen?.committed !== lag.committed) {
-      lagSeen.set(lane, { committed: lag.committed, sinceMs: nowMs })
-    }
-    if (lag.records === 0) return 0
-    const stuckMs = nowMs - (lagSeen.get(lane)?.sinceMs ?? nowMs)
-    const inHand = readers.filter((reader) => reader.lane === lane).map((reader) => reader.oldestInHandMs())
-    const ages = inHand.filter((ms) => ms !== undefined).map((ms) => clock.now() - ms)
-    return Math.max(0, stuckMs, ...ages) / 1000
   }
 
   return {
@@ -128,8 +115,7 @@ export function createKafkaEventLog(options: KafkaEventLogOptions): KafkaEventLo
     health,
     async lag(): Promise<LogLag[]> {
       if (!topics.layout()) throw new LogUnavailable('Kafka has not answered yet.')
-      const lags = await topics.lag(3_000)
-      return LANES.map((lane) => ({ lane, records: lags[lane].records, oldestAgeS: ageOf(lane, lags[lane]) }))
+      return topics.lag(clock.now(), LAG_TIMEOUT_MS)
     },
     async close() {
       await Promise.all(LANES.map((lane) => writers[lane].close()))

@@ -7,7 +7,7 @@ import type { Lane } from '../secevent/event.js'
 import { type BatchHandler, LogUnavailable, type RecordCodec } from './event-log.js'
 import { createKafkaBatcher } from './kafka-batcher.js'
 import { explainKafkaError, type KafkaConnection } from './kafka-client.js'
-import { type ConsumerTimings, type KafkaSession, openKafkaSession } from './kafka-session.js'
+import { type ConsumerTimings, openKafkaSession } from './kafka-session.js'
 import { groupOf, type KafkaTopics, topicOf } from './kafka-topics.js'
 import type { LogMetrics } from './log-metrics.js'
 
@@ -25,12 +25,6 @@ export interface KafkaReaderOptions extends ConsumerTimings {
   onRestart?(lane: Lane, reason: string): void
 }
 
-export interface KafkaReader extends Worker {
-  readonly lane: Lane
-  /** Monotonic ms of the append time of the oldest record in hand, if any. */
-  oldestInHandMs(): number | undefined
-}
-
 const FIRST_BACKOFF_MS = 250
 const MAX_BACKOFF_MS = 2_000
 
@@ -38,11 +32,10 @@ const MAX_BACKOFF_MS = 2_000
  * Keeps one consumer of one lane alive: its own client, group and connection. When it crashes, or the watchdog sees
  * that it no longer polls (kafkajs #1466, #1011), it is thrown away with its sockets and made again.
  */
-export function createKafkaReader(options: KafkaReaderOptions): KafkaReader {
+export function createKafkaReader(options: KafkaReaderOptions): Worker {
   const { lane, topics, clock, logger, connection } = options
   const stopping = new AbortController()
   const batcher = createKafkaBatcher(options)
-  let session: KafkaSession | undefined
   let failure: { reason: string; sinceMs: number } | undefined
   let running: Promise<void> | undefined
 
@@ -58,7 +51,6 @@ export function createKafkaReader(options: KafkaReaderOptions): KafkaReader {
         failure = undefined
       },
     })
-    session = opened
     const onStop = () => opened.end()
     stopping.signal.addEventListener('abort', onStop, { once: true })
     if (stopping.signal.aborted) onStop()
@@ -66,7 +58,6 @@ export function createKafkaReader(options: KafkaReaderOptions): KafkaReader {
       await opened.ended
     } finally {
       stopping.signal.removeEventListener('abort', onStop)
-      session = undefined
     }
   }
 
@@ -101,7 +92,6 @@ export function createKafkaReader(options: KafkaReaderOptions): KafkaReader {
 
   return {
     name: `kafka log ${lane}`,
-    lane,
     async start() {
       running = run()
     },
@@ -110,6 +100,5 @@ export function createKafkaReader(options: KafkaReaderOptions): KafkaReader {
       await running
     },
     health,
-    oldestInHandMs: () => session?.oldestInHandMs(),
   }
 }

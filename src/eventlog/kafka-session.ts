@@ -36,7 +36,6 @@ export interface KafkaSession {
   readonly ended: Promise<void>
   /** Finishes the batch under way, commits, leaves the group. */
   end(): void
-  oldestInHandMs(): number | undefined
 }
 
 const FETCH = { maxWaitTimeInMs: 150, maxBytesPerPartition: 256 * 1024, maxBytes: 4 * 1024 * 1024 }
@@ -59,7 +58,6 @@ export async function openKafkaSession(options: KafkaSessionOptions): Promise<Ka
   })
   const ending = new AbortController()
   const slow = new Map<number, Promise<void>>()
-  const inHand = new Map<number, number>()
   let lastPollMs = clock.monotonicMs()
   let generation = 0
   let over = false
@@ -77,7 +75,6 @@ export async function openKafkaSession(options: KafkaSessionOptions): Promise<Ka
     if (ending.signal.aborted || slow.has(partition)) return void payload.pause()
     const own = generation
     const found = batch.messages.map(toFoundRecord)
-    inHand.set(partition, Number(batch.messages[0]?.timestamp))
     const settling = batcher.settle(found)
     const settled = await settledSoon(settling, payload)
     if (settled !== undefined) return finish(payload, settled, own)
@@ -116,7 +113,6 @@ export async function openKafkaSession(options: KafkaSessionOptions): Promise<Ka
 
   async function finish(payload: EachBatchPayload, settled: number, own: number): Promise<void> {
     const { messages, partition } = payload.batch
-    inHand.delete(partition)
     const last: KafkaMessage | undefined = messages[settled - 1]
     // After a rebalance the partition may be another's: then nothing is committed, and repeats are dropped at fan-out.
     if (last && own === generation && !over) {
@@ -167,7 +163,7 @@ export async function openKafkaSession(options: KafkaSessionOptions): Promise<Ka
   }
   const ended = live()
   ended.catch(() => {})
-  return { ended, end: () => ending.abort(), oldestInHandMs: () => oldest(inHand) }
+  return { ended, end: () => ending.abort() }
 }
 
 async function begin(
@@ -225,8 +221,4 @@ function watch(consumer: Consumer, watched: Watched): Promise<never> {
 function toFoundRecord(message: KafkaMessage): FoundRecord {
   const key = message.key?.toString('latin1') ?? ''
   return { record: message.value, slot: /^\d{1,2}$/.test(key) ? Number(key) : undefined }
-}
-
-function oldest(inHand: Map<number, number>): number | undefined {
-  return inHand.size === 0 ? undefined : Math.min(...inHand.values())
 }

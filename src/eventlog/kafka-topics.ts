@@ -1,8 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Admin } from 'kafkajs'
 import { describeError, StartupError } from '../kernel/errors.js'
 import { LANES, type Lane } from '../secevent/event.js'
-import { LogUnavailable } from './event-log.js'
+import { type LogLag, LogUnavailable } from './event-log.js'
 import {
   createKafkaClient,
   explainKafkaError,
@@ -11,6 +10,7 @@ import {
   kafkaErrorFacts,
   withDeadline,
 } from './kafka-client.js'
+import { readTopicLags, type TopicLag } from './kafka-lag.js'
 
 export interface TopicSpec {
   prefix: string
@@ -36,8 +36,8 @@ export interface KafkaTopics {
   layout(): TopicLayout | undefined
   /** Resolves when the broker answers for all topics within the time; makes them again when they are gone. */
   probe(timeoutMs: number): Promise<void>
-  /** Records per lane that the group has not committed. */
-  lag(timeoutMs: number): Promise<Record<Lane, { records: number; committed: string }>>
+  /** What the groups have not committed. @param nowMs on the clock of the records' times */
+  lag(nowMs: number, timeoutMs: number): Promise<LogLag[]>
   close(): void
 }
 
@@ -104,7 +104,15 @@ export function createKafkaTopics(connection: KafkaConnection, spec: TopicSpec):
       })
       if (missing) await ensure()
     },
-    lag: (timeoutMs) => withAdmin(timeoutMs, 'lag', (admin) => readLag(admin, spec.prefix)),
+    lag: (nowMs, timeoutMs) =>
+      withAdmin(timeoutMs, 'lag', async (admin) => {
+        const places = LANES.map((lane) => ({
+          topic: topicOf(spec.prefix, lane),
+          groupId: groupOf(spec.prefix, lane),
+        }))
+        const lags = await readTopicLags(admin, places, nowMs)
+        return LANES.map((lane, index): LogLag => ({ lane, ...(lags[index] as TopicLag) }))
+      }),
     close() {
       client?.raw.destroy()
       client = undefined
@@ -163,42 +171,4 @@ async function readLayout(admin: Admin, prefix: string): Promise<TopicLayout> {
     partitions,
     warning: `Kafka keeps ${replicas} of the 3 copies that production wants (KAFKA_REPLICATION)`,
   }
-}
-
-const LEADER_TRIES = 10
-const LEADER_WAIT_MS = 100
-
-/** Right after a topic was made its broker may not lead it yet; kafkajs gives up at the first such answer. */
-async function fetchEnds(admin: Admin, topic: string) {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await admin.fetchTopicOffsets(topic)
-    } catch (error) {
-      const isElecting = (error as { type?: string }).type === 'NOT_LEADER_FOR_PARTITION'
-      if (!isElecting || tries >= LEADER_TRIES) throw error
-      await delay(LEADER_WAIT_MS)
-    }
-  }
-}
-
-async function readLag(
-  admin: Admin,
-  prefix: string,
-): Promise<Record<Lane, { records: number; committed: string }>> {
-  const lags = {} as Record<Lane, { records: number; committed: string }>
-  for (const lane of LANES) {
-    const topic = topicOf(prefix, lane)
-    const [ends, [group]] = await Promise.all([
-      fetchEnds(admin, topic),
-      admin.fetchOffsets({ groupId: groupOf(prefix, lane), topics: [topic] }),
-    ])
-    const committed = new Map(group?.partitions.map(({ partition, offset }) => [partition, Number(offset)]))
-    let records = 0
-    for (const { partition, low, high } of ends) {
-      // Retention may have cut what was never read; nothing committed is -1.
-      records += Math.max(0, Number(high) - Math.max(committed.get(partition) ?? -1, Number(low)))
-    }
-    lags[lane] = { records, committed: [...committed.values()].join() }
-  }
-  return lags
 }

@@ -80,10 +80,13 @@ export function createKafkaWriter(options: KafkaWriterOptions): KafkaWriter {
     const { producer, connected } = open()
     await connected
     const partitions = (topics.layout() ?? (await topics.ensure())).partitions[lane]
+    // The shared clock, by which the lag is measured: this machine's may be wrong.
+    const timestamp = String(Math.floor(clock.now()))
     const messages = records.map(({ slot, record }) => ({
       key: String(slot),
       value: record,
       partition: slot % partitions,
+      timestamp,
     }))
     const answers = await producer.send({ topic, acks: -1, timeout: options.answerTimeoutMs, messages })
     const confirmed = new Set(

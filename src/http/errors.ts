@@ -12,16 +12,18 @@ export interface ErrorRenderOptions {
   logger: Logger
 }
 
-/** HubErrors become `{code, message}`; anything else is a 500 that says nothing, and is logged. */
+/** HubErrors become `{code, message}`; a fault inside is a 500 that says nothing, and is logged. */
 export function renderErrors(options: ErrorRenderOptions): ErrorRequestHandler {
   return (thrown, req, res, _next) => {
-    const error = toHubError(thrown)
+    const known = toHubError(thrown)
+    // What is sealed, stored or set up wrongly is not the caller's to know, even where it has a code.
+    const error = known?.status === 500 ? undefined : known
     const fields = {
       request_id: requestIdOf(res),
       method: req.method,
       // Without the query: a token may stand there, though it is never accepted.
       path: req.path,
-      code: error?.code ?? 'ERR_INTERNAL',
+      code: known?.code ?? 'ERR_INTERNAL',
     }
     if (!error) {
       options.logger.error('request.failed', { ...fields, error: stackOf(thrown) })

@@ -1,5 +1,7 @@
+import type { Lane } from '../secevent/event.js'
+
 export interface AdmissionLimits {
-  /** Verified SETs that wait for the log at once. Default 1,000. */
+  /** Verified SETs of one lane that wait for the log at once. Default 1,000. */
   maxInFlight?: number
   /** Pushes at once that are being read or verified. Default 1,000. */
   maxUnverified?: number
@@ -30,11 +32,11 @@ export interface Admission {
    */
   admit(network: string, cut: () => void): UnverifiedPlace | undefined
   /**
-   * A place for one verified SET, or undefined when there is none. One source may hold half, so that a slow one does
-   * not keep the others out.
+   * A place for one verified SET, or undefined when there is none. Each lane has its own, for each is appended apart: while
+   * the log of one is slow, the others get in. One source may hold half, so that a slow one does not keep the others out.
    * @returns gives the place back; call it exactly once
    */
-  enter(source: string): (() => void) | undefined
+  enter(source: string, lane: Lane): (() => void) | undefined
 }
 
 export interface AdmissionOptions {
@@ -53,9 +55,13 @@ interface Reader {
 
 export function createAdmission({ clock, limits = {} }: AdmissionOptions): Admission {
   const { maxInFlight = 1_000, maxUnverified = 1_000, maxBytes = 33_554_432 } = limits
-  const places = createShares(maxUnverified, 4)
+  const reading = createShares(maxUnverified, 4)
   const bytes = createShares(maxBytes, 4)
-  const verified = createShares(maxInFlight, 2)
+  const verified: Record<Lane, Shares> = {
+    control: createShares(maxInFlight, 2),
+    urgent: createShares(maxInFlight, 2),
+    routine: createShares(maxInFlight, 2),
+  }
   // In order of arrival.
   const readers = new Set<Reader>()
 
@@ -77,14 +83,14 @@ export function createAdmission({ clock, limits = {} }: AdmissionOptions): Admis
 
   return {
     admit(network, cut) {
-      if (!take(places, network, 1)) return undefined
+      if (!take(reading, network, 1)) return undefined
       let heldBytes = 0
       let left = false
       const leave = (): void => {
         if (left) return
         left = true
         readers.delete(reader)
-        places.give(network, 1)
+        reading.give(network, 1)
         bytes.give(network, heldBytes)
       }
       const reader: Reader = {
@@ -108,8 +114,9 @@ export function createAdmission({ clock, limits = {} }: AdmissionOptions): Admis
         leave,
       }
     },
-    enter(source) {
-      return verified.take(source, 1) ? () => verified.give(source, 1) : undefined
+    enter(source, lane) {
+      const places = verified[lane]
+      return places.take(source, 1) ? () => places.give(source, 1) : undefined
     },
   }
 }

@@ -60,7 +60,9 @@ export function createIngestHandler(
           observe.failed(about, error)
           sendFailure(
             res,
-            error instanceof HubError ? error : new InternalFailure('The hub failed to handle this request.'),
+            error instanceof HubError && error.status !== 500
+              ? error
+              : new InternalFailure('The hub failed to handle this request.'),
           )
         },
       )
@@ -111,9 +113,9 @@ async function admitted(
       timeMs: bodyTimeMs,
     })
     place.complete()
-    return await ingest(transmitter, body, () => {
+    return await ingest(transmitter, body, (lane) => {
       place.leave()
-      const leave = admission.enter(transmitter.id)
+      const leave = admission.enter(transmitter.id, lane)
       if (!leave) throw atLimit()
       return leave
     })

@@ -8,9 +8,22 @@ import { type KeySource, KeysUnavailable } from '../secevent/verify-set.js'
 import type { Transmitter } from './transmitter.js'
 
 /** Whose keys they are, and where these stand: an upstream transmitter, or another issuer. */
-export type KeyOwner = Pick<Transmitter, 'id' | 'version' | 'jwksUri' | 'jwks'>
+export type KeyOwner = Pick<Transmitter, 'id' | 'version' | 'jwksUri' | 'jwks'> &
+  Partial<Pick<Transmitter, 'name'>>
+
+/** An issuer whose keys are needed and cannot be fetched. */
+export interface FailingKeys {
+  readonly id: string
+  /** Absent when it is no transmitter. */
+  readonly name: string | undefined
+  readonly sinceMonotonicMs: number
+  /** Until then those that are known count, ms; undefined when none does. */
+  readonly lastForMs: number | undefined
+}
 
 export interface IssuerKeys {
+  /** Those that were needed of late; each is asked for again now and then, so that an end is seen without a SET. */
+  failing(): FailingKeys[]
   /**
    * The keys of a transmitter, for one SET.
    * @param arrivedAtMs on the monotonic clock: only a refresh begun after this proves that a key does not exist
@@ -35,6 +48,10 @@ const FETCH_DEADLINE_MS = 3_000
 const MAX_JWKS_BYTES = 262_144
 /** SETs of one issuer that may wait for its keys at once. */
 const MAX_WAITING = 100
+/** How often keys that cannot be fetched are asked for while somebody wants to know. */
+const FAILING_RETRY_MS = 15_000
+/** Keys that nobody needed for so long are nobody's trouble: their transmitter may be gone. */
+const NEEDED_MS = 15 * 60_000
 
 interface IssuerState {
   readonly uri: string
@@ -45,6 +62,10 @@ interface IssuerState {
   fetching?: Promise<void>
   /** SETs that wait for the fetch. */
   waiting: number
+  /** Monotonic ms of the first of the fetches that failed since one did not. */
+  failingSinceMs?: number
+  name: string | undefined
+  neededMs: number
 }
 
 /**
@@ -71,7 +92,7 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
     return entry.set
   }
 
-  function stateOf({ id, jwksUri = '' }: KeyOwner): IssuerState {
+  function stateOf({ id, jwksUri = '', name }: KeyOwner): IssuerState {
     let state = remote.get(id)
     if (state?.uri !== jwksUri) {
       state = {
@@ -79,9 +100,13 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
         setFromMs: Number.NEGATIVE_INFINITY,
         lastFetchMs: Number.NEGATIVE_INFINITY,
         waiting: 0,
+        name,
+        neededMs: 0,
       }
       remote.set(id, state)
     }
+    state.name = name
+    state.neededMs = clock.monotonicMs()
     return state
   }
 
@@ -100,8 +125,10 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
       if (answer.status !== 200) throw new Error(`the JWKS endpoint answered ${answer.status}`)
       state.set = createJwkSet(JSON.parse(answer.body.toString('utf8')), clock.now)
       state.setFromMs = beganMs
+      delete state.failingSinceMs
       refreshes.add({ result: 'ok' })
     } catch (error) {
+      state.failingSinceMs ??= beganMs
       refreshes.add({ result: 'failed' })
       logger.warn('issuer_keys.refresh_failed', {
         transmitter_id: transmitterId,
@@ -158,7 +185,19 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
     throw later(state)
   }
 
+  function failing(): FailingKeys[] {
+    const nowMs = clock.monotonicMs()
+    return [...remote].flatMap(([id, state]) => {
+      const { name, failingSinceMs: sinceMonotonicMs, setFromMs } = state
+      if (sinceMonotonicMs === undefined || nowMs - state.neededMs > NEEDED_MS) return []
+      if (nowMs - state.lastFetchMs > FAILING_RETRY_MS) void refresh(state, id)
+      const leftMs = setFromMs + maxAgeMs - nowMs
+      return [{ id, name, sinceMonotonicMs, lastForMs: leftMs > 0 ? leftMs : undefined }]
+    })
+  }
+
   return {
+    failing,
     sourceFor: (transmitter, arrivedAtMs) => ({
       find: (header) =>
         transmitter.jwks ? pinnedSet(transmitter).find(header) : findRemote(transmitter, header, arrivedAtMs),

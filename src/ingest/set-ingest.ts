@@ -1,10 +1,11 @@
 import type { EventLog } from '../eventlog/event-log.js'
 import { LogUnavailable } from '../eventlog/event-log.js'
 import type { Clock } from '../kernel/clock.js'
+import { crashpoint } from '../kernel/crashpoint.js'
 import { TooManyRequests, Unavailable } from '../kernel/errors.js'
 import { createEventIds, eventIdTimeMs, newId } from '../kernel/ids.js'
-import type { SecurityEvent } from '../secevent/event.js'
-import { type EventTypes, SSF } from '../secevent/event-types.js'
+import type { Lane, SecurityEvent } from '../secevent/event.js'
+import { classifyEvent, type EventTypes, SSF } from '../secevent/event-types.js'
 import { parseSet } from '../secevent/parse-set.js'
 import { createSecurityEvent, type SecurityEventInput } from '../secevent/security-event.js'
 import { type VerifiedSet, verifySet } from '../secevent/verify-set.js'
@@ -39,12 +40,12 @@ export interface SetIngestOptions {
 
 /**
  * One SET of a known transmitter, however it came: resolves when it is durable.
- * @param enter takes the source's place as soon as the signature holds, and answers what gives it back
+ * @param enter takes the source's place in that lane once the signature holds, and answers what gives it back
  */
 export type SetIngest = (
   transmitter: Transmitter,
   body: Buffer,
-  enter?: () => () => void,
+  enter?: (lane: Lane) => () => void,
 ) => Promise<IngestedSet>
 
 const FRAMEWORK_TYPES: readonly string[] = Object.values(SSF)
@@ -69,16 +70,6 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
       tolerances: transmitter.tolerances,
       ...(eventTypes && { eventTypes }),
     })
-    const leave = enter?.()
-    try {
-      if (FRAMEWORK_TYPES.includes(verified.type)) await options.aboutStream?.(transmitter, verified)
-      return await store(transmitter, verified)
-    } finally {
-      leave?.()
-    }
-  }
-
-  async function store(transmitter: Transmitter, verified: VerifiedSet): Promise<IngestedSet> {
     const allowance = options.budgets.take(transmitter.id, transmitter.budgetPerS)
     if (allowance === 'spent') {
       throw new TooManyRequests('This transmitter sends more than its budget; send the SET again later.', {
@@ -86,17 +77,40 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
       })
     }
     const overBudget = allowance === 'over'
-    // The stamp and the append stand in one turn of the loop: hub order is log order inside a process.
-    const event = toEvent(transmitter, verified, { eventId: nextEventId(), overBudget, eventTypes })
-    await within(appendDeadlineMs, options.log.append([event]))
-    return { event, verified, overBudget }
+    const lane = laneOf(transmitter, verified, { overBudget, eventTypes })
+    const leave = enter?.(lane)
+    try {
+      if (FRAMEWORK_TYPES.includes(verified.type)) await options.aboutStream?.(transmitter, verified)
+      crashpoint('ingest.verified')
+      // The stamp and the append stand in one turn of the loop: hub order is log order inside a process.
+      const event = toEvent(transmitter, verified, { eventId: nextEventId(), lane, eventTypes })
+      await within(appendDeadlineMs, options.log.append([event]))
+      crashpoint('ingest.stored')
+      return { event, verified, overBudget }
+    } finally {
+      leave?.()
+    }
   }
+}
+
+/**
+ * The lane of the event's class, which a source's own urgent types only raise. Past the budget all of it goes by routine,
+ * where the rest goes anyway: the lane changes, the effect does not.
+ */
+function laneOf(
+  transmitter: Transmitter,
+  { type, claims, quarantine }: VerifiedSet,
+  { overBudget, eventTypes }: { overBudget: boolean; eventTypes: EventTypes | undefined },
+): Lane {
+  if (overBudget || quarantine) return 'routine'
+  if (transmitter.urgentTypes.includes(type)) return 'urgent'
+  return classifyEvent(type, claims, eventTypes).lane
 }
 
 function toEvent(
   transmitter: Transmitter,
   verified: VerifiedSet,
-  stamp: { eventId: string; overBudget: boolean; eventTypes: EventTypes | undefined },
+  stamp: { eventId: string; lane: Lane; eventTypes: EventTypes | undefined },
 ): SecurityEvent {
   const input: SecurityEventInput = {
     eventId: stamp.eventId,
@@ -108,8 +122,7 @@ function toEvent(
     sourceId: transmitter.id,
     sourceIssuer: verified.issuer,
     sourceJti: verified.jti,
-    // Routine is where the rest of it goes anyway: the lane changes, the effect does not.
-    ...(stamp.overBudget && { lane: 'routine' as const }),
+    lane: stamp.lane,
     ...(verified.quarantine && { quarantine: verified.quarantine }),
     extraClaims: verified.contentClaims,
   }

@@ -67,6 +67,7 @@ const TRANSMITTER = closed(
     stream: STREAM,
     tolerances: CHANGEABLE.tolerances,
     budget_per_s: CHANGEABLE.budget_per_s,
+    urgent_types: TEXTS,
     enabled: { type: 'boolean' },
     receiver_id: nullable(UUID),
     version: { type: 'integer', minimum: 1 },

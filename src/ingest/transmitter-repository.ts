@@ -15,6 +15,7 @@ interface TransmitterRow {
   authorization_hash: Buffer | null
   tolerances: SetTolerances
   budget_per_s: number
+  urgent_types: string[]
   enabled: boolean
   receiver_id: string | null
   version: number
@@ -23,7 +24,7 @@ interface TransmitterRow {
 }
 
 const COLUMNS = `id, name, issuer, jwks_uri, jwks, discover, audience, algorithms, authorization_hash,
-  tolerances, budget_per_s, enabled, receiver_id, version, created_at, updated_at`
+  tolerances, budget_per_s, urgent_types, enabled, receiver_id, version, created_at, updated_at`
 
 /** Sole writer of `transmitters`. A missing row is `undefined`. */
 export function createTransmitterRepository() {
@@ -33,8 +34,8 @@ export function createTransmitterRepository() {
       const rows = await sqlRows<TransmitterRow>(
         db,
         `insert into transmitters (id, name, issuer, jwks_uri, jwks, discover, audience, algorithms,
-           authorization_hash, tolerances, budget_per_s, enabled, receiver_id)
-         values (?, ?, ?, ?, ?::jsonb, ?, ?::text[], ?::text[], ?, ?::jsonb, ?, ?, ?)
+           authorization_hash, tolerances, budget_per_s, urgent_types, enabled, receiver_id)
+         values (?, ?, ?, ?, ?::jsonb, ?, ?::text[], ?::text[], ?, ?::jsonb, ?, ?::text[], ?, ?)
          on conflict (name) do nothing returning ${COLUMNS}`,
         [id, ...valuesOf(settings)],
       )
@@ -70,8 +71,8 @@ export function createTransmitterRepository() {
       const rows = await sqlRows<TransmitterRow>(
         db,
         `update transmitters set name = ?, issuer = ?, jwks_uri = ?, jwks = ?::jsonb, discover = ?, audience = ?::text[],
-           algorithms = ?::text[], authorization_hash = ?, tolerances = ?::jsonb, budget_per_s = ?, enabled = ?,
-           receiver_id = ?, version = version + 1, updated_at = now()
+           algorithms = ?::text[], authorization_hash = ?, tolerances = ?::jsonb, budget_per_s = ?,
+           urgent_types = ?::text[], enabled = ?, receiver_id = ?, version = version + 1, updated_at = now()
          where id = ? returning ${COLUMNS}`,
         [...valuesOf(settings), id],
       )
@@ -109,6 +110,7 @@ function valuesOf(settings: TransmitterSettings): unknown[] {
     settings.authorizationHash ?? null,
     JSON.stringify(settings.tolerances),
     settings.budgetPerS,
+    settings.urgentTypes,
     settings.enabled,
     settings.receiverId ?? null,
   ]
@@ -130,6 +132,7 @@ function toTransmitter(row: TransmitterRow): Transmitter {
     algorithms: row.algorithms,
     tolerances: row.tolerances,
     budgetPerS: row.budget_per_s,
+    urgentTypes: row.urgent_types,
     enabled: row.enabled,
     version: row.version,
     createdAt: row.created_at,

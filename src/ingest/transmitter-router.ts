@@ -64,6 +64,7 @@ const CHANGEABLE = {
     },
   },
   budget_per_s: { type: 'integer', minimum: 1, maximum: 1_000_000 },
+  urgent_types: { type: 'array', maxItems: 100, uniqueItems: true, items: SHORT_TEXT },
   enabled: { type: 'boolean' },
   receiver_id: { type: ['string', 'null'], format: 'uuid' },
   delivery: DELIVERY_SCHEMA,
@@ -93,6 +94,7 @@ interface TransmitterBody {
   authorization_header?: string | null
   tolerances?: Record<string, boolean | number>
   budget_per_s?: number
+  urgent_types?: string[]
   enabled?: boolean
   receiver_id?: string | null
   delivery?: DeliveryBody
@@ -160,6 +162,7 @@ function toChange(body: TransmitterBody): TransmitterChange {
     authorizationHeader: body.authorization_header,
     tolerances: body.tolerances && toTolerances(body.tolerances),
     budgetPerS: body.budget_per_s,
+    urgentTypes: body.urgent_types,
     enabled: body.enabled,
     receiverId: body.receiver_id,
     stream,
@@ -187,6 +190,7 @@ function toBody(transmitter: Transmitter, stream: StreamView | undefined, issuer
     ...toStreamMembers(stream),
     tolerances: fromTolerances(transmitter.tolerances),
     budget_per_s: transmitter.budgetPerS,
+    urgent_types: transmitter.urgentTypes,
     enabled: transmitter.enabled,
     receiver_id: transmitter.receiverId ?? null,
     version: transmitter.version,

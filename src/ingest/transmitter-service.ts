@@ -4,6 +4,7 @@ import { Conflict, InvalidRequest, NotFound } from '../kernel/errors.js'
 import { newId } from '../kernel/ids.js'
 import { present } from '../kernel/present.js'
 import type { Outgoing } from '../outgoing/outgoing.js'
+import type { EventTypes } from '../secevent/event-types.js'
 import { canVerify } from '../secevent/jwk-set.js'
 import type { SetTolerances } from '../secevent/verify-set.js'
 import type { Database } from '../storage/database.js'
@@ -36,6 +37,8 @@ export interface TransmitterChange extends KeyOrigin {
   authorizationHeader?: string | null
   tolerances?: SetTolerances
   budgetPerS?: number
+  /** Replaces the list. */
+  urgentTypes?: readonly string[]
   enabled?: boolean
   receiverId?: string | null
   /** The stream that the hub is to hold there; needs `discover`. Null: none, it is told by hand where to push. */
@@ -46,7 +49,7 @@ export interface TransmitterChange extends KeyOrigin {
 export type NewTransmitter = TransmitterChange & { name: string; issuer?: string }
 
 export interface TransmitterService {
-  /** @throws AddressRefused, InvalidRequest (keys, discovery), InvalidJwkSet, Conflict (name) */
+  /** @throws AddressRefused, InvalidRequest (keys, discovery, unknown type), InvalidJwkSet, Conflict (name) */
   create(input: NewTransmitter, actor: string): Promise<Transmitter>
   /** @throws NotFound */
   get(id: string): Promise<Transmitter>
@@ -66,11 +69,12 @@ export interface TransmitterServiceOptions {
   outgoing: Pick<Outgoing, 'checkUrl' | 'request'>
   audit: AuditTrail
   streams: UpstreamStreams
+  eventTypes: EventTypes
   /** Runs after each committed change: refresh this process's snapshot, hint to the others. */
   changed(): Promise<void>
 }
 
-const DEFAULTS = { algorithms: ['RS256'], tolerances: {}, budgetPerS: 200, enabled: true }
+const DEFAULTS = { algorithms: ['RS256'], tolerances: {}, budgetPerS: 200, urgentTypes: [], enabled: true }
 const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'k']
 
 export function createTransmitterService(options: TransmitterServiceOptions): TransmitterService {
@@ -109,6 +113,16 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
     return authorizationHeader === undefined ? change : { ...change, authorizationHeader }
   }
 
+  /** The framework types (SSF 1.0 §8.1.4, §8.1.5) are not among those that are supported, and always urgent. */
+  function checkUrgentTypes({ urgentTypes = [] }: TransmitterChange): void {
+    const unknown = urgentTypes.find((type) => !options.eventTypes.supported().includes(type))
+    if (unknown !== undefined) {
+      throw new InvalidRequest(
+        `urgent_types: ${unknown} is not an event type that GET /v1/event-types lists, or is one about the stream.`,
+      )
+    }
+  }
+
   async function changed(concernsStream: boolean): Promise<void> {
     await options.changed()
     if (concernsStream) options.streams.wake()
@@ -117,6 +131,7 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
   return {
     async create(input, actor) {
       checkOneOrigin(input, true)
+      checkUrgentTypes(input)
       const { keys, found } = await resolveKeys(input, input.issuer)
       if (input.stream) {
         if (!found) throw needsDiscover()
@@ -130,7 +145,7 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
         const change = await putStream(trx, { id, issuer, metadataUrl: found?.metadataUrl }, input)
         const transmitter = await transmitters.insert(trx, id, applyChange(base, change))
         if (!transmitter) throw new Conflict(nameTaken(input.name))
-        await audit.record(trx, entry(actor, 'transmitter.created', transmitter, streamDetail(input.stream)))
+        await audit.record(trx, entry(actor, 'transmitter.created', transmitter, changeDetail(input)))
         return transmitter
       })
       await changed(Boolean(input.stream))
@@ -147,6 +162,7 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
 
     async update(id, change, actor) {
       const changesKeys = checkOneOrigin(change, false)
+      checkUrgentTypes(change)
       const before = await transmitters.find(db, id)
       if (!before) throw notFound()
       // Fetched before the transaction: no row stays locked while a stranger's server takes its time.
@@ -170,7 +186,7 @@ export function createTransmitterService(options: TransmitterServiceOptions): Tr
           transmitters.update(trx, id, settings),
         )
         if (!saved) throw notFound()
-        const detail = { changed: Object.keys(change), ...streamDetail(change.stream) }
+        const detail = { changed: Object.keys(change), ...changeDetail(change) }
         await audit.record(trx, entry(actor, 'transmitter.updated', saved, detail))
         return saved
       })
@@ -212,9 +228,12 @@ interface ResolvedKeys {
   readonly found?: IssuerMetadata
 }
 
-/** For the audit row: which stream was asked for, never the credentials. */
-function streamDetail(plan: StreamPlan | null | undefined): object {
-  return plan ? { stream: present({ method: plan.method, events: plan.eventsRequested }) } : {}
+/** For the audit row: which stream was asked for, never the credentials, and what is urgent from now on. */
+function changeDetail({ stream, urgentTypes }: TransmitterChange): object {
+  return present({
+    stream: stream ? present({ method: stream.method, events: stream.eventsRequested }) : undefined,
+    urgent_types: urgentTypes,
+  })
 }
 
 /** @returns whether the request says where keys come from */
@@ -262,6 +281,7 @@ function applyChange(base: TransmitterSettings, change: TransmitterChange): Tran
       algorithms: change.algorithms,
       tolerances: change.tolerances,
       budgetPerS: change.budgetPerS,
+      urgentTypes: change.urgentTypes,
       enabled: change.enabled,
       authorizationHash: hash,
       receiverId: receiver,

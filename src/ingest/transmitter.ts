@@ -19,6 +19,8 @@ export interface Transmitter {
   readonly tolerances: SetTolerances
   /** Events per second that keep their lane; see source-budget.ts. */
   readonly budgetPerS: number
+  /** Event types of this source that are urgent whatever they do to access; those that tighten it always are. */
+  readonly urgentTypes: readonly string[]
   readonly enabled: boolean
   /** Our receiver that is this source, when hubs stand in a ring. */
   readonly receiverId?: string

@@ -49,3 +49,10 @@ export function toUuid(bytes: Buffer): string {
 export function eventIdTimeMs(eventId: string): number {
   return Number.parseInt(eventId.slice(0, 8) + eventId.slice(9, 13), 16)
 }
+
+/** Sorts before all event ids of this time and after, ms since the epoch, and after those of the time before. */
+export function firstEventIdAt(ms: number): string {
+  const bytes = Buffer.alloc(16)
+  bytes.writeUIntBE(Math.floor(ms), 0, 6)
+  return toUuid(bytes)
+}

@@ -23,6 +23,8 @@ const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3') as [ipaddr.IPv6, number]
 export interface AddressRules {
   /** May a request go to this IP address? Anything that is not an address is refused. */
   permits(address: string): boolean
+  /** Does a setting list it? Then it is near: no proxy stands between. */
+  isListed(address: string): boolean
   /** Is it a loopback address that a setting lists? Only there plain http is allowed. */
   isListedLoopback(address: string): boolean
 }
@@ -62,6 +64,10 @@ export function createAddressRules(allowedNetworks: readonly string[]): AddressR
     permits(text) {
       const address = parseAddress(text)
       return address !== undefined && permitsParsed(address)
+    },
+    isListed(text) {
+      const address = parseAddress(text)
+      return address !== undefined && isListed(address)
     },
     isListedLoopback(text) {
       const address = parseAddress(text)

@@ -1,51 +1,42 @@
-import { lookup as systemLookup } from 'node:dns/promises'
 import { isIP, type LookupFunction } from 'node:net'
 import { buildConnector } from 'undici'
+import { type ClientTls, MIN_TLS_VERSION, toSecureContext } from './client-tls.js'
 import type { AddressRefused } from './outgoing-errors.js'
+import { createProxyConnect, type EgressProxy } from './proxy-connect.js'
+import { type Resolver, resolveChecked } from './resolver.js'
 import type { UrlRules } from './url-rules.js'
 
-export interface ResolvedAddress {
-  address: string
-  family: 4 | 6
-}
-
-/** Every address of a name. Rejects with the resolver's own error when there is none. */
-export type Resolver = (hostname: string) => Promise<ResolvedAddress[]>
-
-/** The system's resolver: it knows /etc/hosts and search domains, which Kubernetes needs. */
-export const systemResolver: Resolver = async (hostname) => {
-  const found = await systemLookup(hostname, { all: true })
-  return found.map(({ address, family }) => ({ address, family: family === 6 ? 6 : 4 }))
-}
-
-/** Resolves a name and checks all its addresses; one bad address refuses the name (mixed answers are how rebinding starts). */
-export async function resolveChecked(
-  rules: UrlRules,
-  resolve: Resolver,
-  target: { hostname: string; secure: boolean },
-): Promise<ResolvedAddress[]> {
-  const addresses = await resolve(target.hostname)
-  if (addresses.length === 0) throw Object.assign(new Error('no address'), { code: 'ENOTFOUND' })
-  for (const { address } of addresses) rules.checkAddress(target, address)
-  return addresses
+export interface DialOptions {
+  lookup: LookupFunction
+  timeoutMs: number
+  /** Whom to believe and what to show; undefined: the system's authorities, no certificate. */
+  tls?: ClientTls
 }
 
 /** Makes the connector that opens sockets; a test puts a recorder here. */
-export type Dial = (options: { lookup: LookupFunction; timeoutMs: number }) => buildConnector.connector
+export type Dial = (options: DialOptions) => buildConnector.connector
 
-const dialSockets: Dial = ({ lookup, timeoutMs }) =>
+/** Sessions are kept by each connector, so that none is resumed under another TLS setting than it began with. */
+const dialSockets: Dial = ({ lookup, timeoutMs, tls }) =>
   buildConnector({
     lookup,
     timeout: timeoutMs,
     autoSelectFamily: true,
     autoSelectFamilyAttemptTimeout: 250,
-    maxCachedSessions: 1000,
+    maxCachedSessions: tls ? 10 : 1000,
+    // Said here, so that neither NODE_TLS_REJECT_UNAUTHORIZED nor a flag of Node weakens it.
+    rejectUnauthorized: true,
+    minVersion: MIN_TLS_VERSION,
+    ...(tls ? { secureContext: toSecureContext(tls) } : {}),
   } as buildConnector.BuildOptions)
 
 export interface GuardedConnectOptions {
   rules: UrlRules
   resolve: Resolver
   timeoutMs: number
+  tls?: ClientTls
+  /** For what lies outside the listed networks. */
+  proxy?: EgressProxy
   dial?: Dial
 }
 
@@ -55,9 +46,12 @@ export interface GuardedConnectOptions {
  * literal, so literals are checked before the socket.
  */
 export function createGuardedConnect(options: GuardedConnectOptions): buildConnector.connector {
-  const { rules, resolve, timeoutMs, dial = dialSockets } = options
+  const { rules, resolve, timeoutMs, tls, proxy, dial = dialSockets } = options
+  const dialed = { timeoutMs, ...(tls ? { tls } : {}) }
+  const openSecure = dial({ ...dialed, lookup: guardedLookup(rules, resolve, true) })
   const open = {
-    'https:': dial({ timeoutMs, lookup: guardedLookup(rules, resolve, true) }),
+    'https:': proxy ? createProxyConnect({ ...options, proxy, open: openSecure }) : openSecure,
+    // Plain http goes to listed loopback addresses only, which are this side of any proxy.
     'http:': dial({ timeoutMs, lookup: guardedLookup(rules, resolve, false) }),
   }
   return (connectOptions, callback) => {
@@ -69,7 +63,19 @@ export function createGuardedConnect(options: GuardedConnectOptions): buildConne
       queueMicrotask(() => callback(error as AddressRefused, null))
       return
     }
-    open[secure ? 'https:' : 'http:']({ ...connectOptions, hostname }, callback)
+    open[secure ? 'https:' : 'http:']({ ...connectOptions, hostname }, keepingAlerts(callback))
+  }
+}
+
+/**
+ * A client certificate is refused by an alert after the handshake (RFC 8446 §4.4.2.4), and the end of the connection comes
+ * right behind. undici would tell the end; ended by the alert, the socket tells why.
+ */
+function keepingAlerts(callback: buildConnector.Callback): buildConnector.Callback {
+  return (...[error, socket]) => {
+    if (error) return callback(error, null)
+    socket?.once('error', (cause) => socket.destroy(cause))
+    return callback(null, socket as NonNullable<typeof socket>)
   }
 }
 

@@ -21,6 +21,7 @@ export type OutgoingFailure =
   | 'tls'
   | 'dns'
   | 'timeout'
+  | 'proxy'
   | 'refused_address'
   | 'too_large'
   | 'protocol'
@@ -58,7 +59,7 @@ const TIMEOUT_CODES = new Set([
   'UND_ERR_BODY_TIMEOUT',
 ])
 const TLS_CODE =
-  /^(ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|DEPTH_ZERO|SELF_SIGNED|CRL_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE|EPROTO$|ERROR_IN_CERT)/
+  /^(ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|UNABLE_TO_|DEPTH_ZERO|SELF_SIGNED|CRL_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE|EPROTO$|ERROR_IN_CERT)/
 const RESET_CODES = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET'])
 
 /** Puts what undici, TLS or the resolver threw into one class per cause. */

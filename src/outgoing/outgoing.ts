@@ -1,21 +1,15 @@
-import { Agent } from 'undici'
 import { describeError } from '../kernel/errors.js'
 import { type Logger, silentLogger } from '../kernel/logger.js'
 import type { Metrics } from '../kernel/metrics.js'
 import { createAddressRules } from './address-rules.js'
+import { createAgents, type OutgoingPool } from './agents.js'
+import type { ClientTls } from './client-tls.js'
 import { ClosedBeforeAnswer, exchange } from './exchange.js'
-import {
-  createGuardedConnect,
-  type Dial,
-  type Resolver,
-  resolveChecked,
-  systemResolver,
-} from './guarded-connect.js'
-import { AddressRefused, OutgoingFailed, toOutgoingFailed } from './outgoing-errors.js'
+import type { Dial } from './guarded-connect.js'
+import { AddressRefused, toOutgoingFailed } from './outgoing-errors.js'
+import { type EgressProxy, leavesUnresolved } from './proxy-connect.js'
+import { type Resolver, resolveChecked, systemResolver } from './resolver.js'
 import { createUrlRules, type Target, type UrlRules } from './url-rules.js'
-
-const OUTGOING_POOLS = ['control', 'urgent', 'routine', 'metadata', 'polls', 'alerts'] as const
-export type OutgoingPool = (typeof OUTGOING_POOLS)[number]
 
 export type OutgoingMethod = 'GET' | 'POST' | 'PATCH' | 'DELETE'
 
@@ -29,6 +23,8 @@ export interface OutgoingRequest {
   /** Of the answer's body; more is a failure. */
   maxBytes?: number
   pool: OutgoingPool
+  /** Of this endpoint alone; requests with it share no connection with others. Undefined: the system's authorities. */
+  tls?: ClientTls
   /** Ends it before its deadline. */
   signal?: AbortSignal
 }
@@ -61,21 +57,27 @@ export interface OutgoingOptions {
   connectionsPerOrigin?: number
   /** Ports of the hub's own stores. */
   refusedPorts?: readonly number[]
+  /** Everything but what is on allowed networks goes through it. Undefined: nothing does. */
+  proxy?: EgressProxy
   resolve?: Resolver
   dial?: Dial
 }
 
 const DEFAULT_MAX_BYTES = 65_536
 const CHECK_DEADLINE_MS = 5_000
-const CONNECT_TIMEOUT_MS = 10_000
-const KEEP_ALIVE_MS = 90_000
 const TARGETS_REMEMBERED = 4_096
 
 /** Proxy settings in the environment are not read: a request goes where its URL says. */
 export function createOutgoing(options: OutgoingOptions): Outgoing {
-  const { logger = silentLogger, resolve = systemResolver } = options
+  const { logger = silentLogger, resolve = systemResolver, proxy, dial } = options
   const rules = createUrlRules(createAddressRules(options.allowedNetworks), options.refusedPorts)
-  const agents = createAgents(options, rules, resolve)
+  const agents = createAgents({
+    rules,
+    resolve,
+    connectionsPerOrigin: options.connectionsPerOrigin ?? 16,
+    ...(proxy ? { proxy } : {}),
+    ...(dial ? { dial } : {}),
+  })
   const parse = rememberTargets(rules)
   const count = options.metrics?.counter(
     'firebreak_outgoing_requests_total',
@@ -94,11 +96,11 @@ export function createOutgoing(options: OutgoingOptions): Outgoing {
       ...(request.signal ? { signal: request.signal } : {}),
     }
     try {
-      return await exchange(agents[request.pool], attempt)
+      return await exchange(agents.of(request.pool, request.tls), attempt)
     } catch (error) {
       // A kept-open connection may end just as it is used; every request we send may be repeated.
       if (!(error instanceof ClosedBeforeAnswer)) throw error
-      return await exchange(agents[request.pool], attempt)
+      return await exchange(agents.of(request.pool, request.tls), attempt)
     }
   }
 
@@ -106,6 +108,10 @@ export function createOutgoing(options: OutgoingOptions): Outgoing {
     async checkUrl(url) {
       try {
         const target = rules.parse(url)
+        if (proxy && target.secure && leavesUnresolved(proxy, target.hostname)) {
+          rules.checkName(target.hostname)
+          return
+        }
         await within(CHECK_DEADLINE_MS, resolveChecked(rules, resolve, target))
       } catch (error) {
         logger.info('outgoing.refused', { cause: describeError(error) })
@@ -126,44 +132,7 @@ export function createOutgoing(options: OutgoingOptions): Outgoing {
         throw failure
       }
     },
-    async close() {
-      const closed = new OutgoingFailed('connect', { detail: 'the hub is stopping' })
-      await Promise.all(Object.values(agents).map((agent) => agent.destroy(closed)))
-    },
-  }
-}
-
-/** Nothing is shared between pools, so that no backlog of one lane holds the sockets of another. */
-function createAgents(
-  options: OutgoingOptions,
-  rules: UrlRules,
-  resolve: Resolver,
-): Record<OutgoingPool, Agent> {
-  const create = (connections = options.connectionsPerOrigin ?? 16) =>
-    new Agent({
-      connections,
-      pipelining: 1,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: 600_000,
-      // The total deadline in exchange.ts covers these phases.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      maxHeaderSize: 16_384,
-      connect: createGuardedConnect({
-        rules,
-        resolve,
-        timeoutMs: CONNECT_TIMEOUT_MS,
-        ...(options.dial ? { dial: options.dial } : {}),
-      }),
-    })
-  return {
-    control: create(),
-    urgent: create(),
-    routine: create(),
-    metadata: create(),
-    // A long poll holds its connection all the time, and one origin may have many streams for us.
-    polls: create(256),
-    alerts: create(4),
+    close: agents.close,
   }
 }
 

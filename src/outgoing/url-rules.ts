@@ -28,6 +28,29 @@ export interface UrlRules {
   parse(url: string): Target
   /** Checks one address that `target` resolved to, or is. Throws AddressRefused. */
   checkAddress(target: Pick<Target, 'hostname' | 'secure'>, address: string): void
+  /** Is it on a network of ours that a setting lists? */
+  isListed(address: string): boolean
+  /** Checks a name that somebody else will look up. Throws AddressRefused. */
+  checkName(hostname: string): void
+}
+
+/**
+ * Top-level names of which no public one is to be made: what they mean is up to whoever looks them up. Special uses (RFC 6761,
+ * RFC 6762, RFC 7686, RFC 9476; `arpa` with home.arpa of RFC 8375), `internal` as ICANN reserved it, those that private networks use
+ * (RFC 6762 appendix G; `corp`, `home` and `mail` ICANN will not delegate), and what clusters and service directories answer for.
+ */
+const INSIDE_TOPS = new Set([
+  ...['alt', 'arpa', 'invalid', 'local', 'localhost', 'onion', 'test'],
+  ...['corp', 'home', 'internal', 'intranet', 'lan', 'mail', 'private'],
+  ...['localdomain', 'localnet', 'domain', 'workgroup'],
+  ...['cluster', 'consul', 'docker', 'k8s', 'kubernetes', 'nomad', 'svc'],
+])
+
+function isInside(hostname: string): boolean {
+  const labels = hostname.toLowerCase().replace(/\.$/, '').split('.')
+  // A cloud's own: `goog` is public.
+  const isMetadata = labels.slice(-2).join('.') === 'metadata.goog'
+  return labels.length === 1 || isMetadata || INSIDE_TOPS.has(labels.at(-1) ?? '')
 }
 
 /** @param refusedPorts the hub's own stores, beside the fixed list; 80 and 443 cannot be refused */
@@ -43,6 +66,10 @@ export function createUrlRules(addresses: AddressRules, refusedPorts: readonly n
 
   return {
     checkAddress,
+    isListed: addresses.isListed,
+    checkName(hostname) {
+      if (isInside(hostname)) throw new AddressRefused(`${hostname} is an inside name`)
+    },
     parse(text) {
       const url = parseUrl(text)
       const secure = url.protocol === 'https:'
@@ -72,5 +99,7 @@ function parseUrl(text: string): URL {
   if (url.username !== '' || url.password !== '' || /^[a-z]+:\/*[^/?#]*@/i.test(text))
     throw new AddressRefused('userinfo')
   if (url.hostname === '') throw new AddressRefused('no host')
+  // No name of the DNS, and what is made of `127.0.0.1..` or `localhost..` is up to who looks it up.
+  if (/^\.|\.\./.test(url.hostname)) throw new AddressRefused('empty label')
   return url
 }

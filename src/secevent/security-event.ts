@@ -15,7 +15,7 @@ export interface SecurityEventInput {
   sourceId: string
   sourceIssuer: string
   sourceJti: string
-  /** Only a containment says `control`, and a source over its budget `routine`. */
+  /** Where it is not that of its class: a containment's, that of a source with urgent types of its own or over its budget. */
   lane?: Lane
   targetStreamId?: string
   quarantine?: string

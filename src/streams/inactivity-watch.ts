@@ -38,7 +38,7 @@ export function createInactivityWatch(options: InactivityWatchOptions): Inactivi
     for (const { streamId, timeoutS } of await createIdleStreamReadModel(db).find(inactivityTimeoutS)) {
       try {
         const reason = `No activity of the receiver for ${timeoutS} s.`
-        const { changed } = await statuses.setStatusByHub(streamId, 'paused', reason)
+        const { changed } = await statuses.setStatusByHub(streamId, 'paused', reason, { cause: 'inactive' })
         if (changed) paused += 1
       } catch (error) {
         // Deleted since it was found.

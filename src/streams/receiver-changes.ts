@@ -8,7 +8,7 @@ export interface ReceiverChangesOptions {
   readonly db: Database
   readonly streams: Pick<StreamService, 'grantsChanged'>
   readonly observer: StreamObserver
-  readonly openWork: OpenWork
+  readonly openWork: Pick<OpenWork, 'discard'>
 }
 
 /** A receiver's grants decide what its streams deliver; disabling or deleting it stops them. */

@@ -33,9 +33,9 @@ const METADATA = closed(
     remove_subject_endpoint: URI,
     verification_endpoint: URI,
     authorization_schemes: { type: 'array', minItems: 1, items: closed({ spec_urn: TEXT }) },
-    default_subjects: { enum: ['ALL', 'NONE'] },
+    default_subjects: { const: 'ALL' },
   },
-  { title: 'TransmitterMetadata' },
+  { title: 'TransmitterMetadata', optional: ['default_subjects'] },
 )
 const CONFIGURATION = closed(
   {

@@ -8,7 +8,6 @@ import { present } from '../kernel/present.js'
 import { parseSubject } from '../secevent/subject.js'
 import { readDialect, writeDialect } from './delivery-dialect.js'
 import { type MetadataRouterOptions, metadataRouter, pathsBelow } from './metadata-router.js'
-import type { StreamSettings } from './stream.js'
 import type { StreamConfiguration } from './stream-configuration.js'
 import {
   knownForm,
@@ -25,8 +24,7 @@ import type { StatusView, StreamStatusService } from './stream-status-service.js
 import type { SubjectService } from './subject-service.js'
 import type { VerificationService } from './verification-service.js'
 
-export interface SsfRouterOptions extends Pick<MetadataRouterOptions, 'jwks' | 'jwksMaxAgeS'> {
-  settings: Pick<StreamSettings, 'issuer' | 'defaultSubjects'>
+export interface SsfRouterOptions extends MetadataRouterOptions {
   receivers: ReceiverAuth
   streams: StreamService
   statuses: StreamStatusService

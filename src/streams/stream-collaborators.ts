@@ -2,9 +2,12 @@ import type { Database, Transaction } from '../storage/database.js'
 
 // What this room needs of others, by shape: hub.ts supplies them.
 
-/** Drops a stream's open deliveries, each with a result of its own: room delivery. */
+/** A stream's open deliveries: room delivery. */
 export interface OpenWork {
+  /** Drops them, each with a result of its own. */
   discard(trx: Transaction, streamId: string, outcome: 'deleted' | 'discarded'): Promise<void>
+  /** To be called before a paused stream is enabled: what was held of one subject goes out oldest first. */
+  putHeldInOrder(trx: Transaction, streamId: string): Promise<void>
 }
 
 /** Tells the process that sends for a stream. */

@@ -10,6 +10,16 @@ export class StreamNotFound extends HubError {
   }
 }
 
+/** The stream is there and goes by the system's authorities, as all do unless an operator says otherwise. */
+export class StreamTlsNotFound extends HubError {
+  readonly code = 'ERR_STREAM_TLS_NOT_FOUND'
+  readonly status = 404
+
+  constructor() {
+    super('This stream has no TLS setting: the system’s authorities hold, and no certificate is shown.')
+  }
+}
+
 /**
  * 403 and not 409: SSF 1.0 §8.1.1.1 keeps 409 for transmitters that allow one stream only, and a receiver that
  * gets it goes on to use "the" existing stream. 429 would tell it to try again, which cannot help.

@@ -2,6 +2,7 @@ import {
   type ApiSection,
   COUNT,
   closed,
+  nullable,
   pageOf,
   TEXT,
   TEXT_OR_NULL,
@@ -9,8 +10,23 @@ import {
   TIME_OR_NULL,
   UUID,
 } from '../http/api-description.js'
-import { METHOD_URI, SHARD_COUNT, STREAM_STATUSES } from './stream.js'
+import { METHOD_URI, SHARD_COUNT, STATUS_CAUSES, STREAM_STATUSES } from './stream.js'
 import { STATUS_REASON, STREAM_QUERY } from './stream-operator-router.js'
+import { STREAM_TLS_ROUTES } from './stream-tls-api.js'
+
+const FAILING = {
+  ...closed({
+    class: { ...TEXT, description: 'connect, dns, tls, timeout, unauthorized and so on: docs/operating.md.' },
+    reason: TEXT,
+    since: TIME,
+    class_since: { ...TIME, description: 'Since when it has been of this class alone.' },
+    failures: { ...COUNT, description: 'In a row.' },
+    last_failed_at: TIME,
+    next_probe_at: { ...TIME_OR_NULL, description: 'null: at any moment.' },
+  }),
+  title: 'StreamFailing',
+  description: 'Of a push stream whose endpoint does nothing but fail.',
+}
 
 const MEMBERS = {
   stream_id: UUID,
@@ -18,6 +34,8 @@ const MEMBERS = {
   status: { enum: STREAM_STATUSES },
   status_reason: TEXT_OR_NULL,
   status_by: { enum: ['receiver', 'hub', 'operator'] },
+  status_cause: { enum: [...STATUS_CAUSES, null], description: 'Why the hub itself paused it.' },
+  failing: nullable(FAILING),
   delivery: closed({ method: { enum: Object.values(METHOD_URI) }, endpoint_url: TEXT_OR_NULL }),
   events_requested: { type: ['array', 'null'], items: TEXT },
   events_delivered: { type: 'array', items: TEXT },
@@ -52,7 +70,7 @@ const changed = {
   errors,
 }
 
-/** Told of `streamOperatorRouter`. */
+/** Told of `streamOperatorRouter` and `streamTlsRouter`. */
 export const STREAM_API: ApiSection = {
   name: 'Streams',
   description: "Operators' view of all streams.",
@@ -100,5 +118,6 @@ export const STREAM_API: ApiSection = {
       answers: { 204: { description: 'It is on its way.' } },
       errors,
     },
+    ...STREAM_TLS_ROUTES,
   ],
 }

@@ -1,5 +1,11 @@
 import { type Database, sqlRows } from '../storage/database.js'
-import { type DeliveryMethod, METHOD_URI, type StatusSetter, type StreamStatus } from './stream.js'
+import {
+  type DeliveryMethod,
+  METHOD_URI,
+  type StatusCause,
+  type StatusSetter,
+  type StreamStatus,
+} from './stream.js'
 
 /** A stream as operators see it. Never a secret. */
 export interface StreamOverview {
@@ -8,6 +14,9 @@ export interface StreamOverview {
   status: StreamStatus
   status_reason: string | null
   status_by: StatusSetter
+  status_cause: StatusCause | null
+  /** Of a push stream whose endpoint does nothing but fail; what stands there may be 15 s old. */
+  failing: StreamFailing | null
   delivery: { method: string; endpoint_url: string | null }
   events_requested: string[] | null
   events_delivered: string[]
@@ -18,6 +27,20 @@ export interface StreamOverview {
   active_at: string
   created_at: string
   updated_at: string
+}
+
+export interface StreamFailing {
+  /** Of the last failure: docs/operating.md has the table. */
+  class: string
+  reason: string
+  since: string
+  /** Since when it has been of this class alone. */
+  class_since: string
+  /** In a row. */
+  failures: number
+  last_failed_at: string
+  /** Null once it is past: any moment. */
+  next_probe_at: string | null
 }
 
 export interface StreamDetail extends StreamOverview {
@@ -33,6 +56,14 @@ interface OverviewRow {
   status: StreamStatus
   status_reason: string | null
   status_by: StatusSetter
+  status_cause: StatusCause | null
+  failure_class: string | null
+  failure_reason: string
+  failing_since: Date
+  class_since: Date
+  failures: number
+  last_failed_at: Date
+  next_probe_at: Date | null
   delivery_method: DeliveryMethod
   endpoint_url: string | null
   events_requested: string[] | null
@@ -54,10 +85,15 @@ export interface StreamFilter {
   after?: string | undefined
 }
 
-const SELECT = 'select s.*, r.name as receiver_name from streams s join receivers r on r.id = s.receiver_id'
+const SELECT = `
+  select s.*, r.name as receiver_name, f.class as failure_class, f.reason as failure_reason, f.failing_since,
+    f.class_since, f.failures, f.last_failed_at,
+    case when f.next_probe_at > clock_timestamp() then f.next_probe_at end as next_probe_at
+  from streams s join receivers r on r.id = s.receiver_id
+  left join stream_failures f on f.stream_id = s.stream_id and s.delivery_method = 'push'`
 const OPEN_COUNT_LIMIT = 10_000
 
-/** Joins `streams`, `receivers` and `delivery_queue`; only reads. */
+/** Joins `streams`, `receivers`, `stream_failures` and `delivery_queue`; only reads. */
 export function createStreamReadModel(db: Database) {
   return {
     /** In order of their ids: one more than `limit` shows that there are more. */
@@ -109,6 +145,8 @@ function toOverview(row: OverviewRow): StreamOverview {
     status: row.status,
     status_reason: row.status_reason,
     status_by: row.status_by,
+    status_cause: row.status_cause,
+    failing: toFailing(row),
     delivery: { method: METHOD_URI[row.delivery_method], endpoint_url: row.endpoint_url },
     events_requested: row.events_requested,
     events_delivered: row.events_delivered,
@@ -119,5 +157,18 @@ function toOverview(row: OverviewRow): StreamOverview {
     active_at: row.active_at.toISOString(),
     created_at: row.created_at.toISOString(),
     updated_at: row.updated_at.toISOString(),
+  }
+}
+
+function toFailing(row: OverviewRow): StreamFailing | null {
+  if (row.failure_class === null) return null
+  return {
+    class: row.failure_class,
+    reason: row.failure_reason,
+    since: row.failing_since.toISOString(),
+    class_since: row.class_since.toISOString(),
+    failures: row.failures,
+    last_failed_at: row.last_failed_at.toISOString(),
+    next_probe_at: row.next_probe_at?.toISOString() ?? null,
   }
 }

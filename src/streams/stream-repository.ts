@@ -1,5 +1,5 @@
 import { type Database, sqlRows } from '../storage/database.js'
-import type { DeliveryMethod, StatusSetter, Stream, StreamStatus } from './stream.js'
+import type { DeliveryMethod, StatusCause, StatusSetter, Stream, StreamStatus } from './stream.js'
 
 interface StreamRow {
   stream_id: string
@@ -8,6 +8,7 @@ interface StreamRow {
   status: StreamStatus
   status_reason: string | null
   status_by: StatusSetter
+  status_cause: StatusCause | null
   delivery_method: DeliveryMethod
   endpoint_url: string | null
   authorization_wrapped: Buffer | null
@@ -43,6 +44,8 @@ export interface StatusChange {
   status: StreamStatus
   reason: string | undefined
   by: StatusSetter
+  /** Of a pause by the hub. */
+  cause?: StatusCause | undefined
 }
 
 /**
@@ -114,7 +117,10 @@ export function createStreamRepository(db: Database) {
     lock: (receiverId: string, streamId: string) =>
       one('select * from streams where receiver_id = ? and stream_id = ? for update', [receiverId, streamId]),
 
-    /** Any receiver's stream: for the hub's own work, never for a receiver's call. */
+    /** Any receiver's stream: for the hub's own work and operators, never for a receiver's call. */
+    findAny: (streamId: string) => one('select * from streams where stream_id = ?', [streamId]),
+
+    /** The same, held until the transaction ends. */
     lockAny: (streamId: string) => one('select * from streams where stream_id = ? for update', [streamId]),
 
     async insert(stream: NewStream): Promise<Stream> {
@@ -144,10 +150,10 @@ export function createStreamRepository(db: Database) {
     /** The stream must be locked by this transaction. */
     async saveStatus(streamId: string, change: StatusChange): Promise<Stream> {
       const saved = await one(
-        `update streams set status = ?, status_reason = ?, status_by = ?,
+        `update streams set status = ?, status_reason = ?, status_by = ?, status_cause = ?,
            version = version + 1, active_at = now(), updated_at = now()
          where stream_id = ? returning *`,
-        [change.status, change.reason ?? null, change.by, streamId],
+        [change.status, change.reason ?? null, change.by, change.cause ?? null, streamId],
       )
       return saved as Stream
     },
@@ -155,6 +161,13 @@ export function createStreamRepository(db: Database) {
     /** What decides where SETs go, or whether they may, has changed for all streams of this receiver. */
     async raiseVersions(receiverId: string): Promise<void> {
       await sqlRows(db, 'update streams set version = version + 1 where receiver_id = ?', [receiverId])
+    },
+
+    /** What decides how SETs go has changed outside its row. The stream must be locked by this transaction. */
+    async raiseVersion(streamId: string): Promise<void> {
+      await sqlRows(db, 'update streams set version = version + 1, updated_at = now() where stream_id = ?', [
+        streamId,
+      ])
     },
 
     /** The stream must be locked by this transaction. Leaves `version` alone: senders need not know. */
@@ -224,6 +237,7 @@ function toStream(row: StreamRow): Stream {
     status: row.status,
     statusReason: row.status_reason ?? undefined,
     statusBy: row.status_by,
+    statusCause: row.status_cause ?? undefined,
     deliveryMethod: row.delivery_method,
     endpointUrl: row.endpoint_url ?? undefined,
     authorizationSealed: row.authorization_wrapped ?? undefined,

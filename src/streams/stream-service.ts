@@ -30,7 +30,7 @@ export interface StreamServiceOptions {
   keys: StreamKeys
   outgoing: UrlGuard
   observer: StreamObserver
-  openWork: OpenWork
+  openWork: Pick<OpenWork, 'discard'>
   audit: AuditTrail
 }
 

@@ -2,7 +2,7 @@ import { present } from '../kernel/present.js'
 import type { Database } from '../storage/database.js'
 import type { FrameworkEvents } from './framework-events.js'
 import { createReceiverTermsReadModel } from './receiver-terms-read-model.js'
-import type { StatusSetter, Stream, StreamSettings, StreamStatus } from './stream.js'
+import type { StatusCause, StatusSetter, Stream, StreamSettings, StreamStatus } from './stream.js'
 import type { AuditTrail, OpenWork, StreamObserver } from './stream-collaborators.js'
 import { inactivityTimeoutOf } from './stream-configuration.js'
 import { StatusHeld, StreamNotFound } from './stream-errors.js'
@@ -34,6 +34,10 @@ export interface HubStatusOptions {
   by?: Exclude<StatusSetter, 'receiver'>
   /** For the audit log. */
   actor?: string
+  /** Why the hub pauses it. */
+  cause?: StatusCause
+  /** Only while the stream's version still is this one: what was seen of an older one says nothing. */
+  version?: number
 }
 
 export interface StreamStatusService {
@@ -45,8 +49,9 @@ export interface StreamStatusService {
     wish: { status: StreamStatus; reason?: string | undefined },
   ): Promise<StatusResult>
   /**
-   * The hub's decision; the receiver is told by stream-updated (SSF 1.0 §8.1.2, §8.1.5). The hub itself never enables
-   * what a person stopped: then, and when nothing changes, `changed` is false. Throws StreamNotFound.
+   * The hub's decision; the receiver is told by stream-updated (SSF 1.0 §8.1.2, §8.1.5). The hub itself pauses only what
+   * is enabled, and never enables what a person stopped: then, and when nothing changes, `changed` is false. Throws
+   * StreamNotFound.
    */
   setStatusByHub(
     streamId: string,
@@ -54,6 +59,11 @@ export interface StreamStatusService {
     reason: string | undefined,
     options?: HubStatusOptions,
   ): Promise<StatusResult & { changed: boolean }>
+  /**
+   * The endpoint has taken the notice: enables what the hub paused for failing, and nothing else. Resolves once that is
+   * durable; whoever sends takes note later, since it waits for this. A stream that is gone is none to enable.
+   */
+  enableFailing(streamId: string): Promise<void>
 }
 
 export function createStreamStatusService(options: StreamStatusServiceOptions): StreamStatusService {
@@ -71,6 +81,36 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
    */
   const dropsWork = (from: StreamStatus, to: StreamStatus) =>
     from !== to && (from === 'disabled' || to === 'disabled')
+
+  const letsGo = (from: StreamStatus, to: StreamStatus) => from === 'paused' && to === 'enabled'
+
+  async function decide(
+    streamId: string,
+    wish: Pick<StatusChange, 'status' | 'reason'>,
+    { by = 'hub', actor = 'hub', cause, version }: HubStatusOptions = {},
+  ): Promise<{ stream: Stream; changed: boolean }> {
+    const outcome = await db.transaction(async (trx) => {
+      const streams = createStreamRepository(trx)
+      const current = await streams.lockAny(streamId)
+      if (!current) throw new StreamNotFound()
+      const { status, reason } = wish
+      const unchanged = current.status === status && (by === 'hub' || current.statusBy === 'operator')
+      const isStale = version !== undefined && version !== current.version
+      if (unchanged || isStale || (by === 'hub' && !hubMay(current, status, cause))) {
+        return { stream: current, changed: false }
+      }
+      if (dropsWork(current.status, status)) await options.openWork.discard(trx, streamId, 'deleted')
+      if (letsGo(current.status, status)) await options.openWork.putHeldInOrder(trx, streamId)
+      const change: StatusChange = { ...wish, by, ...(status === 'paused' ? { cause } : {}) }
+      const stream = await streams.saveStatus(streamId, change)
+      // After the discard, which must not take the notice with it.
+      if (current.status !== status) await events.streamUpdated(trx, streamId, status, reason)
+      await options.audit.record(trx, { actor, ...auditOf(streamId, change) })
+      return { stream, changed: true }
+    })
+    if (outcome.changed) events.wake()
+    return outcome
+  }
 
   return {
     async read(receiverId, streamId) {
@@ -95,6 +135,7 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
           throw new StatusHeld()
         }
         if (dropsWork(current.status, status)) await options.openWork.discard(trx, streamId, 'deleted')
+        if (letsGo(current.status, status)) await options.openWork.putHeldInOrder(trx, streamId)
         const change: StatusChange = { status, reason, by: 'receiver' }
         if (current.status !== status) {
           await options.audit.record(trx, {
@@ -107,33 +148,39 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
       return settle(stream)
     },
 
-    async setStatusByHub(streamId, status, reason, { by = 'hub', actor = 'hub' } = {}) {
-      const outcome = await db.transaction(async (trx) => {
-        const streams = createStreamRepository(trx)
-        const current = await streams.lockAny(streamId)
-        if (!current) throw new StreamNotFound()
-        const unchanged = current.status === status && (by === 'hub' || current.statusBy === 'operator')
-        const heldByPerson = by === 'hub' && status === 'enabled' && current.statusBy !== 'hub'
-        if (unchanged || heldByPerson) return { stream: current, changed: false }
-        if (dropsWork(current.status, status)) await options.openWork.discard(trx, streamId, 'deleted')
-        const change: StatusChange = { status, reason, by }
-        const stream = await streams.saveStatus(streamId, change)
-        // After the discard, which must not take the notice with it.
-        if (current.status !== status) await events.streamUpdated(trx, streamId, status, reason)
-        await options.audit.record(trx, { actor, ...auditOf(streamId, change) })
-        return { stream, changed: true }
-      })
-      if (outcome.changed) events.wake()
+    async setStatusByHub(streamId, status, reason, by) {
+      const outcome = await decide(streamId, { status, reason }, by)
       return { ...(await settle(outcome.stream)), changed: outcome.changed }
+    },
+
+    async enableFailing(streamId) {
+      try {
+        const reason = 'The endpoint takes events again.'
+        const { stream, changed } = await decide(
+          streamId,
+          { status: 'enabled', reason },
+          { cause: 'failing' },
+        )
+        if (changed) void settle(stream).catch(() => {})
+      } catch (error) {
+        if (!(error instanceof StreamNotFound)) throw error
+      }
     },
   }
 }
 
-function auditOf(streamId: string, { status, reason }: StatusChange) {
+/** What a person or the receiver decided stands until they decide otherwise. */
+function hubMay(current: Stream, status: StreamStatus, cause: StatusCause | undefined): boolean {
+  if (status === 'paused') return current.status === 'enabled'
+  if (status !== 'enabled') return true
+  return current.statusBy === 'hub' && (cause === undefined || current.statusCause === cause)
+}
+
+function auditOf(streamId: string, { status, reason, cause }: StatusChange) {
   return {
     action: `stream.${status}`,
     target: `stream:${streamId}`,
-    detail: present({ reason }),
+    detail: present({ reason, cause }),
   }
 }
 

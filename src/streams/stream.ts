@@ -7,6 +7,10 @@ export type StreamStatus = (typeof STREAM_STATUSES)[number]
 /** Who set the status: the receiver's own pause never counts against the hub. */
 export type StatusSetter = 'receiver' | 'hub' | 'operator'
 
+/** Why the hub itself paused a stream. `failing`: its endpoint took nothing; once it does, the hub enables it. */
+export const STATUS_CAUSES = ['failing', 'inactive'] as const
+export type StatusCause = (typeof STATUS_CAUSES)[number]
+
 export type DeliveryMethod = 'push' | 'poll'
 
 /** SSF 1.0 §6.1: the URIs of the two methods on the wire. */
@@ -23,6 +27,8 @@ export interface Stream {
   readonly status: StreamStatus
   readonly statusReason: string | undefined
   readonly statusBy: StatusSetter
+  /** Undefined unless the hub paused it. */
+  readonly statusCause: StatusCause | undefined
   readonly deliveryMethod: DeliveryMethod
   /** Of a push stream. A poll stream's is made from the issuer and the id. */
   readonly endpointUrl: string | undefined
@@ -60,8 +66,6 @@ export interface StreamSettings {
   readonly subjectRemovalGraceS: number
   /** A stream whose receiver is silent for this long is paused, unless the receiver has a time of its own. Seconds; absent: never. */
   readonly inactivityTimeoutS?: number
-  /** What metadata says of new streams; a receiver's own entry may differ. */
-  readonly defaultSubjects: 'ALL' | 'NONE'
 }
 
 export const SHARD_COUNT = 256
@@ -74,4 +78,9 @@ export function shardOf(streamId: string): number {
 /** Binds a sealed `authorization_header` to its stream, so that one row's secret cannot be moved to another. */
 export function authorizationContext(streamId: string): string {
   return `stream:${streamId}:authorization`
+}
+
+/** The same for the private key of its client certificate. */
+export function tlsKeyContext(streamId: string): string {
+  return `stream:${streamId}:tls-key`
 }

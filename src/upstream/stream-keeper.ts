@@ -206,10 +206,12 @@ export function startStreamKeeper(transmitterId: string, options: KeeperOptions)
       await repository.noteError(db, transmitterId, 'verification', text)
     }
     duties.asked += 1
-    duties.askedAtMs = clock.monotonicMs()
     const asked = await requestVerification(streamId, {
       client: await sessionOf(stream).management(),
       remember: (stateHash) => repository.addVerification(db, transmitterId, stateHash),
+    }).finally(() => {
+      // The transmitter counts from when the request reached it, which was before now.
+      duties.askedAtMs = clock.monotonicMs()
     })
     if (asked.outcome === 'gone') await gone(stream)
     if (asked.outcome === 'unsupported') duty.isOffered = false

@@ -39,7 +39,7 @@ describe('alerts of a running hub', function () {
   const folder = mkdtempSync(join(tmpdir(), 'firebreak-alert-hub-'))
   const file = join(folder, 'alerts.jsonl')
 
-  async function start(): Promise<Hub> {
+  async function start(env: Readonly<Record<string, string>> = {}): Promise<Hub> {
     const hub = await startHub({
       config: loadConfig({
         PORT: '0',
@@ -51,6 +51,7 @@ describe('alerts of a running hub', function () {
         ALERT_WEBHOOK_SECRET: SECRET,
         ALERT_LOG_FILE: file,
         ALERT_STREAM_FAILING_MS: '2000',
+        ...env,
       }),
       logger: silentLogger,
       onProgress: () => {},
@@ -157,5 +158,16 @@ describe('alerts of a running hub', function () {
       told.reduce((sum, [, count]) => sum + Number(count), 0),
       4,
     )
+  })
+
+  it('need their file in processes that write to it, and in no others', async () => {
+    const lost = {
+      ISSUER: 'https://hub.example',
+      ALERT_LOG_FILE: join(folder, 'no-such-folder', 'alerts.jsonl'),
+    }
+    for (const ROLES of ['upkeep', 'api']) {
+      await assert.rejects(start({ ...lost, ROLES }), /ALERT_LOG_FILE: cannot write/, ROLES)
+    }
+    await start({ ...lost, ROLES: 'ingest,fanout' })
   })
 })

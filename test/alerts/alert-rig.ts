@@ -17,7 +17,7 @@ export const SECRET = randomBytes(32)
 export const clock = createClock()
 /** Short, so that a test need not wait for what takes a person seconds. */
 const EVERY_MS = 30
-export const CLEAR_AFTER_MS = 200
+export const CLEAR_AFTER_MS = 500
 
 export function conditionOf(kind: AlertKind, object: string, detail: object = {}): Condition {
   return { kind, object, summary: `${kind} at ${object}`, detail: { ...detail } }

@@ -113,6 +113,7 @@ describe('/v1/alerts', () => {
         opened_at: 0,
         last_seen_at: 0,
         resolved_at: null,
+        reopened: 0,
       },
     )
   })

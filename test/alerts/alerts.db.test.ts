@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createHmac, randomUUID } from 'node:crypto'
-import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { checkAlertLog, createAlertLog } from '../../src/alerts/alert-log.js'
@@ -25,6 +25,13 @@ import {
 import { type Posted, startWebhookEndpoint, type WebhookEndpoint } from './webhook-endpoint.js'
 
 const LAG = conditionOf('delivery_lag', 'lane:urgent', { lane: 'urgent' })
+
+const noticeOf = (name: string) => ({
+  channel: 'webhook' as const,
+  noticeId: `msg_${name}`,
+  alertId: randomUUID(),
+  body: '{"type":"alert.opened","data":{}}',
+})
 
 function signatureOf(post: Pick<Posted, 'id' | 'timestamp'>, body: string, secret = SECRET): string {
   const mac = createHmac('sha256', secret).update(`${post.id}.${post.timestamp}.${body}`)
@@ -111,6 +118,7 @@ describe('alerts: told once, with recovery', function () {
         opened_at: 0,
         last_seen_at: 0,
         resolved_at: null,
+        reopened: 0,
       },
     )
     assert.equal(opened.timestamp, opened.data.opened_at)
@@ -210,12 +218,7 @@ describe('alerts: told once, with recovery', function () {
   })
 
   it('by one process only, when two ask at once for what waits', async () => {
-    const notices = ['a', 'b', 'c'].map((name) => ({
-      channel: 'webhook' as const,
-      noticeId: `msg_${name}`,
-      alertId: randomUUID(),
-      body: '{}',
-    }))
+    const notices = ['a', 'b', 'c'].map(noticeOf)
     const claim = (db: Database, limit: number) =>
       alertRepository.claimNotices(db, 'webhook', { limit, forMs: 60_000 })
     const ids = (claimed: readonly { noticeId: string }[]) => claimed.map(({ noticeId }) => noticeId).sort()
@@ -370,6 +373,84 @@ describe('alerts: told once, with recovery', function () {
     assert.match(await process.metrics.render(), /channel="webhook",outcome="given_up"\} 1/)
   })
 
+  it('to nobody by a way out that was away for longer than a week, unlike what is younger', async () => {
+    const notices = ['old', 'young'].map(noticeOf)
+    await test.db.transaction((trx) => alertRepository.addNotices(trx, notices))
+    await test.db.raw(
+      `update alert_notices set created_at = now() - case notice_id when 'msg_old' then 169 else 167 end * interval '1 hour'`,
+    )
+    const process = await start()
+    await waitUntil('nothing waits', isEmpty)
+    assert.deepEqual(
+      endpoint.posts.map(({ id }) => id),
+      ['msg_young'],
+    )
+    assert.match(await process.metrics.render(), /channel="webhook",outcome="given_up"\} 1/)
+  })
+
+  it('no more at once than there are connections, so that none waits for one in its own time', async () => {
+    const running = new Set<() => void>()
+    let most = 0
+    await test.db.transaction((trx) =>
+      alertRepository.addNotices(
+        trx,
+        Array.from({ length: 11 }, (_, number) => noticeOf(String(number))),
+      ),
+    )
+    await start({
+      tell: async () => {
+        await new Promise<void>((resolve) => {
+          running.add(resolve)
+          most = Math.max(most, running.size)
+        })
+        return { ok: true }
+      },
+    })
+    for (const together of [4, 4, 3]) {
+      await waitUntil(`${together} are told`, () => running.size === together)
+      for (const end of running) end()
+      running.clear()
+    }
+    await waitUntil('nothing waits', isEmpty)
+    assert.equal(most, 4)
+  })
+
+  it('as over later each time it came back within the hour, and never later than twenty times', async () => {
+    const open = async (before: number) => {
+      await test.db.raw('truncate alerts')
+      await test.db.raw(
+        `insert into alerts (id, severity, kind, object, summary, detail, resolved_at)
+         select gen_random_uuid(), 'critical', kind, object, '', '{}', now() - minutes * interval '1 minute'
+         from (select 'delivery_lag', 'lane:urgent', n from generate_series(1, ?::int) n
+           union all values ('delivery_lag', 'lane:urgent', 61), ('delivery_lag', 'lane:routine', 1))
+           as earlier(kind, object, minutes)`,
+        [before],
+      )
+      const [alert] = await test.db.transaction((trx) => alertRepository.open(trx, [LAG]))
+      return alert?.reopened
+    }
+    const endsAfter = async (unseenS: number) => {
+      await test.db.raw(
+        "update alerts set last_seen_at = clock_timestamp() - ?::int * interval '1 second' where resolved_at is null",
+        [unseenS],
+      )
+      const ended = await test.db.transaction((trx) =>
+        alertRepository.resolveUnseen(trx, { forMs: 10_000, except: [] }),
+      )
+      return ended.length === 1
+    }
+    for (const [before, patienceS] of [
+      [0, 10],
+      [1, 20],
+      [3, 80],
+      [30, 200],
+    ] as const) {
+      assert.equal(await open(before), before)
+      assert.equal(await endsAfter(patienceS - 5), false, `${before} times before`)
+      assert.equal(await endsAfter(patienceS + 1), true, `${before} times before`)
+    }
+  })
+
   it('as lines of JSON too, in a file that may be rotated, whatever the webhook does', async () => {
     const file = join(folder, 'alerts.jsonl')
     endpoint.answerWith(() => 'never')
@@ -476,6 +557,37 @@ describe('alerts: a file that cannot be written', () => {
     waiting.shift()?.()
     assert.deepEqual(await third, { ok: true })
     assert.equal(text, '{"id":"one"}\n{"id":"three"}\n')
+  })
+
+  it('gets a line of its own after one that was torn, and no empty line after a whole one', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'firebreak-torn-'))
+    const file = join(folder, 'alerts.jsonl')
+    try {
+      // As a full disk leaves it, or a process that died.
+      writeFileSync(file, '{"id":"before"}\n{"id":"to')
+      const log = createAlertLog(file, { write: () => assert.fail() })
+      for (const id of ['one', 'two'])
+        assert.ok((await log({ id, body: '{}' }, AbortSignal.timeout(5_000))).ok)
+      assert.equal(readFileSync(file, 'utf8'), '{"id":"before"}\n{"id":"to\n{"id":"one"}\n{"id":"two"}\n')
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+
+  it('gets a line of its own on standard output too, when a part of the last one may have been written', async () => {
+    let text = ''
+    let room = 8
+    const log = createAlertLog('-', {
+      write(line, done) {
+        text += line.slice(0, room)
+        done(room < line.length ? new Error('ENOSPC') : undefined)
+      },
+    })
+    const write = (id: string) => tellWithin(log, { id, body: '{}' })
+    assert.ok(!(await write('one')).ok)
+    room = 100
+    for (const id of ['one', 'two']) assert.ok((await write(id)).ok)
+    assert.equal(text, '{"id":"o\n{"id":"one"}\n{"id":"two"}\n')
   })
 
   it('is told at once when it is a pipe without a reader', async () => {

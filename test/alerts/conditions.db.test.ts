@@ -2,16 +2,26 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import type { Condition, Probe } from '../../src/alerts/alert.js'
 import { createAlertReporter, createReportsProbe } from '../../src/alerts/alert-reporter.js'
+import { createCertificateProbe } from '../../src/alerts/certificate-read-model.js'
+import { createConflictProbe } from '../../src/alerts/conflict-read-model.js'
 import { createMissedObjectivesProbe } from '../../src/alerts/missed-objectives.js'
-import { createClockCondition, createFallbackCondition } from '../../src/alerts/own-conditions.js'
+import {
+  createClockCondition,
+  createFallbackCondition,
+  createKeysCondition,
+} from '../../src/alerts/own-conditions.js'
 import { createParkedProbe } from '../../src/alerts/parked-read-model.js'
 import { reportRepository } from '../../src/alerts/report-repository.js'
 import { createSourceClockProbe } from '../../src/alerts/source-clock-read-model.js'
 import { createStreamHealthReadModel } from '../../src/alerts/stream-health-read-model.js'
-import { createStreamProbe } from '../../src/alerts/stream-probe.js'
+import { createStreamProbes } from '../../src/alerts/stream-probe.js'
 import { createUpstreamProbe } from '../../src/alerts/upstream-read-model.js'
+import { conflictRepository } from '../../src/delivery/conflict-repository.js'
 import { createMissedObjectiveReadModel } from '../../src/enforcement/missed-objective-read-model.js'
+import { samplesSql } from '../../src/enforcement/sample-sql.js'
+import { runSql, sql } from '../../src/enforcement/sql-fragment.js'
 import { silentLogger } from '../../src/kernel/logger.js'
+import { LANES, type Lane } from '../../src/secevent/event.js'
 import {
   CREDENTIAL_CHANGE,
   ensureDays,
@@ -29,11 +39,28 @@ const MINUTE_MS = 60_000
 const brief = (conditions: readonly Condition[]) =>
   conditions.map(({ kind, object }) => `${kind} ${object}`).sort()
 
+interface PlanNode {
+  'Relation Name'?: string
+  'Actual Rows': number
+  'Actual Loops': number
+  'Rows Removed by Filter'?: number
+  Plans?: PlanNode[]
+}
+
+function rowsRead(node: PlanNode, table: string): number {
+  const own =
+    node['Relation Name'] === table
+      ? (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops']
+      : 0
+  return (node.Plans ?? []).reduce((sum, plan) => sum + rowsRead(plan, table), own)
+}
+
 describe('alerts: what is told', () => {
   let test: TestDatabase
   let poller: SeedReceiver
   let pusher: SeedReceiver
   let inLogS = 0
+  let monotonicMs = 0
 
   before(async () => {
     test = await createTestDatabase()
@@ -47,19 +74,35 @@ describe('alerts: what is told', () => {
   })
   afterEach(async () => {
     await test.db.raw(
-      'truncate delivery_queue, deliveries, parked, events, acknowledgements, alert_reports, stream_holds, streams cascade',
+      'truncate delivery_queue, deliveries, parked, events, acknowledgements, alert_reports, stream_holds, streams, conflicting_repeats cascade',
     )
   })
   after(() => test.close())
 
   const ago = (ms: number) => Date.now() - ms
-  const streams = (): Probe =>
-    createStreamProbe({
+  const streamProbes = (lag = async () => [{ lane: 'routine' as Lane, oldestAgeS: inLogS }]): Probe[] =>
+    createStreamProbes({
       streams: createStreamHealthReadModel(test.db),
-      lag: async () => [{ lane: 'routine', oldestAgeS: inLogS }],
+      lag,
       failingMs: MINUTE_MS,
       lagMs: 30_000,
+      clock: { monotonicMs: () => monotonicMs },
     })
+  /** Both as one. */
+  const streams = (): Probe => {
+    const probes = streamProbes()
+    return {
+      kinds: probes.flatMap(({ kinds }) => kinds),
+      look: async () => (await Promise.all(probes.map((probe) => probe.look()))).flat(),
+      forget: () => probes.forEach((probe) => void probe.forget?.()),
+    }
+  }
+  /** Looks, and again after this time. */
+  const lookTwice = async (probe: Probe, apartMs: number) => {
+    await probe.look()
+    monotonicMs += apartMs
+    return probe.look()
+  }
   const queue = (
     to: SeedReceiver,
     fields: { ageMs: number; attempts?: number; failure?: string; lane?: number },
@@ -71,6 +114,17 @@ describe('alerts: what is told', () => {
       .update({ status, status_by: by, status_reason: 'silent' })
 
   describe('stream_failing', () => {
+    it('is told while nobody knows the lag of the log, of which then nothing is said', async () => {
+      await queue(pusher, { ageMs: 2 * MINUTE_MS, attempts: 9, failure: 'answered 503' })
+      const looks = await Promise.allSettled(
+        streamProbes(() => Promise.reject(new Error('Kafka is away'))).map((probe) => probe.look()),
+      )
+      assert.deepEqual(
+        looks.map((look) => (look.status === 'fulfilled' ? brief(look.value) : 'blind')),
+        [[`stream_failing stream:${pusher.streamId}`], 'blind'],
+      )
+    })
+
     it('opens when a receiver has not taken a SET for the set time, and ends when it is taken', async () => {
       await queue(pusher, { ageMs: 2 * MINUTE_MS, attempts: 9, failure: 'answered 503' })
       await queue(pusher, { ageMs: MINUTE_MS, attempts: 0 })
@@ -165,10 +219,10 @@ describe('alerts: what is told', () => {
     afterEach(() => test.db.raw('truncate upstream_streams cascade'))
 
     for (const [title, why, fields] of [
-      ['paused', 'paused', { status: 'paused', status_reason: 'busy' }],
+      ['paused', 'paused', { status: 'paused', status_reason: '<b>busy' }],
       ['disabled', 'disabled', { status: 'disabled' }],
-      ['not trusted', 'stopped', { phase: 'stopped', last_error: 'another iss', last_error_of: 'trust' }],
-      ['not made', 'setup', { phase: 'setup', last_error: 'answered 500', updated_at: minutesAgo(2) }],
+      ['not trusted', 'stopped', { phase: 'stopped', last_error: '<b>another iss', last_error_of: 'trust' }],
+      ['not made', 'setup', { phase: 'setup', last_error: '<b>answered 500', updated_at: minutesAgo(2) }],
       ['never polled', 'poll', { last_error: 'x', last_error_of: 'poll', updated_at: minutesAgo(2) }],
       ['not polled', 'poll', { last_error: 'x', last_error_of: 'poll', last_poll_at: minutesAgo(2) }],
     ] as const) {
@@ -178,6 +232,7 @@ describe('alerts: what is told', () => {
         assert.deepEqual(more, [])
         assert.deepEqual([condition?.object, condition?.detail.why], [`source:${id}`, why])
         assert.match(condition?.summary ?? '', /up-/)
+        assert.ok(!JSON.stringify(condition).includes('<b>'), 'the words of the upstream stay out of it')
         await test.db('upstream_streams').update({
           phase: 'active',
           status: 'enabled',
@@ -201,13 +256,71 @@ describe('alerts: what is told', () => {
 
   describe('delivery_lag', () => {
     it('opens when what nobody tried to send waits, and ends when it is sent', async () => {
+      const probe = streams()
       await queue(pusher, { ageMs: MINUTE_MS, lane: 0 })
       await queue(pusher, { ageMs: 10_000, lane: 2 })
-      const found = await streams().look()
+      assert.deepEqual(await lookTwice(probe, 29_000), [])
+      monotonicMs += 1_000
+      const found = await probe.look()
       assert.deepEqual(brief(found), ['delivery_lag lane:control'])
-      assert.match(found[0]?.summary ?? '', /lane control waits to be sent for 60 s/)
+      assert.match(found[0]?.summary ?? '', /lane control waits to be sent for 30 s/)
       await test.db('delivery_queue').delete()
-      assert.deepEqual(await streams().look(), [])
+      assert.deepEqual(await probe.look(), [])
+    })
+
+    it('is not the pace of a receiver that takes SETs slowly: that is a condition of its stream', async () => {
+      const probe = streams()
+      for (let count = 0; count < 8; count += 1) await queue(pusher, { ageMs: 3 * MINUTE_MS - count * 1_000 })
+      await probe.look()
+      const takeOldest = () =>
+        test.db.raw(
+          'delete from delivery_queue where event_id = (select min(event_id::text)::uuid from delivery_queue)',
+        )
+      for (let count = 0; count < 5; count += 1) {
+        await takeOldest()
+        monotonicMs += 10_000
+        assert.deepEqual(await probe.look(), [])
+      }
+      await takeOldest()
+      monotonicMs += 10_000
+      const [condition, ...more] = await probe.look()
+      assert.deepEqual(more, [])
+      assert.deepEqual([condition?.object, condition?.detail.why], [`stream:${pusher.streamId}`, 'slow'])
+      assert.match(
+        condition?.summary ?? '',
+        /^pusher-.* takes SETs more slowly than they come: the oldest waits for 3 min\.$/,
+      )
+      monotonicMs += 30_000
+      assert.deepEqual(brief(await probe.look()), ['delivery_lag lane:urgent'], 'when nothing more is sent')
+    })
+
+    it('is a lane that stands still while one that comes after it goes on, not the other way round', async () => {
+      const probe = streams()
+      for (const lane of [1, 2]) for (const ageMs of [50_000, 49_000]) await queue(pusher, { ageMs, lane })
+      await probe.look()
+      monotonicMs += 20_000
+      await test.db.raw('delete from delivery_queue where lane = 2 and queued_at < ?', [
+        new Date(ago(49_500)),
+      ])
+      assert.deepEqual(await probe.look(), [])
+      monotonicMs += 10_000
+      assert.deepEqual(brief(await probe.look()), ['delivery_lag lane:urgent'])
+      await test.db.raw('delete from delivery_queue where lane = 1 and queued_at < ?', [
+        new Date(ago(49_500)),
+      ])
+      monotonicMs += 25_000
+      assert.deepEqual(await probe.look(), [])
+    })
+
+    it('is not judged by what was seen before another process led', async () => {
+      const probe = streams()
+      await queue(pusher, { ageMs: MINUTE_MS })
+      await probe.look()
+      monotonicMs += 40_000
+      probe.forget?.()
+      assert.deepEqual(await probe.look(), [])
+      monotonicMs += 30_000
+      assert.equal((await probe.look()).length, 1)
     })
 
     it('opens when what is accepted is not fanned out', async () => {
@@ -223,11 +336,12 @@ describe('alerts: what is told', () => {
       await queue(pusher, { ageMs: 40_000, attempts: 2, failure: 'connect', lane: 0 })
       await queue(pusher, { ageMs: 2 * MINUTE_MS, lane: 1 })
       await queue(poller, { ageMs: 40_000 })
-      assert.deepEqual(await streams().look(), [])
+      const probe = streams()
+      assert.deepEqual(await lookTwice(probe, 40_000), [])
       await test.db('delivery_queue').where({ lane: 0 }).delete()
-      assert.deepEqual(brief(await streams().look()), ['delivery_lag lane:urgent'])
+      assert.deepEqual(brief(await lookTwice(probe, 40_000)), ['delivery_lag lane:urgent'])
       await setStatus(pusher.streamId, 'paused', 'receiver')
-      assert.deepEqual(await streams().look(), [])
+      assert.deepEqual(await lookTwice(probe, 40_000), [])
     })
   })
 
@@ -265,20 +379,80 @@ describe('alerts: what is told', () => {
     })
   })
 
+  describe('certificate_ending', () => {
+    const origin = 'https://gw.example:8443'
+    const endIn = (streamId: string, days: number) =>
+      test.db.raw(
+        `insert into stream_tls (stream_id, origin, certificate, certificate_ends_at, key_wrapped)
+         values (?, ?, 'pem', clock_timestamp() + make_interval(days => ?), 'sealed')
+         on conflict (stream_id) do update set certificate_ends_at = excluded.certificate_ends_at`,
+        [streamId, origin, days],
+      )
+    const ofStream = (streamId: string) => test.db('streams').where({ stream_id: streamId })
+    const told = async () => brief(await createCertificateProbe(test.db).look())
+
+    beforeEach(() => ofStream(pusher.streamId).update({ endpoint_url: 'https://GW.example:8443/events' }))
+
+    it('opens two weeks before a client certificate ends, and ends when it is replaced', async () => {
+      await endIn(pusher.streamId, 15)
+      assert.deepEqual(await told(), [])
+      await endIn(pusher.streamId, 13)
+      const [condition, ...more] = await createCertificateProbe(test.db).look()
+      assert.deepEqual(more, [])
+      assert.equal(condition?.object, `stream:${pusher.streamId}`)
+      assert.match(condition?.summary ?? '', /^The client certificate for pusher-.* ends at 20.*Z\.$/)
+      const { ends_at: endsAt, receiver: _name, ...detail } = condition?.detail ?? {}
+      assert.deepEqual(detail, { stream_id: pusher.streamId, origin })
+      assert.ok(Math.abs(Date.parse(String(endsAt)) - Date.now() - 13 * 86_400_000) < MINUTE_MS)
+      await endIn(pusher.streamId, 30)
+      assert.deepEqual(await told(), [])
+    })
+
+    it('says of one that has ended that it has', async () => {
+      await endIn(pusher.streamId, -1)
+      const [condition] = await createCertificateProbe(test.db).look()
+      assert.match(condition?.summary ?? '', / ended at 20.*Z\.$/)
+    })
+
+    it('stays closed while the certificate is shown to nobody', async () => {
+      const key = `certificate_ending stream:${pusher.streamId}`
+      await endIn(pusher.streamId, 1)
+      const unused: [object, object][] = [
+        [{ endpoint_url: 'https://else.example/events' }, { endpoint_url: `${origin}/events` }],
+        [{ status: 'disabled' }, { status: 'paused' }],
+        [
+          { delivery_method: 'poll', endpoint_url: null },
+          { delivery_method: 'push', endpoint_url: origin },
+        ],
+      ]
+      for (const [unseen, seen] of unused) {
+        await ofStream(pusher.streamId).update(unseen)
+        assert.deepEqual(await told(), [], JSON.stringify(unseen))
+        await ofStream(pusher.streamId).update(seen)
+        assert.deepEqual(await told(), [key], JSON.stringify(seen))
+      }
+      await test.db('receivers').where({ id: pusher.receiverId }).update({ enabled: false })
+      assert.deepEqual(await told(), [])
+    })
+  })
+
   describe('objective_missed', () => {
     const OBJECTIVE_MS = 10_000
     const WINDOW_MS = 5 * MINUTE_MS
     let nowMs = 0
     let unreadS = 0
+    let unreadLane: Lane | undefined
     beforeEach(() => {
       nowMs = Date.now()
       unreadS = 0
+      unreadLane = undefined
     })
     const objectives = (windowMs = WINDOW_MS) => {
       const missed = createMissedObjectiveReadModel(test.db)
       return createMissedObjectivesProbe({
-        count: (range) => missed.count(range, OBJECTIVE_MS),
-        oldestUnreadS: async () => unreadS,
+        count: (look) => missed.count(look, OBJECTIVE_MS),
+        lag: async () =>
+          LANES.map((lane) => ({ lane, oldestAgeS: (unreadLane ?? lane) === lane ? unreadS : 0 })),
         objectiveMs: OBJECTIVE_MS,
         windowMs,
         clock: { now: () => nowMs },
@@ -357,29 +531,161 @@ describe('alerts: what is told', () => {
       await assert.rejects(probe.look(), /still being counted/)
       assert.equal((await probe.look())[0]?.detail.count, 1)
     })
+
+    it('ends nothing while fan-out stands still, however long, and a window after it goes on', async () => {
+      const probe = objectives()
+      await accepted({ receivedMs: MINUTE_MS })
+      assert.equal((await probe.look()).length, 1)
+      for (let minute = 1; minute <= 30; minute += 1) {
+        nowMs += MINUTE_MS
+        unreadS = minute * 60
+        assert.equal((await probe.look()).length, 1, `after ${minute} min`)
+      }
+      unreadS = 0
+      nowMs += 3_000
+      // Caught up with in steps.
+      for (let step = 0; step < 5; step += 1) await probe.look().catch(() => {})
+      assert.equal((await probe.look()).length, 1)
+      nowMs += WINDOW_MS
+      assert.deepEqual(await probe.look(), [])
+    })
+
+    it('goes on to look at the other lanes while one stands still', async () => {
+      const probe = objectives()
+      await probe.look()
+      unreadLane = 'routine'
+      for (let minute = 1; minute <= 5; minute += 1) {
+        nowMs += MINUTE_MS
+        unreadS = minute * 60
+        await probe.look()
+      }
+      for (const lane of [1, 2]) await accepted({ acceptedAtMs: nowMs - 5_000, receivedMs: 30_000, lane })
+      nowMs += MINUTE_MS
+      assert.equal((await probe.look())[0]?.detail.count, 1)
+      unreadS = 0
+      assert.equal((await probe.look())[0]?.detail.count, 2, 'each is counted once it can be')
+    })
+
+    it('tells nothing again that was over before the process lost its lease', async () => {
+      const probe = objectives()
+      await probe.look()
+      await accepted({ acceptedAtMs: nowMs + MINUTE_MS, place: 'queue' })
+      probe.forget?.()
+      // Another process has told of it, and that it was over.
+      nowMs += MINUTE_MS + WINDOW_MS + OBJECTIVE_MS + 5_000
+      assert.deepEqual(await probe.look(), [])
+    })
+
+    it('reads of the queue and of what is parked no more than what a look is about', async () => {
+      const first = await accepted({ acceptedAtMs: nowMs - 3 * 3_600_000, place: 'queue', lane: 2 })
+      const held = await accepted({ acceptedAtMs: nowMs - 3 * 3_600_000, place: 'parked', lane: 2 }, pusher)
+      await test.db.raw(
+        `insert into delivery_queue select (jsonb_populate_record(q, jsonb_build_object(
+           'event_id', lpad(to_hex((extract(epoch from q.accepted_at) * 1000)::bigint + n * 300), 12, '0') || '70008000000000000000',
+           'accepted_at', q.accepted_at + n * interval '300 milliseconds'))).*
+         from delivery_queue q, generate_series(1, 40000) n where event_id = ?`,
+        [first.eventId],
+      )
+      await test.db.raw(
+        `insert into parked (id, kind, code, reason, lane, stream_id, event_id, type, txn, delivery)
+         select gen_random_uuid(), kind, code, reason, lane, stream_id,
+           (lpad(to_hex((extract(epoch from now()) * 1000)::bigint - 10800000 + n * 1000), 12, '0') || '70008000000000000000')::uuid,
+           type, txn, delivery || jsonb_build_object('accepted_at', now() - interval '3 hours' + n * interval '1 second')
+         from parked p, generate_series(1, 12000) n where event_id = ?`,
+        [held.eventId],
+      )
+      const scope = {
+        stage: 'received' as const,
+        ranges: [{ fromMs: nowMs - MINUTE_MS, toMs: nowMs - MINUTE_MS / 2, lane: 'routine' as const }],
+        tightensOnly: true,
+        deadlineMs: OBJECTIVE_MS,
+        nowMs,
+      }
+      const explained = await test.db.transaction(async (trx) => {
+        await trx.raw('set local enable_seqscan = off')
+        return runSql<{ 'QUERY PLAN': { Plan: PlanNode }[] }>(
+          trx,
+          sql`explain (analyze, format json) with ${samplesSql(scope)} select * from samples`,
+        )
+      })
+      const plan = explained[0]?.['QUERY PLAN'][0]?.Plan as PlanNode
+      assert.equal(plan['Actual Rows'], 100 + 30)
+      assert.ok(
+        rowsRead(plan, 'delivery_queue') < 200,
+        `${rowsRead(plan, 'delivery_queue')} rows of the queue`,
+      )
+      assert.ok(rowsRead(plan, 'parked') < 100, `${rowsRead(plan, 'parked')} rows of what is parked`)
+    })
   })
 
   describe('clock_skew', () => {
+    let nowMs = 0
+    let unreadS = 0
+    beforeEach(() => {
+      nowMs = Date.now()
+      unreadS = 0
+    })
+    const sourceClocks = () =>
+      createSourceClockProbe(test.db, {
+        skewMs: 2_000,
+        lag: async () => [{ oldestAgeS: unreadS }],
+        clock: { now: () => nowMs },
+      })
+    const told = async (sourceId: string, aheadMs: number, agoMs = 5_000) => {
+      const acceptedAtMs = nowMs - agoMs
+      await seedDelivery(test.db, poller, {
+        acceptedAtMs,
+        eventTimestampMs: acceptedAtMs + aheadMs,
+        sourceId,
+      })
+    }
+
     it('opens for a source whose events come from the future, and ends when they do no more', async () => {
-      const probe = createSourceClockProbe(test.db, 2_000)
+      const probe = sourceClocks()
       const source = await seedSource(test.db, `idp-${randomUUID()}`)
-      const acceptedAtMs = ago(1_000)
-      await seedDelivery(test.db, poller, {
-        acceptedAtMs,
-        eventTimestampMs: acceptedAtMs + 1_900,
-        sourceId: source,
-      })
+      await told(source, 1_900)
       assert.deepEqual(await probe.look(), [])
-      await seedDelivery(test.db, poller, {
-        acceptedAtMs,
-        eventTimestampMs: acceptedAtMs + 600_000,
-        sourceId: source,
-      })
+      nowMs += 10_000
+      await told(source, 600_000)
       const [condition] = await probe.look()
       assert.equal(condition?.object, `source:${source}`)
       assert.match(condition?.summary ?? '', /^The clock of idp-.* is 10 min ahead\.$/)
-      await test.db.raw("update events set accepted_at = accepted_at - interval '6 minutes'")
+      for (let minute = 1; minute < 5; minute += 1) {
+        nowMs += MINUTE_MS
+        await told(source, 0)
+        assert.equal((await probe.look()).length, 1, `after ${minute} min`)
+      }
+      nowMs += MINUTE_MS
       assert.deepEqual(await probe.look(), [])
+    })
+
+    it('sees the one event of a quiet source among those of a loud one', async () => {
+      const [quiet, loud] = [await seedSource(test.db, 'quiet'), await seedSource(test.db, 'loud')]
+      await told(quiet, 600_000, 240_000)
+      await test.db.raw(
+        `insert into events select (jsonb_populate_record(e, jsonb_build_object('event_id', gen_random_uuid(),
+           'source_id', ?::uuid, 'event_timestamp', e.accepted_at, 'accepted_at', e.accepted_at + n * interval '50 milliseconds'))).*
+         from events e, generate_series(1, 3000) n where source_id = ?`,
+        [loud, quiet],
+      )
+      assert.deepEqual(brief(await sourceClocks().look()), [`clock_skew source:${quiet}`])
+    })
+
+    it('waits for what is not stored yet, and looks back over the window once another process has led', async () => {
+      const probe = sourceClocks()
+      await probe.look()
+      unreadS = 60
+      nowMs += MINUTE_MS
+      await probe.look()
+      const source = await seedSource(test.db, `idp-${randomUUID()}`)
+      await told(source, 600_000, 50_000)
+      unreadS = 0
+      assert.equal((await probe.look()).length, 1)
+      probe.forget?.()
+      assert.equal((await probe.look()).length, 1)
+      await test.db.raw('truncate events cascade')
+      probe.forget?.()
+      assert.deepEqual(await probe.look(), [], 'what it saw before is no longer its')
     })
 
     it("is told by a process of its machine's own clock", () => {
@@ -396,6 +702,71 @@ describe('alerts: what is told', () => {
       assert.equal(condition()?.object, 'clock:node-1')
       machineMs = 90_000
       assert.equal(condition()?.summary, "The clock of node-1 is 10 s behind the database's.")
+    })
+  })
+
+  describe('conflicting_repeat', () => {
+    it('opens for a source that used a jti for another content, with a count, and ends when it is quiet', async () => {
+      const probe = createConflictProbe(test.db)
+      const source = await seedSource(test.db, `idp-${randomUUID()}`)
+      const note = (lane: Lane, count: number) =>
+        test.db.transaction((trx) => conflictRepository.note(trx, lane, Array(count).fill(source)))
+      assert.deepEqual(await probe.look(), [])
+      await note('urgent', 2)
+      await note('urgent', 1)
+      await note('control', 1)
+      const [condition, ...more] = await probe.look()
+      assert.deepEqual(more, [])
+      assert.deepEqual([condition?.object, condition?.detail.count], [`source:${source}`, 4])
+      assert.match(condition?.summary ?? '', /^idp-.* used the jti of an earlier SET for another content\.$/)
+      await test.db.raw("update conflicting_repeats set last_at = now() - interval '16 minutes'")
+      assert.deepEqual(await probe.look(), [])
+      await test.db.raw("update conflicting_repeats set last_at = now() - interval '61 minutes'")
+      await note('urgent', 1)
+      assert.equal((await probe.look())[0]?.detail.count, 1, 'counted anew')
+    })
+
+    it('leaves no row of what was quiet for a day, such as a source that is gone', async () => {
+      const [gone, active] = [randomUUID(), await seedSource(test.db, `idp-${randomUUID()}`)]
+      for (const source of [gone, active]) {
+        await test.db.transaction((trx) => conflictRepository.note(trx, 'urgent', [source]))
+      }
+      const left = async () => {
+        await conflictRepository.forgetQuiet(test.db)
+        return test.db('conflicting_repeats').pluck('source_id')
+      }
+      await test.db.raw("update conflicting_repeats set last_at = now() - interval '23 hours'")
+      assert.deepEqual((await left()).sort(), [gone, active].sort())
+      await test.db.raw(
+        "update conflicting_repeats set last_at = now() - interval '25 hours' where source_id = ?",
+        [gone],
+      )
+      assert.deepEqual(await left(), [active])
+    })
+  })
+
+  describe('keys_unavailable', () => {
+    it('is told by a process that needs keys and cannot fetch them for the set time', () => {
+      let nowMs = 60_000
+      const keys = { id: 'tx-1', sinceMonotonicMs: 1_000, lastForMs: 86_000_000 }
+      const condition = createKeysCondition({
+        failing: () => [
+          { ...keys, name: 'idp' },
+          { ...keys, id: 'https://as.example', name: undefined, lastForMs: undefined },
+        ],
+        clock: { monotonicMs: () => nowMs },
+        afterMs: MINUTE_MS,
+      })
+      assert.deepEqual(condition(), [])
+      nowMs = 61_000
+      const [first, second] = condition()
+      assert.equal(first?.object, 'source:tx-1')
+      assert.equal(
+        first?.summary,
+        'The keys of idp cannot be fetched for 60 s; those that are known count for 24 h more.',
+      )
+      assert.equal(second?.object, 'issuer:https://as.example')
+      assert.match(second?.summary ?? '', /none is known: what it signs waits\.$/)
     })
   })
 

@@ -258,6 +258,18 @@ describe('auth: the first admin', () => {
     assert.equal(await ensure(), undefined)
   })
 
+  it('gets the given token from several processes at once, none of which fails', async () => {
+    const given = 'given-to-all-0123456789'
+    for (let round = 0; round < 10; round += 1) {
+      await hub.db('operators').delete()
+      await Promise.all(Array.from({ length: 6 }, () => ensure(given)))
+      assert.equal((await hub.db('operators').select('id')).length, 1)
+    }
+    assert.ok(await works(given))
+    await hub.db('operators').delete()
+    await ensure()
+  })
+
   it('has the given token from the next start on, and loses it only by a revocation', async () => {
     await ensure('given-token-0123456789')
     assert.ok(await works('given-token-0123456789'))

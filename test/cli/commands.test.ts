@@ -38,6 +38,17 @@ const STREAM = {
   events_delivered: ['a', 'b'],
 }
 
+const caFile = file('ca.pem', 'PEM of an authority')
+const certFile = file('hub.pem', 'PEM of the hub')
+const CERTIFICATE = { subject: 'CN=hub', issuer: 'CN=ca', not_after: 'then', fingerprint_sha256: 'AB:CD' }
+const TLS = {
+  stream_id: 's1',
+  origin: 'https://gw:8443',
+  in_use: true,
+  ca: [{ ...CERTIFICATE, subject: 'CN=ca' }],
+  client_certificate: CERTIFICATE,
+  updated_at: 'now',
+}
 const KEY = { kid: 'k1', use: 'set', alg: 'RS256', state: 'next', origin: 'generated', active_from: 'soon' }
 const ALERT = {
   id: 'a1',
@@ -130,6 +141,50 @@ const CASES: Case[] = [
     ],
     answers: { 'POST /v1/transmitters': ADD_ANSWER },
     shows: [/t1/],
+  },
+  {
+    title: 'registers a transmitter with types that are urgent from it',
+    words: [...ADD, '--discover', '--urgent-type', 'session-revoked', '--urgent-type', 'urn:own:type'],
+    sends: [
+      [
+        'POST /v1/transmitters',
+        { ...ADD_BODY, discover: true, urgent_types: [EVENT_TYPES[0], 'urn:own:type'] },
+      ],
+    ],
+    answers: { 'POST /v1/transmitters': ADD_ANSWER },
+    shows: [/t1/],
+  },
+  {
+    title: 'shows which types are urgent from a transmitter, and changes nothing',
+    words: ['transmitter', 'urgent', 't1'],
+    sends: [['GET /v1/transmitters/t1']],
+    answers: {
+      'GET /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:a', 'urn:b'] } },
+    },
+    shows: [/name\s+idp\nurgent types\s+urn:a, urn:b\n/],
+  },
+  {
+    title: 'adds and removes types that are urgent from a transmitter',
+    words: [
+      'transmitter',
+      'urgent',
+      't1',
+      '--add',
+      'session-revoked',
+      '--remove',
+      'urn:a',
+      '--remove',
+      'urn:x',
+    ],
+    sends: [
+      ['GET /v1/transmitters/t1'],
+      ['PATCH /v1/transmitters/t1', { urgent_types: ['urn:b', EVENT_TYPES[0]] }],
+    ],
+    answers: {
+      'PATCH /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:b', 'urn:c'] } },
+      'GET /v1/transmitters/t1': { body: { id: 't1', name: 'idp', urgent_types: ['urn:a', 'urn:b'] } },
+    },
+    shows: [/urgent types\s+urn:b, urn:c\n/],
   },
   {
     title: 'lists what each transmitter is forgiven',
@@ -291,8 +346,10 @@ const CASES: Case[] = [
     title: 'lists the streams of one receiver',
     words: ['stream', 'list', '--receiver', 'r1'],
     sends: [['GET /v1/streams?receiver_id=r1']],
-    answers: { 'GET /v1/streams': { body: { items: [STREAM], next: null } } },
-    shows: [/s1\s+gw\s+poll\s+paused\s+2\s+busy/],
+    answers: {
+      'GET /v1/streams': { body: { items: [STREAM, { ...STREAM, failing: { class: 'dns' } }], next: null } },
+    },
+    shows: [/s1\s+gw\s+poll\s+paused\s+2\s+-\s+busy/, /paused\s+2\s+dns\s+busy/],
   },
   {
     title: 'shows one stream',
@@ -314,6 +371,40 @@ const CASES: Case[] = [
     sends: [['POST /v1/streams/s1/enable', {}]],
     answers: { 'POST /v1/streams/s1/enable': { body: { ...STREAM, status: 'enabled' } } },
     shows: [/stream s1 is enabled/],
+  },
+  {
+    title: 'sets authorities and a client certificate of a stream, its key from standard input',
+    words: ['stream', 'tls', 'set', 's1', '--ca-file', caFile, '--cert-file', certFile, '--key-file', '-'],
+    stdin: 'the key',
+    sends: [
+      [
+        'PUT /v1/streams/s1/tls',
+        { ca: 'PEM of an authority', certificate: 'PEM of the hub', private_key: 'the key' },
+      ],
+    ],
+    answers: { 'PUT /v1/streams/s1/tls': { body: TLS } },
+    shows: [/for +https:\/\/gw:8443\n/, /believes +CN=ca, until then, AB:CD/, /shows +CN=hub, until then/],
+  },
+  {
+    title: 'sets authorities of a stream alone',
+    words: ['stream', 'tls', 'set', 's1', '--ca-file', caFile],
+    sends: [['PUT /v1/streams/s1/tls', { ca: 'PEM of an authority' }]],
+    answers: { 'PUT /v1/streams/s1/tls': { status: 202, body: { ...TLS, client_certificate: null } } },
+    shows: [/shows +no certificate/],
+  },
+  {
+    title: 'shows the TLS of a stream that moved since',
+    words: ['stream', 'tls', 'show', 's1'],
+    sends: [['GET /v1/streams/s1/tls']],
+    answers: { 'GET /v1/streams/s1/tls': { body: { ...TLS, in_use: false, ca: [] } } },
+    shows: [/not in use +the endpoint of the stream is elsewhere/, /believes +the authorities of the system/],
+  },
+  {
+    title: 'clears the TLS of a stream',
+    words: ['stream', 'tls', 'clear', 's1'],
+    sends: [['DELETE /v1/streams/s1/tls']],
+    answers: { 'DELETE /v1/streams/s1/tls': { status: 204 } },
+    shows: [/stream s1 goes by the system's authorities/],
   },
   {
     title: 'emits an event by the last part of its type, about an email',
@@ -579,6 +670,34 @@ const CASES: Case[] = [
     shows: [/discarded p1/],
   },
   {
+    title: 'replays what is parked under a filter, and asks no more once the hub has no more',
+    words: ['parked', 'replay', '--stream', 's1', '--code', 'invalid_key'],
+    sends: [['POST /v1/parked/replay', { filter: { stream_id: 's1', code: 'invalid_key' } }]],
+    answers: {
+      'POST /v1/parked/replay': {
+        status: 202,
+        body: { replayed: 7, left: 2, more: false, to: '2026-03-01T10:00:00.000Z' },
+      },
+    },
+    shows: [/^replayed 7, 2 cannot be: their stream is disabled, or they are too old\n$/],
+  },
+  {
+    title: 'discards what is parked under a filter, with why',
+    words: ['parked', 'discard', '--txn', 'c', '--from', '2026-01-01', '--reason', 'test data'],
+    sends: [
+      [
+        'POST /v1/parked/discard',
+        { filter: { txn: 'c', from: '2026-01-01T00:00:00.000Z' }, reason: 'test data' },
+      ],
+    ],
+    answers: {
+      'POST /v1/parked/discard': {
+        body: { discarded: 3, left: 0, more: false, to: '2026-03-01T10:00:00.000Z' },
+      },
+    },
+    shows: [/^discarded 3\n$/],
+  },
+  {
     title: 'adds an operator',
     words: ['operator', 'add', '--name', 'ann', '--role', 'viewer', '--expires', '2030-01-01'],
     sends: [['POST /v1/operators', { name: 'ann', role: 'viewer', expires_at: '2030-01-01T00:00:00.000Z' }]],
@@ -674,6 +793,27 @@ describe('the commands that call the hub', () => {
       assert.match(outcome.err, /built in: cannot be removed/)
     } finally {
       await builtIn.close()
+    }
+  })
+
+  it('replays under a filter until no more is left of what was parked when it began', async () => {
+    const to = '2026-03-01T10:00:00.000Z'
+    const hub = await startScriptedHub({
+      'POST /v1/parked/replay': [
+        { status: 202, body: { replayed: 500, left: 12, more: true, to } },
+        { status: 202, body: { replayed: 12, left: 0, more: false, to } },
+      ],
+    })
+    try {
+      const words = ['parked', 'replay', '--type', 'urn:x', '--json']
+      const outcome = await runWords(words, { hooks: hooksFor(hub.url) })
+      assert.deepEqual(
+        hub.seen.map(({ body }) => body),
+        [{ filter: { type: 'urn:x' } }, { filter: { type: 'urn:x', to } }],
+      )
+      assert.deepEqual(JSON.parse(outcome.out), { replayed: 512, left: 0, more: false, to })
+    } finally {
+      await hub.close()
     }
   })
 

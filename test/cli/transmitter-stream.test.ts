@@ -83,6 +83,29 @@ describe('transmitter commands with a stream of the hub', () => {
     assert.equal(code, 0)
   })
 
+  it('poll unless told to be pushed to', async () => {
+    for (const [words, method] of [
+      [['--client-id', 'c1'], 'poll'],
+      [['--client-id', 'c1', '--delivery', 'push'], 'push'],
+    ] as const) {
+      const { seen } = await run(
+        ['transmitter', 'add', '--discover', 'https://idp.example.com/t1', '--no-wait', ...words],
+        { 'POST /v1/transmitters': CREATED },
+        { secret: 's' },
+      )
+      const [[, body]] = seen as [[string, Record<string, unknown>]]
+      const credentials = { client_id: 'c1', client_secret: 's' }
+      assert.deepEqual(body.delivery, { method, credentials })
+    }
+    const { seen: sent } = await run(
+      ['transmitter', 'add', '--discover', 'https://idp.example.com/t1', '--secret-file', '-', '--no-wait'],
+      { 'POST /v1/transmitters': CREATED },
+      { stdin: 'token\n' },
+    )
+    const [[, body]] = sent as [[string, Record<string, unknown>]]
+    assert.deepEqual(body.delivery, { method: 'poll', credentials: { token: 'token' } })
+  })
+
   it('end with 1 and the last error when no verification comes', async () => {
     const failing = shown({
       state: 'stopped',

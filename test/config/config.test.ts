@@ -91,6 +91,9 @@ describe('config', () => {
     ['PUSH_TIMEOUT_MS', '1', 'from 100'],
     ['PUSH_CONCURRENCY', '0', 'from 1'],
     ['POLL_HOLD_MS', '60000', 'to 55000'],
+    ['PAUSE_FAILING_AFTER_H', '0', 'from 1'],
+    ['PAUSE_FAILING_AFTER_H', '2161', 'to 2160'],
+    ['PAUSE_FAILING_AFTER_H', '1.5', 'whole'],
     ['RECEIVED_DEADLINE_MS', '0', 'from 100'],
     ['APPLIED_DEADLINE_MS', '0', 'from 100'],
     ['ALERT_STREAM_FAILING_MS', '999', 'from 1000'],
@@ -135,6 +138,56 @@ describe('config', () => {
     }
     assert.match(faultsOf({ ALERT_WEBHOOK_URL }).join(), /set both or neither/)
     assert.match(faultsOf({ ALERT_WEBHOOK_SECRET: first }).join(), /set both or neither/)
+  })
+
+  it('takes an egress proxy, and shows no password of it', () => {
+    const EGRESS_PROXY_URL = 'https://hub:canary%40@proxy.example.com:3128'
+    const config = loadConfig({
+      EGRESS_PROXY_URL,
+      EGRESS_PROXY_CA_FILE: 'ca.pem',
+      EGRESS_PROXY_RESOLVES: 'true',
+      EGRESS_PROXY_LOCAL_NAMES: '.Corp.Example.com, gw',
+    })
+    assert.equal(config.egressProxyUrl, EGRESS_PROXY_URL)
+    assert.equal(config.egressProxyResolves, true)
+    assert.deepEqual(config.egressProxyLocalNames, ['corp.example.com', 'gw'])
+    const shown = JSON.stringify(describeConfig(config))
+    assert.ok(shown.includes('proxy.example.com:3128') && !shown.includes('canary'))
+    const { egressProxyUrl, egressProxyResolves, egressProxyLocalNames } = loadConfig({})
+    assert.deepEqual([egressProxyUrl, egressProxyResolves, egressProxyLocalNames], [undefined, false, []])
+  })
+
+  it('refuses what is no proxy, and settings of a proxy that is not there', () => {
+    const urls = [
+      'proxy:3128',
+      'socks5://canary',
+      'http://canary/path',
+      'http://canary?x',
+      'http://%zz@canary',
+    ]
+    for (const url of urls) {
+      const [fault = '', ...more] = faultsOf({ EGRESS_PROXY_URL: url })
+      assert.match(fault, /^EGRESS_PROXY_URL: write http:\/\/proxy/)
+      assert.deepEqual([more, fault.includes('canary')], [[], false])
+    }
+    const names = { EGRESS_PROXY_URL: 'http://p', EGRESS_PROXY_RESOLVES: 'true' }
+    for (const bad of ['*.corp', 'a b', 'https://x', 'a..b']) {
+      assert.match(
+        faultsOf({ ...names, EGRESS_PROXY_LOCAL_NAMES: bad }).join(),
+        /^EGRESS_PROXY_LOCAL_NAMES: write/,
+      )
+    }
+    const alone: [Record<string, string>, RegExp][] = [
+      [{ EGRESS_PROXY_RESOLVES: 'true' }, /^EGRESS_PROXY_RESOLVES: set EGRESS_PROXY_URL/],
+      [{ EGRESS_PROXY_RESOLVES: 'maybe', EGRESS_PROXY_URL: 'http://p' }, /write true or false/],
+      [
+        { EGRESS_PROXY_LOCAL_NAMES: 'x', EGRESS_PROXY_URL: 'http://p' },
+        /it is for EGRESS_PROXY_RESOLVES=true/,
+      ],
+      [{ EGRESS_PROXY_CA_FILE: 'x' }, /it is for an https EGRESS_PROXY_URL/],
+      [{ EGRESS_PROXY_CA_FILE: 'x', EGRESS_PROXY_URL: 'http://p' }, /it is for an https EGRESS_PROXY_URL/],
+    ]
+    for (const [env, says] of alone) assert.match(faultsOf(env).join(), says)
   })
 
   it('refuses half of a pair', () => {

@@ -79,9 +79,63 @@ describe('outcome of a push attempt (RFC 8935)', () => {
   })
 
   it('heeds Retry-After on a failure, and names the status', () => {
-    const failed = { class: 'failed', answered: true, reason: 'answered 503' }
+    const failed = { class: 'failed', failure: 'server_error', reason: 'answered 503' }
     assert.deepEqual(answer(503, '', { 'retry-after': '2' }), { ...failed, retryAfterMs: 2_000 })
     assert.deepEqual(answer(503, '', { 'retry-after': 'soon' }), failed)
     assert.deepEqual(answer(503), failed)
+  })
+
+  it('names the class of each other status', () => {
+    const classes: Record<string, readonly number[]> = {
+      server_error: [500, 501, 502, 503, 504, 520, 599],
+      rate_limited: [429],
+      unauthorized: [401, 403],
+      gone: [410],
+      redirect: [300, 301, 302, 303, 304, 307, 308],
+      unexpected_status: [200, 201, 204, 402, 404, 405, 408, 409, 413, 415, 418, 422, 451, 499],
+    }
+    for (const [failure, statuses] of Object.entries(classes)) {
+      for (const status of statuses) {
+        const outcome = answer(status)
+        assert.equal(outcome.class === 'failed' && outcome.failure, failure, String(status))
+      }
+    }
+  })
+
+  it('waits as long as 429 and 503 ask, a minute at most, and never back in time', () => {
+    const soon = new Date(Date.now() + 20_000).toUTCString()
+    const past = new Date(Date.now() - 3_600_000).toUTCString()
+    const waits: [value: string, least: number, most: number][] = [
+      ['0', 0, 0],
+      ['7', 7_000, 7_000],
+      ['60', 60_000, 60_000],
+      ['61', 60_000, 60_000],
+      ['99999999999999999999', 60_000, 60_000],
+      [soon, 18_000, 20_000],
+      [past, 0, 0],
+      ['Fri, 31 Dec 9999 23:59:59 GMT', 60_000, 60_000],
+      ['-5', 0, 0],
+    ]
+    for (const status of [429, 503]) {
+      for (const [value, least, most] of waits) {
+        const outcome = answer(status, '', { 'retry-after': value })
+        assert.ok(outcome.class === 'failed' && outcome.retryAfterMs !== undefined, value)
+        assert.ok(
+          outcome.retryAfterMs >= least && outcome.retryAfterMs <= most,
+          `${value}: ${outcome.retryAfterMs}`,
+        )
+      }
+      for (const value of ['', 'soon', '1e400', 'NaN', 'Infinity', '\u0000']) {
+        const outcome = answer(status, '', { 'retry-after': value })
+        assert.ok(outcome.class === 'failed' && outcome.retryAfterMs === undefined, value)
+      }
+    }
+  })
+
+  it('lets no other status put a SET off', () => {
+    for (const status of [200, 301, 401, 404, 410, 500, 502]) {
+      const outcome = answer(status, '', { 'retry-after': '30' })
+      assert.ok(outcome.class === 'failed' && outcome.retryAfterMs === undefined, String(status))
+    }
   })
 })

@@ -17,6 +17,7 @@ const item = (change: Partial<OpenDelivery> = {}): OpenDelivery => ({
   lane: 'urgent',
   type: 't',
   effect: 'tightens',
+  sourceId: 'source',
   txn: 'x',
   orderKey: 'k',
   acceptedAtMs: 0,
@@ -40,8 +41,8 @@ function endpointAfter(successAtMs?: number): EndpointHealth {
   return endpoint
 }
 
-const answered503 = { class: 'failed', answered: true, reason: 'answered 503' } as const
-const unreached = { class: 'failed', answered: false, reason: 'connection refused' } as const
+const answered503 = { class: 'failed', failure: 'server_error', reason: 'answered 503' } as const
+const unreached = { class: 'failed', failure: 'connect', reason: 'connection refused' } as const
 
 describe('what is written about an attempt', () => {
   it('is received with both times when the endpoint took it', () => {
@@ -85,13 +86,13 @@ describe('what is written about an attempt', () => {
 
   it('is another try when the endpoint failed, delivered only if it answered', () => {
     const { nextAttemptAtMs, ...result } = failedResult(ended({ attempts: 1 }), answered503, endpointAfter())
-    const failed = { ...FRAME, attempts: 2, outcome: 'retry', failure: 'answered 503' }
+    const failed = { ...FRAME, attempts: 2, outcome: 'retry', failure: 'server_error: answered 503' }
     assert.deepEqual(result, { ...failed, deliveredAtMs: SENT })
     // The second wait is half a second, give or take a fifth.
     const waitMs = (nextAttemptAtMs ?? 0) - NOW
     assert.ok(waitMs >= 400 && waitMs <= 600, String(waitMs))
     const silent = failedResult(ended(), unreached, endpointAfter())
-    assert.deepEqual([silent.deliveredAtMs, silent.failure], [null, 'connection refused'])
+    assert.deepEqual([silent.deliveredAtMs, silent.failure], [null, 'connect: connection refused'])
   })
 
   it('waits longer for routine SETs, and at least as long as the endpoint asks', () => {
@@ -130,7 +131,7 @@ describe('a SET that keeps failing while others get through', () => {
       attempts: 10,
       outcome: 'park',
       code: 'keeps_failing',
-      failure: 'answered 503',
+      failure: 'server_error: answered 503',
       deliveredAtMs: SENT,
     })
   })

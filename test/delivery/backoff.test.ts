@@ -23,7 +23,8 @@ describe('backoff', () => {
   })
 
   it('probes a failing endpoint soon, and then every few seconds', () => {
-    assert.equal(probeWaitMs(1, middle), 200)
-    assert.equal(probeWaitMs(50, middle), 4_000)
+    assert.equal(probeWaitMs(1, 4_000, middle), 200)
+    assert.equal(probeWaitMs(50, 4_000, middle), 4_000)
+    assert.equal(probeWaitMs(50, 30_000, middle), 30_000)
   })
 })

@@ -1,22 +1,25 @@
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { createAuditLog } from '../../src/audit/audit-log.js'
 import { type Compatibility, toCompatibilityBody } from '../../src/auth/compatibility.js'
 import type { Profile } from '../../src/auth/profile.js'
-import { createDelivery, type Delivery } from '../../src/delivery/delivery-service.js'
-import type { LogBatch, LogItem } from '../../src/eventlog/event-log.js'
+import { createDelivery, type Delivery, type DeliveryOptions } from '../../src/delivery/delivery-service.js'
+import type { LogBatch, LogItem, TransactionalLog } from '../../src/eventlog/event-log.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { createEventIds, newId } from '../../src/kernel/ids.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { createKeyService } from '../../src/keys/key-service.js'
-import { createOutgoing } from '../../src/outgoing/outgoing.js'
+import { createOutgoing, type OutgoingOptions } from '../../src/outgoing/outgoing.js'
 import { LANES, type SecurityEvent } from '../../src/secevent/event.js'
 import { CAEP } from '../../src/secevent/event-types.js'
 import { createSecurityEvent, type SecurityEventInput } from '../../src/secevent/security-event.js'
 import { type Database, sqlRows } from '../../src/storage/database.js'
 import { ensureDayPartition } from '../../src/storage/partitions.js'
+import { createFrameworkEvents } from '../../src/streams/framework-events.js'
 import { shardOf } from '../../src/streams/stream.js'
 import { createStreamMatcher } from '../../src/streams/stream-matching.js'
+import { createStreamStatusService } from '../../src/streams/stream-status-service.js'
 import { createScriptedLeases, takeAllShards } from '../support/order-shards.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
@@ -73,19 +76,41 @@ export async function startSink(): Promise<Sink> {
 export type DeliveryHarness = Awaited<ReturnType<typeof startDelivery>>
 
 /** The delivery room on a real Postgres, with real HTTP out, fed by hand instead of a log. */
-export async function startDelivery(options: { attemptTimeoutMs?: number } = {}) {
+export async function startDelivery(
+  options: {
+    attemptTimeoutMs?: number
+    /** Streams are paused for failing; absent: never. */
+    failing?: { pauseAfterMs: number; probeEveryMs: number }
+    poolsOf?(url: string): Partial<DeliveryOptions['pools']>
+    outgoing?: Partial<OutgoingOptions>
+  } = {},
+) {
   const database: TestDatabase = await createTestDatabase()
-  const { db } = database
+  const { db, url } = database
+  const pools = options.poolsOf?.(url)
   const clock = createClock()
   const keys = await createKeyService({ db, clock, leadMs: 3_600_000, logger: silentLogger })
-  const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'] })
+  const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'], ...options.outgoing })
   const leases = createScriptedLeases()
   await takeAllShards(db, leases)
   let metrics = createMetrics()
+  const nextId = createEventIds(clock)
+  const { log, decided } = createHandLog((events) => fanOut(events))
+  const statuses = createStreamStatusService({
+    db,
+    events: createFrameworkEvents({ issuer: ISSUER, log, nextEventId: nextId }),
+    observer: { streamChanged: (streamId) => delivery.streamChanged(streamId) },
+    openWork: {
+      discard: (...discarded) => delivery.discard(...discarded),
+      putHeldInOrder: (...held) => delivery.putHeldInOrder(...held),
+    },
+    audit: createAuditLog(),
+    settings: {},
+  })
   const open = async (): Promise<Delivery> => {
     metrics = createMetrics()
     const delivery = createDelivery({
-      pools: { control: db, urgent: db, routine: db, api: db },
+      pools: { control: db, urgent: db, routine: db, api: db, system: db, ...pools },
       leases,
       hints: { notify() {}, on() {} },
       keys,
@@ -108,20 +133,46 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
       touchStream: async () => {},
       onReceived() {},
       onVerified: async () => {},
+      ...(options.failing && {
+        failing: {
+          ...options.failing,
+          async pause(streamId: string, version: number, reason: string) {
+            await statuses.setStatusByHub(streamId, 'paused', reason, { cause: 'failing', version })
+          },
+          enable: (streamId: string) => statuses.enableFailing(streamId),
+        },
+      }),
     })
     await delivery.sender.start()
     return delivery
   }
   let delivery = await open()
-  const nextId = createEventIds(clock)
+
+  /** Fans events out as one batch per lane. */
+  async function fanOut(events: readonly SecurityEvent[], rejected: readonly string[] = []): Promise<void> {
+    for (const lane of LANES) {
+      const items: LogItem[] = events.filter((event) => event.lane === lane).map((event) => ({ event }))
+      if (lane === 'routine') {
+        for (const record of rejected)
+          items.push({ rejected: { reason: 'not_signed_by_hub', record: Buffer.from(record) } })
+      }
+      if (items.length === 0) continue
+      const batch: LogBatch = { lane, from: 'postgres', items, close: async () => {} }
+      await delivery.fanOut[lane](batch)
+    }
+  }
 
   return {
     db,
+    url,
+    statuses,
     keys,
     leases,
     get delivery() {
       return delivery
     },
+    /** What the process of now shows. */
+    metrics: () => metrics.render(),
     /** One number of the process of now. */
     async metric(name: string): Promise<number> {
       const [, value] = new RegExp(`^${name} (\\S+)$`, 'm').exec(await metrics.render()) ?? []
@@ -134,6 +185,7 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
     },
     async close() {
       await delivery.sender.stop()
+      await decided()
       await outgoing.close()
       await database.close()
     },
@@ -152,21 +204,24 @@ export async function startDelivery(options: { attemptTimeoutMs?: number } = {})
         sourceJti: newId(),
         ...input,
       }),
-    /** Fans events out as one batch per lane. */
-    async fanOut(events: readonly SecurityEvent[], rejected: readonly string[] = []) {
-      for (const lane of LANES) {
-        const items: LogItem[] = events.filter((event) => event.lane === lane).map((event) => ({ event }))
-        if (lane === 'routine') {
-          for (const record of rejected)
-            items.push({ rejected: { reason: 'not_signed_by_hub', record: Buffer.from(record) } })
-        }
-        if (items.length === 0) continue
-        const batch: LogBatch = { lane, from: 'postgres', items, close: async () => {} }
-        await delivery.fanOut[lane](batch)
-      }
-    },
+    fanOut,
     rows: <T>(sql: string, bindings: unknown[] = []) => sqlRows<T>(db, sql, bindings),
   }
+}
+
+/** A log that hands what is decided about streams to fan-out, once that is committed. */
+function createHandLog(fanOut: (events: readonly SecurityEvent[]) => Promise<void>) {
+  const appended: SecurityEvent[] = []
+  let under = Promise.resolve()
+  const log: TransactionalLog = {
+    async appendIn(_trx, events) {
+      appended.push(...events)
+    },
+    wake() {
+      under = under.then(() => fanOut(appended.splice(0)))
+    },
+  }
+  return { log, decided: () => under }
 }
 
 interface NewReceiver {

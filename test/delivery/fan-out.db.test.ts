@@ -47,15 +47,21 @@ describe('fan-out', () => {
     assert.notEqual(row.content_hash.toString('base64url'), event.contentHash)
   })
 
-  it('tells a repeat from another content under the same name', async () => {
+  it('tells a repeat from another content under the same name, and notes its source for an alert', async () => {
     const event = hub.event()
     const conflicts = () => hub.metric('firebreak_conflicting_repeats_total')
+    const noted = () => hub.rows('select source_id, lane, count from conflicting_repeats')
     await hub.fanOut([event])
     await hub.fanOut([event])
     assert.equal(await conflicts(), 0)
-    const { sourceIssuer, sourceJti } = event
-    await hub.fanOut([hub.event({ sourceIssuer, sourceJti, claims: { initiating_entity: 'admin' } })])
+    assert.deepEqual(await noted(), [])
+    const { sourceId, sourceIssuer, sourceJti } = event
+    const other = () =>
+      hub.event({ sourceId, sourceIssuer, sourceJti, claims: { initiating_entity: 'admin' } })
+    await hub.fanOut([other()])
     assert.equal(await conflicts(), 1)
+    await hub.fanOut([other(), other()])
+    assert.deepEqual(await noted(), [{ source_id: sourceId, lane: 1, count: 3 }])
   })
 
   it('stores a quarantined event, parks it with its reason and sends it nowhere', async () => {

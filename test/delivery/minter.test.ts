@@ -11,6 +11,7 @@ const delivery = {
   lane: 'urgent',
   type: CAEP.sessionRevoked,
   effect: 'tightens',
+  sourceId: 'source',
   txn: 't',
   orderKey: '',
   acceptedAtMs: 1_790_000_000_000,

@@ -9,6 +9,8 @@ const item = (eventId: string, effect: AccessEffect, orderKey = 'alice', lane: L
   orderKey,
   lane,
   bytes: 100,
+  sourceId: 'source',
+  txn: 'cause',
 })
 
 describe('pending queue', () => {
@@ -42,6 +44,42 @@ describe('pending queue', () => {
     assert.deepEqual(waiting, { items: 2, bytes: 200 })
     queue.clear()
     assert.deepEqual(waiting, { items: 0, bytes: 0 })
+  })
+
+  it('goes round by source and in a source by cause, whatever came first', () => {
+    const queue = createPendingQueue()
+    const push = (eventId: string, sourceId: string, txn: string) =>
+      queue.push({ ...item(eventId, 'tightens', eventId), sourceId, txn })
+    for (let index = 0; index < 300; index += 1) push(`a${index}`, 'idp', 'logout')
+    push('b1', 'idp', 'theft')
+    push('b2', 'idp', 'theft')
+    // A name of its own for each event wins a source no turns from the others.
+    for (let index = 0; index < 300; index += 1) push(`c${index}`, 'noisy', `txn ${index}`)
+    push('d1', 'itdr', 'theft')
+    const order = Array.from({ length: 9 }, () => queue.take('urgent')?.eventId)
+    assert.deepEqual(order, ['a0', 'c0', 'd1', 'b1', 'c1', 'a1', 'c2', 'b2', 'c3'])
+    assert.equal(queue.waiting('urgent'), 603 - 9)
+  })
+
+  it('sends the older item of a subject in the turn of the newer one, and that one in the next', () => {
+    const queue = createPendingQueue()
+    const push = (eventId: string, subject: string, txn: string) =>
+      queue.push({ ...item(eventId, 'tightens', subject), txn })
+    for (let index = 0; index < 300; index += 1) push(`a${index}`, `user ${index}`, 'logout')
+    push('a900', 'alice', 'logout')
+    push('b901', 'alice', 'theft')
+    const take = () => queue.take('urgent') as Pending
+    assert.equal(take().eventId, 'a0')
+    const older = take()
+    assert.equal(older.eventId, 'a900')
+    assert.deepEqual([take().eventId, take().eventId], ['a1', 'a2'], 'alice is busy')
+    queue.finish(older)
+    assert.equal(take().eventId, 'b901')
+    assert.equal(queue.holdsCauseOf({ ...item('x', 'tightens'), txn: 'theft' }), false)
+    assert.equal(queue.holdsCauseOf({ ...item('x', 'tightens'), txn: 'logout' }), true)
+    const rest = Array.from({ length: 297 }, () => take().eventId)
+    assert.deepEqual([rest[0], rest.at(-1), queue.waiting()], ['a3', 'a299', 0])
+    assert.equal(queue.take('urgent'), undefined)
   })
 
   it('names a waiting loosening item stale when a newer tightening one of its subject comes', () => {
@@ -105,6 +143,7 @@ describe('pending queue', () => {
       subject: fc.constantFrom('alice', 'bob', ''),
       effect: fc.constantFrom<AccessEffect>('tightens', 'loosens', 'neutral'),
       lane: fc.constantFrom<Lane>(...LANES),
+      txn: fc.constantFrom('one', 'two'),
     })
     const step = fc.oneof(
       fc.record({ do: fc.constant('push' as const), at: fc.nat(60), event }),
@@ -120,8 +159,8 @@ describe('pending queue', () => {
         const newestStarted = new Map<string, string>()
         for (const current of steps) {
           if (current.do === 'push') {
-            const { subject, effect, lane } = current.event
-            queue.push(item(String(current.at).padStart(4, '0'), effect, subject, lane))
+            const { subject, effect, lane, txn } = current.event
+            queue.push({ ...item(String(current.at).padStart(4, '0'), effect, subject, lane), txn })
           } else if (current.do === 'take') {
             const taken = queue.take(current.lane)
             if (!taken) continue

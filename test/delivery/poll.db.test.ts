@@ -7,6 +7,8 @@ import { pollRouter } from '../../src/delivery/poll-router.js'
 import { createApp } from '../../src/http/app.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { CAEP } from '../../src/secevent/event-types.js'
+import { assertRefusal } from '../spec/refusals/assert-refusal.js'
+import { INVALID_TOKEN } from '../spec/refusals/refusal.js'
 import { waitUntil } from '../support/wait.js'
 import { type DeliveryHarness, startDelivery } from './delivery-harness.js'
 
@@ -21,12 +23,14 @@ const claimsOf = (token: string) =>
     jti: string
   }
 
+const REFUSED_POLL = { title: 'a held poll', method: 'POST', path: '/ssf/poll/{stream_id}' }
+
 describe('poll delivery (RFC 8936)', () => {
   let hub: DeliveryHarness
   let receiverId: string
   let streamId: string
   let app: express.Express
-  let checkAccess: () => void
+  let checkAccess: () => unknown
   let compatibility: Compatibility
 
   beforeEach(async () => {
@@ -44,7 +48,11 @@ describe('poll delivery (RFC 8936)', () => {
       mount: (shell) =>
         void shell.use(
           '/ssf/poll',
-          pollRouter({ polls: hub.delivery.polls, authorize, checkAccess: async () => checkAccess() }),
+          pollRouter({
+            polls: hub.delivery.polls,
+            authorize,
+            checkAccess: async () => void (await checkAccess()),
+          }),
         ),
     })
   })
@@ -135,10 +143,21 @@ describe('poll delivery (RFC 8936)', () => {
     checkAccess = () => {
       throw new InvalidToken()
     }
-    const held = request(app).post(`/ssf/poll/${streamId}`).send({})
     // The next look of the held poll, at the latest after two seconds, asks who calls before anything else.
-    const { status } = await held
-    assert.equal(status, 401)
+    const { status, headers, text } = await request(app).post(`/ssf/poll/${streamId}`).send({})
+    assertRefusal(
+      { status, headers: new Headers(headers), text },
+      { ...REFUSED_POLL, status: 401, code: 'ERR_INVALID_TOKEN', challenge: INVALID_TOKEN },
+    )
+  })
+
+  it('ends a held poll whose stream is deleted with 404', async () => {
+    checkAccess = () => hub.rows('delete from streams where stream_id = ?', [streamId])
+    const { status, headers, text } = await request(app).post(`/ssf/poll/${streamId}`).send({})
+    assertRefusal(
+      { status, headers: new Headers(headers), text },
+      { ...REFUSED_POLL, status: 404, code: 'ERR_NOT_FOUND' },
+    )
   })
 
   it('answers the oldest poll of a stream when too many are held', async () => {

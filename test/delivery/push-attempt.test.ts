@@ -14,6 +14,7 @@ const ITEM: SendItem = {
   lane: 'urgent',
   type: 'type',
   effect: 'tightens',
+  sourceId: 'source',
   txn: 'txn-1',
   orderKey: 'key',
   acceptedAtMs: 0,
@@ -37,6 +38,8 @@ const TARGET: StreamTarget = {
   acceptsAny2xx: false,
   sending: true,
   noticesOnly: false,
+  pausedForFailing: false,
+  record: undefined,
 }
 
 type Post = PushAttemptOptions['post']
@@ -138,7 +141,7 @@ describe('one push attempt (RFC 8935 §2.1)', () => {
   })
 
   it('notes a failure, with the time the answer asks for by the shared clock', async () => {
-    const { attempt, lines } = rig({
+    const { attempt, lines, metrics } = rig({
       post: async () => ({
         status: 503,
         headers: { 'retry-after': 'Thu, 01 Jan 2026 00:00:09 GMT' },
@@ -147,8 +150,11 @@ describe('one push attempt (RFC 8935 §2.1)', () => {
     })
     const outcome = await attempt(ITEM, TARGET)
     assert.equal(outcome.class === 'failed' && outcome.retryAfterMs, 9_000)
-    const fields = { ...LINE, outcome: 'failed', reason: 'answered 503' }
+    const fields = { ...LINE, outcome: 'failed', failure: 'server_error', reason: 'answered 503' }
     assert.deepEqual(lines, [['info', 'delivery.attempted', fields]])
+    const counted =
+      /^firebreak_push_attempts_total\{lane="urgent",outcome="failed",failure="server_error"\} 1$/m
+    assert.match(await metrics.render(), counted)
   })
 
   it('fails, and never rejects, when the request or the signature does', async () => {
@@ -157,7 +163,7 @@ describe('one push attempt (RFC 8935 §2.1)', () => {
     }
     for (const broken of [rig({ post: reset }), rig({ minter: { mint: reset } })]) {
       const outcome = await broken.attempt(ITEM, TARGET)
-      assert.deepEqual(outcome, { class: 'failed', answered: false, reason: 'socket hang up' })
+      assert.deepEqual(outcome, { class: 'failed', failure: 'internal', reason: 'socket hang up' })
     }
   })
 
@@ -165,7 +171,7 @@ describe('one push attempt (RFC 8935 §2.1)', () => {
     for (const signingMs of [999.5, 1_000, 1_500]) {
       const { attempt, posted } = rig({ signingMs })
       const outcome = await attempt(ITEM, TARGET)
-      assert.deepEqual(outcome, { class: 'failed', answered: false, reason: 'signing took too long' })
+      assert.deepEqual(outcome, { class: 'failed', failure: 'internal', reason: 'signing took too long' })
       assert.equal(posted.length, 0)
     }
   })
@@ -182,7 +188,11 @@ describe('one push attempt (RFC 8935 §2.1)', () => {
   it('fails when the stream has no endpoint', async () => {
     const { attempt, posted } = rig()
     const outcome = await attempt(ITEM, { ...TARGET, endpointUrl: undefined })
-    assert.deepEqual(outcome, { class: 'failed', answered: false, reason: 'the stream has no endpoint_url' })
+    assert.deepEqual(outcome, {
+      class: 'failed',
+      failure: 'internal',
+      reason: 'the stream has no endpoint_url',
+    })
     assert.equal(posted.length, 0)
   })
 

@@ -17,6 +17,8 @@ const targetOf = (endpointUrl: string, version: number): StreamTarget => ({
   acceptsAny2xx: false,
   sending: true,
   noticesOnly: false,
+  pausedForFailing: false,
+  record: undefined,
 })
 
 const item = (eventId: string): SendItem => ({
@@ -27,6 +29,7 @@ const item = (eventId: string): SendItem => ({
   lane: 'urgent',
   type: 't',
   effect: 'tightens',
+  sourceId: 'source',
   txn: eventId,
   orderKey: eventId,
   acceptedAtMs: 0,
@@ -43,7 +46,7 @@ function rig(overrides: Partial<StreamSenderDeps>) {
     clock: createClock(),
     lease: () => ({ unit: 0, epoch: 1, endsAtMonotonicMs: Number.POSITIVE_INFINITY }),
     loadTarget: async () => targetOf('https://new.example.com', 2),
-    claim: async () => ({ due: [], stale: [], ungranted: [] }),
+    claim: async () => ({ due: [], stale: [], ungranted: [], unreadable: [] }),
     nextTryMs: async () => undefined,
     attempt: async (_item, target) => {
       sentTo.push(target.endpointUrl ?? '')
@@ -52,13 +55,13 @@ function rig(overrides: Partial<StreamSenderDeps>) {
     writeResult: async () => {},
     room: { count() {}, hasRoom: () => true },
     mayStart: () => true,
-    started() {},
-    ended() {},
     wakeAt() {},
     attemptTimeoutMs: 1_000,
     limits: { control: 1, urgent: 4, routine: 1 },
     onFailing() {},
     onRecovered() {},
+    enable: () => Promise.reject(new Error('not asked for')),
+    pausedProbeMs: 120_000,
     ...overrides,
   })
   return { sender, sentTo }
@@ -95,9 +98,9 @@ describe('stream sender', () => {
         loads += 1
         return targetOf('https://x.example.com', version)
       },
-      claim: async (lane) => {
+      claim: async ({ lane }) => {
         const isNew = lane === 'urgent' && version === 2 && loads === 1
-        return { due: isNew ? [item('1')] : [], stale: [], ungranted: [], version }
+        return { due: isNew ? [item('1')] : [], stale: [], ungranted: [], unreadable: [], version }
       },
     })
     sender.wake()
@@ -112,9 +115,9 @@ describe('stream sender', () => {
     let open = [item('1')]
     const { sender, sentTo } = rig({
       loadTarget: async () => targetOf(`https://v${version}.example.com`, version),
-      claim: async (lane) => {
+      claim: async ({ lane }) => {
         const due = lane === 'urgent' && version === 2 ? open.splice(0) : []
-        return { due, stale: [], ungranted: [], version }
+        return { due, stale: [], ungranted: [], unreadable: [], version }
       },
     })
     sender.wake()
@@ -130,6 +133,39 @@ describe('stream sender', () => {
     assert.equal(sentTo.length, 1)
   })
 
+  it('asks the table of a stopped stream for notices alone, and of others for all', async () => {
+    for (const sending of [false, true]) {
+      const asked = new Set<boolean>()
+      const { sender } = rig({
+        loadTarget: async () => ({ ...targetOf('https://x.example.com', 1), sending, noticesOnly: !sending }),
+        claim: async ({ noticesOnly }) => {
+          asked.add(noticesOnly)
+          return { due: [], stale: [], ungranted: [], unreadable: [] }
+        },
+        nextTryMs: async ({ noticesOnly }) => {
+          asked.add(noticesOnly)
+          return undefined
+        },
+      })
+      sender.wake()
+      await waitUntil('the claims', () => asked.size > 0 && sender.idle())
+      assert.deepEqual([...asked], [!sending])
+    }
+  })
+
+  it('is idle once its stream is gone, so that nobody keeps it in memory', async () => {
+    let loads = 0
+    const { sender } = rig({
+      loadTarget: async () => {
+        loads += 1
+        return undefined
+      },
+    })
+    assert.equal(sender.idle(), false, 'nobody knows yet')
+    sender.wake()
+    await waitUntil('the load', () => loads === 1 && sender.idle())
+  })
+
   it('keeps nothing that a claim brings while it stops', async () => {
     let waiting = 0
     let finishClaim = () => {}
@@ -140,12 +176,12 @@ describe('stream sender', () => {
         },
         hasRoom: () => true,
       },
-      claim: async (lane) => {
-        if (lane !== 'urgent') return { due: [], stale: [], ungranted: [] }
+      claim: async ({ lane }) => {
+        if (lane !== 'urgent') return { due: [], stale: [], ungranted: [], unreadable: [] }
         await new Promise<void>((resolve) => {
           finishClaim = resolve
         })
-        return { due: [item('1'), item('2')], stale: [], ungranted: [] }
+        return { due: [item('1'), item('2')], stale: [], ungranted: [], unreadable: [] }
       },
     })
     sender.wake()
@@ -185,7 +221,7 @@ describe('stream sender', () => {
   it('asks to be woken for another try once that is in the table, where claims see it', async () => {
     const order: string[] = []
     const { sender } = rig({
-      attempt: async () => ({ class: 'failed', answered: true, reason: 'answered 503' }),
+      attempt: async () => ({ class: 'failed', failure: 'server_error', reason: 'answered 503' }),
       async writeResult() {
         await new Promise((resolve) => setImmediate(resolve))
         order.push('written')
@@ -208,7 +244,7 @@ describe('stream sender', () => {
         // Work arrives during each claim, as under steady load.
         if (row) sender.offer({ version: 2, items: [row] })
         await new Promise((resolve) => setImmediate(resolve))
-        return { due: [], stale: [], ungranted: [] }
+        return { due: [], stale: [], ungranted: [], unreadable: [] }
       },
     })
     sender.wake()
@@ -217,5 +253,49 @@ describe('stream sender', () => {
     for (const row of rows.splice(0)) sender.offer({ version: 2, items: [row] })
     await waitUntil('the rest', () => sentTo.length >= 36)
     assert.equal(claims, before)
+  })
+
+  it('gives a recovered endpoint its backlog by lane, however slowly the table hands out the more urgent one', async () => {
+    let now = 1_000_000
+    let isUp = false
+    const open = [item('u1'), item('u2'), item('u3'), item('u4')]
+    for (const id of ['r1', 'r2', 'r3']) open.push({ ...item(id), lane: 'routine' })
+    const done = new Set<string>()
+    const sent: string[] = []
+    const { sender } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      claim: async ({ lane, inHand }) => {
+        // A slow pool for what is urgent: routine rows are there long before.
+        for (let turn = 0; lane !== 'routine' && turn < 20; turn += 1) {
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+        const due = open.filter(
+          (row) => row.lane === lane && !done.has(row.eventId) && !inHand.includes(row.eventId),
+        )
+        return { due, stale: [], ungranted: [], unreadable: [] }
+      },
+      attempt: async ({ eventId }) => {
+        if (!isUp) return { class: 'failed', failure: 'connect', reason: 'ECONNREFUSED' }
+        sent.push(eventId)
+        done.add(eventId)
+        return { class: 'received' }
+      },
+      limits: { control: 1, urgent: 1, routine: 3 },
+    })
+    sender.wake()
+    await waitUntil('the load', () => sender.version() === 2)
+    await waitUntil('the first failure', () => {
+      now += 1_000
+      sender.wake()
+      return !sender.idle()
+    })
+    now += 60_000
+    isUp = true
+    await waitUntil('all of it', () => {
+      now += 1_000
+      sender.pump()
+      return sent.length === 7
+    })
+    assert.deepEqual(sent.slice(0, 4).toSorted(), ['u1', 'u2', 'u3', 'u4'])
   })
 })

@@ -141,6 +141,25 @@ describe('failover event log', () => {
     })
   }
 
+  it('lets what Kafka held grow older while the broker is away', async () => {
+    const { log } = openLogs()
+    await log.start()
+    await log.append([makeEvent({ lane: 'urgent' })])
+    const urgent = async () => (await log.lag()).find(({ lane }) => lane === 'urgent')
+    await waitUntil('it is seen', async () => (await urgent())?.records === 1)
+    await broker.pause()
+    try {
+      await log.append([makeEvent({ lane: 'control' })])
+      const { oldestAgeS = Number.POSITIVE_INFINITY } = (await urgent()) ?? {}
+      await waitUntil('it is older', async () => ((await urgent())?.oldestAgeS ?? 0) > oldestAgeS + 1)
+      assert.equal((await urgent())?.records, 1)
+      const routine = (await log.lag()).find(({ lane }) => lane === 'routine')
+      assert.deepEqual(routine, { lane: 'routine', records: 0, oldestAgeS: 0 })
+    } finally {
+      broker.resume()
+    }
+  })
+
   it('starts and works with no broker at all', async () => {
     const port = await pickFreePort()
     const { log } = openLogs([`127.0.0.1:${port}`])
@@ -148,6 +167,12 @@ describe('failover event log', () => {
     await work(log.subscribe('urgent', handler))
     await assertAllStored(await appendAll(log, 5))
     assert.equal(log.health().ok, true)
+    const lags = await log.lag()
+    assert.deepEqual(
+      lags.map(({ isPartial }) => isPartial),
+      lags.map(() => true),
+      'nobody knows what Kafka holds',
+    )
   })
 
   it('goes on with Kafka while Postgres is away, and refuses when both are', async () => {

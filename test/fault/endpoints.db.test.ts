@@ -46,8 +46,13 @@ describe('fault: endpoints of one hub', function () {
       .split('\n')
       .filter((line) => line.includes(point.streamId))
 
+  /** How many attempts have failed. */
   const failing = (point: ScenePush) =>
-    linesOf(point).filter((line) => line.includes('endpoint.failing')).length
+    linesOf(point).filter(
+      (line) => line.includes('delivery.attempted') && line.includes('"outcome":"failed"'),
+    ).length
+
+  const told = (point: ScenePush) => linesOf(point).filter((line) => line.includes('endpoint.failing')).length
 
   async function recovers(point: ScenePush, mend: () => Promise<void> | void): Promise<void> {
     const before = scene.ledger.receipts(point.name).length
@@ -67,6 +72,8 @@ describe('fault: endpoints of one hub', function () {
     point.sink.answerWith(() => 500)
     await load(60)
     await waitUntil('the endpoint is seen to fail', () => failing(point) >= 3)
+    await waitUntil('it is told', () => told(point) > 0)
+    assert.equal(told(point), 1, 'not for each failure')
     await recovers(point, () => point.sink.answerWith(() => 202))
   })
 

@@ -7,6 +7,7 @@ import { isUuid, uuidParam } from '../../src/http/params.js'
 import { parseBody } from '../../src/http/validate.js'
 import { NotFound } from '../../src/kernel/errors.js'
 import { type LogFields, type Logger, silentLogger } from '../../src/kernel/logger.js'
+import { SealBroken } from '../../src/keys/aead.js'
 
 const SCHEMA = {
   type: 'object',
@@ -31,6 +32,9 @@ describe('http: app shell', () => {
         })
         app.get('/broken', async () => {
           throw new Error('the password is hunter2')
+        })
+        app.get('/sealed', async () => {
+          throw new SealBroken('A stored secret does not open.')
         })
         app.get('/away', async () => {
           throw Object.assign(new Error('connect'), { code: 'ECONNREFUSED' })
@@ -81,6 +85,14 @@ describe('http: app shell', () => {
     assert.match(String(lines[0]?.fields.error), /hunter2/)
     assert.equal(lines[0]?.fields.request_id, res.headers['x-request-id'])
     assert.doesNotMatch(JSON.stringify(lines), /secret/)
+  })
+
+  it('answers a fault inside that has a code with the same 500, and logs the code', async () => {
+    const res = await request(app).get('/sealed')
+    assert.equal(res.status, 500)
+    assert.equal(res.body.code, 'ERR_INTERNAL')
+    assert.doesNotMatch(res.text, /SEAL|secret|open/)
+    assert.equal(lines[0]?.fields.code, 'ERR_SEAL_BROKEN')
   })
 
   it('answers what is only away with 503 and Retry-After', async () => {

@@ -6,6 +6,8 @@ import { loadConfig } from '../../src/config/config.js'
 import { type Hub, startHub } from '../../src/hub.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { CAEP } from '../../src/secevent/event-types.js'
+import { seedStream } from '../enforcement/seed.js'
+import { selfSigned } from '../outgoing/certificate.js'
 import { apiOperations } from '../support/api-operations.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 
@@ -20,6 +22,7 @@ const TRANSMITTER = { issuer: 'https://idp.example', audience: 'hub' }
 const CODES = [
   'ERR_NOT_FOUND',
   'ERR_STREAM_NOT_FOUND',
+  'ERR_STREAM_TLS_NOT_FOUND',
   'ERR_CONFLICT',
   'ERR_ADDRESS_REFUSED',
   'ERR_INVALID_SUBJECT',
@@ -34,6 +37,7 @@ const GOOD_BODY: Readonly<Record<string, object>> = {
   discardParked: { reason: 'a drill' },
   updateOperator: { role: 'viewer' },
   updateEventType: { effect: 'neutral' },
+  putStreamTls: { ca: selfSigned('gw.example').cert },
 }
 
 describe('error answers of /v1 that depend on what is there', () => {
@@ -87,6 +91,8 @@ describe('error answers of /v1 that depend on what is there', () => {
     assert.deepEqual(Object.keys(told), ['code', 'message'])
     assert.ok(told.message && !told.message.includes('\n'))
     assert.equal(answer.headers.get('cache-control'), 'no-store')
+    assert.equal(answer.headers.get('content-type'), 'application/json; charset=utf-8')
+    assert.match(answer.headers.get('x-request-id') ?? '', /^[0-9a-f-]{36}$/)
     assert.equal(answer.headers.get('www-authenticate'), null)
     seen.add(`${id} ${expected}`)
   }
@@ -165,6 +171,14 @@ describe('error answers of /v1 that depend on what is there', () => {
     for (const what of ['replayParked', 'discardParked']) {
       await refused('409 ERR_CONFLICT', what, [id], { reason: 'again' })
     }
+  })
+
+  it('are 404 and 409 for the TLS of a stream that is polled', async () => {
+    const polled = await seedStream(test.db, await made('createReceiver', { name: 'poller' }))
+    for (const id of ['getStreamTls', 'deleteStreamTls']) {
+      await refused('404 ERR_STREAM_TLS_NOT_FOUND', id, [polled])
+    }
+    await refused('409 ERR_CONFLICT', 'putStreamTls', [polled], GOOD_BODY.putStreamTls)
   })
 
   it('are 409 for a test of alerts that have no way out', async () => {

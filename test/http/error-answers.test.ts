@@ -28,8 +28,9 @@ const BAD_QUERY: Readonly<Record<string, readonly string[]>> = {
   actor: ['', '%00'],
   action: ['', '%00'],
   target: ['', '%00'],
+  code: ['', '%00', 'x'.repeat(1001)],
 }
-/** What every route under /v1 may answer because of who calls, or what it sends, before anything is looked for. */
+/** What every route under /v1 and /ssf may answer because of who calls, or what it sends, before anything is looked for. */
 const CODES = [
   'ERR_INVALID_REQUEST',
   'ERR_MALFORMED_CREDENTIALS',
@@ -45,7 +46,7 @@ const CODES = [
 const ajv = new Ajv2020({ strict: true, strictRequired: false, allowUnionTypes: true })
 addFormats.default(ajv)
 
-describe('error answers of /v1', () => {
+describe('error answers of /v1 and /ssf', () => {
   let app: Express
   const seen = new Set<string>()
   before(async () => {
@@ -53,7 +54,7 @@ describe('error answers of /v1', () => {
   })
 
   const operations = apiOperations().filter(({ path, permission, scope }) => {
-    return path.startsWith('/v1/') && (permission ?? scope) !== undefined
+    return /^\/(v1|ssf)\//.test(path) && (permission ?? scope) !== undefined
   })
 
   interface Ask {
@@ -120,7 +121,10 @@ describe('error answers of /v1', () => {
         ]
         for (const caller of weak) {
           const res = await refused(operation, { ...sent, token: caller }, '403 ERR_FORBIDDEN')
-          assert.match(res.headers['www-authenticate'] ?? '', /^Bearer .*error="insufficient_scope"/)
+          const wanted = caller === UNSCOPED ? `, scope="${scope}"` : ''
+          const challenge = `Bearer realm="firebreak", error="insufficient_scope"${wanted}`
+          assert.equal(res.headers['www-authenticate'], challenge)
+          if (wanted) assert.ok(res.body.message.includes(scope))
         }
       })
 
@@ -131,6 +135,8 @@ describe('error answers of /v1', () => {
         assert.equal(away.headers['retry-after'], '2')
         const broken = await refused(operation, { ...sent, token: BROKEN }, '500 ERR_INTERNAL')
         assert.doesNotMatch(broken.text, /hunter2|Error:|\.ts|\.js/)
+        assert.ok(broken.body.message.includes(broken.headers['x-request-id']))
+        for (const res of [busy, away, broken]) assert.equal(res.headers['www-authenticate'], undefined)
       })
 
       if (operation.body) {
@@ -139,6 +145,8 @@ describe('error answers of /v1', () => {
             await refused(operation, { token, body, ...(headers && { headers }) }, '400 ERR_INVALID_REQUEST')
           }
           await refused(operation, { token, body: `{"x":"${'x'.repeat(2_200_000)}"}` }, '413 ERR_TOO_LARGE')
+          // SSF ignores members that nobody defined (SSF 1.0 §4.2.3).
+          if (operation.path.startsWith('/ssf/')) return
           const stranger = JSON.stringify({ no_such_member: 1 })
           // Read as JSON whatever its type says.
           for (const type of ['application/json', 'text/plain']) {
@@ -162,6 +170,12 @@ describe('error answers of /v1', () => {
       const parameters = Object.keys(operation.query)
       if (parameters.length > 0) {
         it('refuses queries that it does not know, or with values that are none', async () => {
+          if (operation.path.startsWith('/ssf/')) {
+            for (const query of ['stream_id=', `stream_id=${ID}&stream_id=${ID}`]) {
+              await refused(operation, { token, query }, '400 ERR_INVALID_REQUEST')
+            }
+            return
+          }
           for (const name of parameters) {
             for (const value of BAD_QUERY[name] ?? assert.fail(`${name}: no bad value of it is known`)) {
               await refused(operation, { token, query: `${name}=${value}` }, '400 ERR_INVALID_REQUEST')
@@ -239,6 +253,8 @@ function badBodies(operation: ApiOperation): [body: string | Buffer, headers?: R
     [nested],
     [gzipSync('{}'), { 'Content-Encoding': 'gzip' }],
     ['{}', { 'Content-Type': 'application/json; charset=latin1' }],
-    ...(operation.bodyRequired ? ([[''], ['{}']] as [string][]) : []),
+    ...(operation.bodyRequired ? ([['']] as [string][]) : []),
+    // A stream asked for with no word is one to poll (SSF 1.0 §8.1.1.1).
+    ...(operation.bodyRequired && operation.id !== 'createStream' ? ([['{}']] as [string][]) : []),
   ]
 }

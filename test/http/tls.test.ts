@@ -96,7 +96,7 @@ describe('http: TLS', () => {
     Number(new RegExp(`^${name} (.*)$`, 'm').exec(await metrics.render())?.[1])
 
   for (const version of ['TLSv1', 'TLSv1.1'] as const) {
-    it(`refuses ${version}`, async () => {
+    it(`refuses to speak ${version}`, async () => {
       await assert.rejects(
         handshake({ minVersion: version, maxVersion: version }),
         /alert protocol version|protocol_version|unsupported protocol/,

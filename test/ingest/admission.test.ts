@@ -41,12 +41,23 @@ describe('ingest: admission', () => {
   it('gives a source half of the places of verified SETs, whatever is being read', () => {
     const admission = admissionOf({ maxInFlight: 4, maxUnverified: 4 })
     for (const network of ['a', 'b', 'c', 'd']) admission.admit(network, noCut)
-    const leave = admission.enter('s1')
-    assert.ok(leave && admission.enter('s1'))
-    assert.equal(admission.enter('s1'), undefined)
-    assert.ok(admission.enter('s2'))
+    const leave = admission.enter('s1', 'urgent')
+    assert.ok(leave && admission.enter('s1', 'urgent'))
+    assert.equal(admission.enter('s1', 'urgent'), undefined)
+    assert.ok(admission.enter('s2', 'urgent'))
     leave()
-    assert.ok(admission.enter('s1'))
+    assert.ok(admission.enter('s1', 'urgent'))
+  })
+
+  it('has places of their own for each lane, so that a slow one keeps no other out', () => {
+    const admission = admissionOf({ maxInFlight: 2 })
+    for (const source of ['s1', 's2']) assert.ok(admission.enter(source, 'routine'))
+    for (const source of ['s1', 's3']) assert.equal(admission.enter(source, 'routine'), undefined)
+    const leave = admission.enter('s1', 'urgent')
+    assert.ok(leave && admission.enter('s3', 'urgent') && admission.enter('s1', 'control'))
+    leave()
+    assert.equal(admission.enter('s3', 'routine'), undefined)
+    assert.ok(admission.enter('s1', 'urgent'))
   })
 
   it('keeps count of a network that gives back one place of several', () => {

@@ -110,6 +110,16 @@ describe('ingest: SSF metadata of an issuer', () => {
     await refused(discoverIssuer(outgoing, url, 'https://else.example'), /another "issuer"/)
   })
 
+  it('is not asked for over plain http outside of this machine (SSF 1.0 §7.2)', async () => {
+    for (const issuer of ['http://8.8.8.8', 'http://10.0.0.1/t', 'ftp://127.0.0.1']) {
+      await assert.rejects(discoverIssuer(outgoing, true, issuer), AddressRefused, issuer)
+      await assert.rejects(discoverIssuer(outgoing, issuer), AddressRefused, issuer)
+    }
+    const issuer = `${idpUrl}/t`
+    serve(`${WELL_KNOWN}/t`, { issuer, jwks_uri: 'http://8.8.8.8/keys' })
+    await assert.rejects(discoverIssuer(outgoing, true, issuer), AddressRefused)
+  })
+
   it('is asked for by a URL only', async () => {
     await refused(discoverIssuer(outgoing, true), /issuer must be a URL/)
     await refused(discoverIssuer(outgoing, true, 'idp'), /issuer must be a URL/)

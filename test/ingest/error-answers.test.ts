@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type RequestOptions, request as sendRequest } from 'node:http'
 import { hashSecret } from '../../src/auth/secrets.js'
 import { LogUnavailable } from '../../src/eventlog/event-log.js'
+import { describeHub } from '../../src/hub-description.js'
 import { createIngestHandler } from '../../src/ingest/ingest-handler.js'
 import { createIssuerKeys } from '../../src/ingest/issuer-keys.js'
 import { createSetIngest } from '../../src/ingest/set-ingest.js'
@@ -13,6 +14,8 @@ import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { OutgoingFailed } from '../../src/outgoing/outgoing-errors.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
+import { SSF } from '../../src/secevent/event-types.js'
+import { SetRejected } from '../../src/secevent/parse-set.js'
 import { apiOperations } from '../support/api-operations.js'
 import { serveHandler, setOf, type TestServer, TRANSMITTER_ID, transmitterOf } from './ingest-fixture.js'
 
@@ -28,6 +31,8 @@ interface Case {
   /** What the log says; default: that it has the event. */
   readonly append?: (events: readonly SecurityEvent[]) => Promise<void>
   readonly find?: () => Promise<never>
+  /** What its stream says of the SET; default: that all is well. */
+  readonly aboutStream?: () => Promise<never>
   /** The source has used up its budget. */
   readonly spent?: boolean
   /** Sends so much of the body and then nothing more. */
@@ -49,6 +54,15 @@ const CASES: readonly Case[] = [
     title: 'another audience',
     expected: '400 invalid_audience',
     body: setOf({ aud: 'https://evil.example' }),
+  },
+  {
+    title: 'a verification with a state that the hub never asked with',
+    expected: '400 invalid_state',
+    body: setOf({
+      sub_id: { format: 'opaque', id: 's1' },
+      events: { [SSF.verification]: { state: 'not asked for' } },
+    }),
+    aboutStream: () => Promise.reject(new SetRejected('invalid_state', 'The hub asked with no such state.')),
   },
   {
     title: 'no Authorization header where one is registered',
@@ -116,6 +130,12 @@ const CASES: readonly Case[] = [
     answerHeaders: RETRY,
   },
   {
+    title: 'a stream that is being set up',
+    expected: '503 ERR_UNAVAILABLE',
+    transmitter: { audience: [] },
+    answerHeaders: { 'retry-after': /^1$/ },
+  },
+  {
     title: 'a registry that is away',
     expected: '503 ERR_UNAVAILABLE',
     find: () =>
@@ -126,6 +146,7 @@ const CASES: readonly Case[] = [
 
 describe('error answers of the push endpoint', () => {
   const seen = new Set<string>()
+  const seenErrs = new Set<string>()
   let server: TestServer | undefined
   afterEach(async () => {
     await server?.stop()
@@ -147,6 +168,7 @@ describe('error answers of the push endpoint', () => {
       keys: createIssuerKeys({ outgoing, clock, logger: silentLogger, metrics }),
       budgets: given.spent ? { take: () => 'spent' } : createSourceBudgets(clock),
       log: { append: given.append ?? (async () => {}) },
+      ...(given.aboutStream && { aboutStream: given.aboutStream }),
     })
     const find = given.find ?? (async (id: string) => (id === TRANSMITTER_ID ? transmitter : undefined))
     const handler = createIngestHandler({
@@ -209,6 +231,7 @@ describe('error answers of the push endpoint', () => {
         assert.match(String(headers[name]), expected, name)
       }
       seen.add(body.err ? String(status) : each.expected)
+      if (body.err) seenErrs.add(body.err)
     })
   }
 
@@ -216,5 +239,9 @@ describe('error answers of the push endpoint', () => {
     const operation = apiOperations().find(({ id }) => id === 'pushSet') ?? assert.fail()
     const told = [...operation.errors, '400', '401', '413']
     assert.deepEqual([...seen].sort(), told.sort())
+    const { schemas } = describeHub({ issuer: 'https://hub.example' }).components as {
+      schemas: { SetError: { properties: { err: { enum: string[] } } } }
+    }
+    assert.deepEqual([...seenErrs].sort(), [...schemas.SetError.properties.err.enum].sort())
   })
 })

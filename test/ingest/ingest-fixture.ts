@@ -70,6 +70,7 @@ export function transmitterOf(more: Partial<Transmitter> = {}): Transmitter {
     algorithms: ['RS256'],
     tolerances: {},
     budgetPerS: 100_000,
+    urgentTypes: [],
     enabled: true,
     version: 1,
     createdAt: new Date(0),

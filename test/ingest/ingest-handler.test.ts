@@ -12,6 +12,7 @@ import type { Transmitter } from '../../src/ingest/transmitter.js'
 import { Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics, type Metrics } from '../../src/kernel/metrics.js'
+import { SealBroken } from '../../src/keys/aead.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { CAEP } from '../../src/secevent/event-types.js'
 import { waitUntil } from '../support/wait.js'
@@ -280,6 +281,17 @@ describe('ingest: the push endpoint', () => {
     const answer = await post(setOf())
     assert.equal(answer.status, 500)
     assert.doesNotMatch(await answer.text(), /secret/)
+  })
+
+  it('answers so to a fault inside that has a code of its own', async () => {
+    const broken = new SealBroken('A stored secret does not open.')
+    await start({ log: { append: () => Promise.reject(broken) } })
+    const answer = await post(setOf())
+    assert.equal(answer.status, 500)
+    assert.deepEqual(await answer.json(), {
+      code: 'ERR_INTERNAL',
+      message: 'The hub failed to handle this request.',
+    })
   })
 
   it('sheds load with 503 beyond its bound, and takes again once there is room', async () => {

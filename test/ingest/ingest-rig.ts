@@ -69,6 +69,7 @@ export async function startIngestRig(db: Database) {
       eventTypes: BUILT_IN_EVENT_TYPES,
       wake() {},
     }),
+    eventTypes: BUILT_IN_EVENT_TYPES,
     changed: () => registry.refresh(),
   })
   const woken: { lanes: readonly Lane[]; auditRows: Promise<unknown[]> }[] = []

@@ -165,6 +165,53 @@ describe('ingest: keys of an issuer', () => {
     await retryAfter(find(RS1))
   })
 
+  it('names an issuer whose keys cannot be fetched, since when, and how long those that are known count', async () => {
+    assert.deepEqual(keys.failing(), [])
+    await find(RS1)
+    assert.deepEqual(keys.failing(), [])
+    fail()
+    clock.advance(3_600_000)
+    assert.ok(await find(RS1))
+    const failing = await waitUntil('the fetch fails', () => keys.failing()[0])
+    const { id, name } = transmitter
+    const sinceMonotonicMs = clock.monotonicMs()
+    assert.deepEqual(failing, { id, name, sinceMonotonicMs, lastForMs: 23 * 3_600_000 })
+    clock.advance(600_000)
+    const later = keys.failing()[0]
+    assert.deepEqual(
+      [later?.sinceMonotonicMs, later?.lastForMs],
+      [sinceMonotonicMs, 22 * 3_600_000 + 3_000_000],
+    )
+  })
+
+  it('says of an issuer that never answered that no key of it is known', async () => {
+    fail()
+    await retryAfter(find(RS1))
+    const [failing] = keys.failing()
+    assert.deepEqual([failing?.sinceMonotonicMs, failing?.lastForMs], [clock.monotonicMs(), undefined])
+  })
+
+  it('sees that an issuer answers again without a SET of it, at most every 15 s', async () => {
+    fail()
+    await retryAfter(find(RS1))
+    serveKeys(K1)
+    clock.advance(15_000)
+    assert.equal(keys.failing().length, 1)
+    clock.advance(1)
+    assert.equal(fetches, 1)
+    assert.equal(keys.failing().length, 1)
+    await waitUntil('it is asked again', () => keys.failing().length === 0)
+    assert.equal(fetches, 2)
+  })
+
+  it('neither names nor asks an issuer that nobody needed for a quarter of an hour', async () => {
+    fail()
+    await retryAfter(find(RS1))
+    clock.advance(900_001)
+    assert.deepEqual(keys.failing(), [])
+    assert.equal(fetches, 1)
+  })
+
   it('refuses a removed key once it has refreshed (J4)', async () => {
     await find(RS1)
     serveKeys(K2)

@@ -5,7 +5,7 @@ import { createSourceBudgets } from '../../src/ingest/source-budget.js'
 import { TooManyRequests, Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
-import { SSF } from '../../src/secevent/event-types.js'
+import { RISC, SSF } from '../../src/secevent/event-types.js'
 import { SetRejected } from '../../src/secevent/parse-set.js'
 import { listLog, manualClock, setOf, transmitterOf } from './ingest-fixture.js'
 
@@ -31,8 +31,8 @@ describe('ingest: one SET of a known transmitter', () => {
       ...more,
     })
     return (set: string, transmitter = transmitterOf()) =>
-      ingest(transmitter, Buffer.from(set), () => {
-        places.push('entered')
+      ingest(transmitter, Buffer.from(set), (lane) => {
+        places.push(`entered ${lane}`)
         return () => void places.push('left')
       })
   }
@@ -64,14 +64,14 @@ describe('ingest: one SET of a known transmitter', () => {
     const refusal = new SetRejected('invalid_state', 'Not what the hub asked for.')
     await assert.rejects(open({ aboutStream: () => Promise.reject(refusal) })(verification()), refusal)
     assert.equal(log.events.length, 0)
-    assert.deepEqual(places, ['entered', 'left'])
+    assert.deepEqual(places, ['entered urgent', 'left'])
   })
 
   it('takes the place of the source when the signature holds, and not before', async () => {
     await assert.rejects(open()(setOf({ iss: 'https://evil.example' })), SetRejected)
     assert.deepEqual(places, [])
     await open()(setOf())
-    assert.deepEqual(places, ['entered', 'left'])
+    assert.deepEqual(places, ['entered urgent', 'left'])
   })
 
   it('asks to come back in a second past the budget, and while the stream is being set up', async () => {
@@ -80,6 +80,30 @@ describe('ingest: one SET of a known transmitter', () => {
     await assert.rejects(open({ budgets: { take: () => 'spent' } })(setOf()), isLater(TooManyRequests))
     await assert.rejects(open()(setOf(), transmitterOf({ audience: [] })), isLater(Unavailable))
     assert.equal(log.events.length, 0)
+  })
+
+  it('takes the urgent lane for a type that its source names urgent, and changes nothing else of it', async () => {
+    const enabled = () => setOf({ events: { [RISC.accountEnabled]: {} } })
+    const urgent = transmitterOf({ urgentTypes: [RISC.accountEnabled] })
+    const usual = (await open()(enabled())).event
+    const { event } = await open()(enabled(), urgent)
+    assert.deepEqual([usual.lane, usual.effect], ['routine', 'loosens'])
+    assert.deepEqual([event.lane, event.effect], ['urgent', 'loosens'])
+    // It only raises: what tightens is urgent from any source, named or not.
+    assert.equal((await open()(setOf(), urgent)).event.lane, 'urgent')
+    const past = await open({ budgets: { take: () => 'over' } })(enabled(), urgent)
+    assert.deepEqual([past.event.lane, past.overBudget], ['routine', true])
+    const entered = places.filter((each) => each !== 'left')
+    assert.deepEqual(
+      entered,
+      ['routine', 'urgent', 'urgent', 'routine'].map((lane) => `entered ${lane}`),
+    )
+  })
+
+  it('sets aside an odd event of such a type like any other', async () => {
+    const type = 'https://example.com/events/badge'
+    const { event } = await open()(setOf({ events: { [type]: {} } }), transmitterOf({ urgentTypes: [type] }))
+    assert.deepEqual([event.lane, event.quarantine], ['routine', 'unknown_type'])
   })
 
   it('says whether the source was past its first bound', async () => {

@@ -24,7 +24,13 @@ describe('ingest: the table of transmitters', () => {
     const { jwks: _jwks, ...plain } = await insert('plain')
     const keys = { jwksUri: 'https://idp.example/keys', discover: 'https://idp.example/metadata' }
     const receiverId = crypto.randomUUID()
-    const rich = await insert('rich', { ...keys, receiverId, authorizationHash: Buffer.from('h') })
+    const urgentTypes = ['urn:b', 'urn:a']
+    const rich = await insert('rich', {
+      ...keys,
+      receiverId,
+      urgentTypes,
+      authorizationHash: Buffer.from('h'),
+    })
     for (const name of ['jwksUri', 'discover', 'receiverId', 'authorizationHash'])
       assert.ok(!(name in plain), name)
     assert.deepEqual(
@@ -32,6 +38,7 @@ describe('ingest: the table of transmitters', () => {
       { ...keys, receiverId },
     )
     assert.deepEqual(rich.authorizationHash, Buffer.from('h'))
+    assert.deepEqual([plain.urgentTypes, rich.urgentTypes], [[], urgentTypes])
     assert.deepEqual(await repository.find(test.db, rich.id), rich)
     assert.equal(await repository.insert(test.db, crypto.randomUUID(), rich), undefined, 'its name is taken')
   })
@@ -58,7 +65,8 @@ describe('ingest: the table of transmitters', () => {
 
   it('says whether there was a row to change or delete', async () => {
     const made = await insert('a')
-    assert.equal((await repository.update(test.db, made.id, made))?.version, 2)
+    const updated = await repository.update(test.db, made.id, { ...made, urgentTypes: ['urn:c'] })
+    assert.deepEqual([updated?.version, updated?.urgentTypes], [2, ['urn:c']])
     assert.equal(await repository.remove(test.db, made.id), true)
     assert.equal(await repository.remove(test.db, made.id), false)
     assert.equal(await repository.update(test.db, made.id, made), undefined)

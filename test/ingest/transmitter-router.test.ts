@@ -86,6 +86,8 @@ describe('ingest: transmitters in requests and answers', () => {
       { tolerances: { allowSub: false, futureSkewS: 0 } },
     ],
     [{ budget_per_s: 1 }, { budgetPerS: 1 }],
+    [{ urgent_types: ['urn:a', 'urn:b'] }, { urgentTypes: ['urn:a', 'urn:b'] }],
+    [{ urgent_types: [] }, { urgentTypes: [] }],
     [{ enabled: false }, { enabled: false }],
     [{ receiver_id: RECEIVER }, { receiverId: RECEIVER }],
     [{ receiver_id: null }, { receiverId: null }],
@@ -133,6 +135,8 @@ describe('ingest: transmitters in requests and answers', () => {
     ['authorization_header', 1, 4096, (size) => 'a'.repeat(size)],
     ['tolerances', 0, 3600, (size) => ({ future_skew_s: size })],
     ['budget_per_s', 1, 1_000_000, (size) => size],
+    ['urgent_types', 1, 512, (size) => ['a'.repeat(size)]],
+    ['urgent_types', 1, 100, (size) => (size < 1 ? 'none' : many(size, String))],
   ]
   for (const [member, min, max, value] of LIMITS) {
     it(`takes ${member} from ${min} to ${max}, as ${JSON.stringify(value(1))}`, async () => {
@@ -151,7 +155,12 @@ describe('ingest: transmitters in requests and answers', () => {
         assert.equal((await call('POST', '', { name: 'b', [member]: text })).status, 400, member)
       }
     }
-    for (const lists of [{ audience: ['a', 'a'] }, { algorithms: ['RS256', 'RS256'] }, { discover: false }]) {
+    for (const lists of [
+      { audience: ['a', 'a'] },
+      { algorithms: ['RS256', 'RS256'] },
+      { discover: false },
+      { urgent_types: ['a', 'a'] },
+    ]) {
       assert.equal((await call('POST', '', { name: 'b', ...lists })).status, 400)
     }
     assert.equal((await call('POST', '', { name: 'Größe ☂', issuer: 'a b' })).status, 201)
@@ -169,6 +178,7 @@ describe('ingest: transmitters in requests and answers', () => {
       delivery: { method: 'push' },
       tolerances: {},
       budget_per_s: 100_000,
+      urgent_types: [],
       enabled: true,
       receiver_id: null,
       version: 1,
@@ -190,6 +200,10 @@ describe('ingest: transmitters in requests and answers', () => {
       [
         { ...plain, receiverId: RECEIVER, authorizationHash: Buffer.from('h') },
         { ...bare, receiver_id: RECEIVER, has_authorization_header: true },
+      ],
+      [
+        { ...plain, urgentTypes: ['urn:b', 'urn:a'] },
+        { ...bare, urgent_types: ['urn:b', 'urn:a'] },
       ],
       [
         { ...plain, tolerances: { allowSub: true, allowExp: false, futureSkewS: 0 } },

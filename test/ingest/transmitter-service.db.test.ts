@@ -10,6 +10,7 @@ import {
 } from '../../src/ingest/transmitter-service.js'
 import { Conflict, InvalidRequest, NotFound } from '../../src/kernel/errors.js'
 import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
+import { BUILT_IN_EVENT_TYPES, CAEP, RISC, SSF } from '../../src/secevent/event-types.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { waitUntil } from '../support/wait.js'
 import { AUDIENCE, ec, ISSUER, publicJwk, rsa } from './ingest-fixture.js'
@@ -79,6 +80,7 @@ describe('ingest: the service of transmitters', () => {
       db: test.db,
       outgoing,
       streams,
+      eventTypes: BUILT_IN_EVENT_TYPES,
       audit: {
         async record(_trx, { action, detail = {} }) {
           audited.push({ action, detail })
@@ -249,6 +251,7 @@ describe('ingest: the service of transmitters', () => {
       algorithms: ['ES256'],
       tolerances: { allowSub: true },
       budgetPerS: 7,
+      urgentTypes: [RISC.accountEnabled],
       enabled: false,
       receiverId,
       authorizationHeader: 'Bearer own',
@@ -268,16 +271,46 @@ describe('ingest: the service of transmitters', () => {
   })
 
   it('has the usual algorithms, tolerances and budget when none are named', async () => {
-    const { algorithms, tolerances, budgetPerS, enabled } = await create(pinned())
+    const { algorithms, tolerances, budgetPerS, urgentTypes, enabled } = await create(pinned())
     assert.deepEqual(
-      { algorithms, tolerances, budgetPerS, enabled },
+      { algorithms, tolerances, budgetPerS, urgentTypes, enabled },
       {
         algorithms: ['RS256'],
         tolerances: {},
         budgetPerS: 200,
+        urgentTypes: [],
         enabled: true,
       },
     )
+  })
+
+  it('takes as urgent what the hub knows, and refuses what it does not, or always sends so', async () => {
+    const made = await create(pinned({ urgentTypes: [RISC.accountEnabled, CAEP.sessionEstablished] }))
+    assert.deepEqual(audited.at(-1)?.detail, {
+      name: made.name,
+      issuer: made.issuer,
+      version: 1,
+      urgent_types: [RISC.accountEnabled, CAEP.sessionEstablished],
+    })
+    const { id } = made
+    for (const unknown of ['https://example.com/events/badge', 'account-enabled', SSF.verification]) {
+      const urgentTypes = [RISC.optIn, unknown]
+      const refusal = refusedWith(new RegExp(`^urgent_types: ${unknown} `))
+      await assert.rejects(update(id, { urgentTypes }), refusal)
+      await assert.rejects(create(pinned({ urgentTypes })), refusal)
+    }
+    assert.deepEqual(await transmitters.get(id), made)
+    assert.deepEqual((await update(id, { urgentTypes: [] })).urgentTypes, [])
+    assert.deepEqual(audited.at(-1), {
+      action: 'transmitter.updated',
+      detail: {
+        name: made.name,
+        issuer: made.issuer,
+        version: 2,
+        changed: ['urgentTypes'],
+        urgent_types: [],
+      },
+    })
   })
 
   it('refuses a private or symmetric key wherever it stands, by each of its members', async () => {

@@ -3,10 +3,12 @@ import type { LookupAddress } from 'node:dns'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createAddressRules } from '../../src/outgoing/address-rules.js'
-import { createGuardedConnect, type Dial, type ResolvedAddress } from '../../src/outgoing/guarded-connect.js'
+import { createGuardedConnect, type Dial } from '../../src/outgoing/guarded-connect.js'
 import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
 import { AddressRefused, OutgoingFailed } from '../../src/outgoing/outgoing-errors.js'
+import type { ResolvedAddress } from '../../src/outgoing/resolver.js'
 import { createUrlRules } from '../../src/outgoing/url-rules.js'
+import { REFUSED_ADDRESSES } from '../support/refused-urls.js'
 
 /** Opens no socket: says what addresses one would have gone to. */
 function recordingDial(dialled: string[]): Dial {
@@ -98,6 +100,28 @@ describe('outgoing: the guard at connect', () => {
     await assert.rejects(outgoing.checkUrl('https://gw.example/'), AddressRefused)
     assert.equal(await reasonOf(request(outgoing, 'https://gw.example/')), 'refused_address')
     assert.deepEqual(dialled, [])
+  })
+
+  it('refuses a name that leads to any of the refused addresses, alone or among public ones (R1, R2)', async () => {
+    assert.ok(REFUSED_ADDRESSES.length > 40)
+    for (const address of REFUSED_ADDRESSES) {
+      const family = address.includes(':') ? 6 : 4
+      for (const found of [
+        [{ address, family } as const],
+        [...v4('8.8.8.8'), { address, family } as const],
+      ]) {
+        const dialled: string[] = []
+        outgoing = createOutgoing({
+          allowedNetworks: [],
+          dial: recordingDial(dialled),
+          resolve: async () => found,
+        })
+        await assert.rejects(outgoing.checkUrl('https://gw.example/'), AddressRefused, address)
+        assert.equal(await reasonOf(request(outgoing, 'https://gw.example/')), 'refused_address', address)
+        assert.deepEqual(dialled, [])
+        await outgoing.close()
+      }
+    }
   })
 
   it('refuses a mapped loopback answer of a resolver (R2)', async () => {

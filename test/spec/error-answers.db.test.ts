@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { sqlRows } from '../../src/storage/database.js'
+import { apiOperations } from '../support/api-operations.js'
 import { sharedTwoHubs, type TwoHubs } from '../support/two-hubs.js'
 import { assertRefusal } from './refusals/assert-refusal.js'
+import { limitRefusals } from './refusals/limit-refusals.js'
 import { operatorRefusals } from './refusals/operator-refusals.js'
 import type { Call, Ids, Refusal, Token } from './refusals/refusal.js'
-import { ssfRefusals } from './refusals/ssf-refusals.js'
+import { ssfCalls, ssfRefusals } from './refusals/ssf-refusals.js'
 
 describe('error answers of the SSF endpoints, the poll endpoint, /v1/receivers and /v1/streams', function () {
   this.timeout(120_000)
@@ -20,9 +23,15 @@ describe('error answers of the SSF endpoints, the poll endpoint, /v1/receivers a
     for (const [token, scope] of [
       ['manage', 'ssf.manage'],
       ['read', 'ssf.read'],
+      ['unscoped', 'ssf.read'],
     ] as const) {
       const path = `/v1/receivers/${receiver}/tokens`
-      tokens.set(token, (await ask<{ token: string }>('POST', path, 'admin', { scopes: [scope] })).token)
+      const made = await ask<{ id: string; token: string }>('POST', path, 'admin', { scopes: [scope] })
+      tokens.set(token, made.token)
+      // Only other issuers give such tokens out.
+      if (token === 'unscoped') {
+        await sqlRows(hubs.db, "update receiver_tokens set scopes = '{}' where id = ?", [made.id])
+      }
     }
     const viewer = { name: randomUUID(), role: 'viewer' }
     tokens.set('viewer', (await ask<{ token: string }>('POST', '/v1/operators', 'admin', viewer)).token)
@@ -92,4 +101,29 @@ describe('error answers of the SSF endpoints, the poll endpoint, /v1/receivers a
       }
     })
   }
+
+  it('are, for SSF and polls, all that the document tells of', () => {
+    const limits = limitRefusals({ ALL: none.stream, NONE: none.held })
+    // Of a hub at its limits, without its database and with a fault: each call is asked there.
+    const ofEach = ['429 ERR_TOO_MANY_REQUESTS', '500 ERR_INTERNAL', '503 ERR_UNAVAILABLE']
+    const tested = [...ssfRefusals(none), ...limits].map((it) => ({
+      ...it,
+      error: `${it.status} ${it.code}`,
+    }))
+    const faults = ssfCalls(none).flatMap((call) => ofEach.map((error) => ({ ...call, error })))
+    const names = (path: string) => path.replace(/\?.*/, '').replace(/^(\/ssf\/poll)\/.+/, '$1/{stream_id}')
+    const seen = new Set(
+      [...tested, ...faults].map(({ method, path, error }) => `${method} ${names(path)} ${error}`),
+    )
+    const told = apiOperations()
+      .filter(({ path, scope }) => path.startsWith('/ssf/') && scope !== undefined)
+      .flatMap(({ method, path, errors }) =>
+        errors.map((error) => `${method.toUpperCase()} ${path} ${error}`),
+      )
+    assert.ok(told.length > 100)
+    assert.deepEqual(
+      told.filter((error) => !seen.has(error)),
+      [],
+    )
+  })
 })

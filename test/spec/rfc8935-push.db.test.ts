@@ -219,6 +219,60 @@ describe('RFC 8935 §2 and SSF 1.0 §6.1.1 push delivery, two hubs behind one ad
     )
   })
 
+  it('sends nothing newer of a subject while an older SET of it is under way, and all else meanwhile (T-88)', async () => {
+    const { sink, id } = await addStream()
+    const user = randomUUID()
+    const isOfUser = ({ claims }: Received) => JSON.stringify(claims.sub_id).includes(user)
+    let release = () => {}
+    const released = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    sink.answer = async (request, res) => {
+      if (isOfUser(request)) await released
+      res.writeHead(202).end()
+    }
+    const txns: string[] = []
+    for (let count = 0; count < 3; count += 1) txns.push(await emit(user))
+    const other = await emit()
+    assert.equal((await settled(other, id)).state, 'received')
+    await waitUntil('the oldest', () => sink.received.some(isOfUser))
+    const underWay = new Set(sink.received.filter(isOfUser).map(({ claims }) => claims.txn))
+    assert.deepEqual([...underWay], txns.slice(0, 1))
+    release()
+    for (const txn of txns) assert.equal((await settled(txn, id)).state, 'received')
+    assert.deepEqual([...new Set(sink.received.filter(isOfUser).map(({ claims }) => claims.txn))], txns)
+  })
+
+  it('tries nothing again while the stream is paused, and goes on when it is enabled (T-60)', async () => {
+    const { sink, id, token } = await addStream()
+    const failing = (sets: Sink) => {
+      sets.answer = (_request, res) => void res.writeHead(503, { 'retry-after': '1' }).end()
+    }
+    failing(sink)
+    const txn = await emit()
+    await waitUntil('a first try', () => of(sink, txn).length > 0)
+    await waitUntil('the pause holds', async () => {
+      const response = await fetch(`${hubs.url}/ssf/status`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${token}` },
+        body: JSON.stringify({ stream_id: id, status: 'paused' }),
+      })
+      await response.arrayBuffer()
+      return response.status === 200
+    })
+    const tries = of(sink, txn).length
+    // When a stream that fails in the same way has tried twice more, the time of this one has passed.
+    const witness = await addStream()
+    failing(witness.sink)
+    const later = await emit()
+    await waitUntil('two more tries elsewhere', () => of(witness.sink, later).length > 2)
+    assert.equal(of(sink, txn).length, tries)
+    for (const each of [sink, witness.sink]) each.answer = (_request, res) => void res.writeHead(202).end()
+    await call('POST', '/ssf/status', { stream_id: id, status: 'enabled' }, token)
+    assert.equal((await settled(txn, id)).state, 'received')
+    assert.equal(of(sink, txn).length, tries + 1)
+  })
+
   it('sends nothing while the receiver has paused the stream, then what was held; nothing of while it was disabled (T-60 to T-62)', async () => {
     const { sink, id, token } = await addStream()
     const other = await addStream()

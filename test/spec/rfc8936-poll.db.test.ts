@@ -59,7 +59,10 @@ describe('RFC 8936 §2 and SSF 1.0 §6.1.2 poll delivery, two hubs behind one ad
         ...(typeof body === 'object' && { 'content-type': 'application/json' }),
         ...headers,
       },
-      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      // Of bytes fetch does not guess a type.
+      ...(body !== undefined && {
+        body: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)),
+      }),
     })
     return { status: response.status, headers: response.headers, text: await response.text() }
   }
@@ -279,6 +282,74 @@ describe('RFC 8936 §2 and SSF 1.0 §6.1.2 poll delivery, two hubs behind one ad
     await call('POST', '/ssf/verify', receiver.token, { stream_id: id })
     const [bare = ''] = Object.values((await owed(id, 1)).sets)
     assert.deepEqual(claimsOf(bare).events, { [SSF.verification]: {} })
+  })
+
+  it('hands a verification out within five seconds of the request (T-75)', async () => {
+    const id = await addStream()
+    await call('POST', '/ssf/verify', receiver.token, { stream_id: id, state: 'soon' })
+    const handedOut = async () => Object.keys((await poll(id)).sets).length > 0
+    await waitUntil('the verification', handedOut, { deadlineMs: 5_000 })
+  })
+
+  it('keeps a verification that was asked for while paused, and drops one of while disabled (T-63)', async () => {
+    const id = await addStream()
+    const set = (status: string) => call('POST', '/ssf/status', receiver.token, { stream_id: id, status })
+    const verify = async (state: string) => {
+      const body = { stream_id: id, state }
+      assert.equal((await send('POST', '/ssf/verify', { token: receiver.token, body })).status, 204)
+    }
+    await set('disabled')
+    await verify('disabled')
+    await set('paused')
+    await verify('paused')
+    assert.deepEqual(await poll(id), { sets: {} })
+    await set('enabled')
+    await verify('enabled')
+    const { sets } = await owed(id, 2)
+    assert.deepEqual(
+      Object.values(sets).map((token) => claimsOf(token).events[SSF.verification]?.state),
+      ['paused', 'enabled'],
+    )
+  })
+
+  it('gives nothing that is not granted, though its subject was added (T-69)', async () => {
+    const { id: source } = await call<{ id: string }>('POST', '/v1/transmitters', hubs.adminToken, {
+      name: randomUUID(),
+      issuer: `https://${randomUUID()}.example`,
+      audience: 'https://hub.example',
+      jwks_uri: 'https://127.0.0.1/jwks',
+    })
+    const [typed, sourced, free] = await Promise.all(
+      [{ event_types: [CAEP.sessionRevoked] }, { sources: [source] }, {}].map((grants) =>
+        addReceiver({ default_subjects: 'NONE', grants }),
+      ),
+    )
+    const subject = { format: 'email', email: `${randomUUID()}@example.com` }
+    const streams: [Receiver, string][] = []
+    for (const of of [typed, sourced, free] as Receiver[]) {
+      const id = await addStream(of)
+      await call('POST', '/ssf/subjects/add', of.token, { stream_id: id, subject })
+      streams.push([of, id])
+    }
+    const txns: string[] = []
+    for (const type of [CAEP.credentialChange, CAEP.sessionRevoked]) {
+      const { txn } = await call<{ txn: string }>('POST', '/v1/events', hubs.adminToken, {
+        type,
+        sub_id: subject,
+        event: type === CAEP.credentialChange ? { credential_type: 'password', change_type: 'update' } : {},
+        event_timestamp: 1_790_000_000,
+      })
+      txns.push(txn)
+    }
+    const [ofTyped, ofSourced, ofFree] = streams as [
+      [Receiver, string],
+      [Receiver, string],
+      [Receiver, string],
+    ]
+    // One fan-out is for all streams: what this one has, the others were asked about.
+    await owed(ofFree[1], 2, ofFree[0])
+    assert.deepEqual(txnsOf(await owed(ofTyped[1], 1, ofTyped[0])), txns.slice(1))
+    assert.deepEqual(await poll(ofSourced[1], NOW, ofSourced[0]), { sets: {} })
   })
 
   it('tells the receiver by stream-updated that an operator stopped the stream, and that it goes on (T-64, T-78)', async () => {

@@ -1,16 +1,24 @@
 import assert from 'node:assert/strict'
+import type { Express } from 'express'
 import request from 'supertest'
 import { createApp } from '../../src/http/app.js'
+import { Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
+import type { DefaultSubjects } from '../../src/streams/default-subjects.js'
 import { metadataPath, metadataRouter, transmitterMetadata } from '../../src/streams/metadata-router.js'
 
 const KEY = { kty: 'RSA', kid: 'k1', use: 'sig', alg: 'RS256', n: 'AQAB', e: 'AQAB' }
 
-function hub(issuer: string) {
-  const settings = { issuer, defaultSubjects: 'ALL' as const }
+interface Parts {
+  readonly defaultSubjects?: DefaultSubjects
+  readonly jwks?: () => { keys: object[] }
+}
+
+function hub(issuer: string, parts: Parts = {}) {
+  const { defaultSubjects = async () => 'ALL', jwks = () => ({ keys: [KEY] }) } = parts
   return createApp({
     logger: silentLogger,
-    mount: (app) => void app.use(metadataRouter({ settings, jwks: () => ({ keys: [KEY] }) })),
+    mount: (app) => void app.use(metadataRouter({ settings: { issuer }, defaultSubjects, jwks })),
   })
 }
 
@@ -34,7 +42,7 @@ describe('SSF 1.0 §7.2 transmitter metadata', () => {
 
   it('repeats the issuer as it is, with a path too (T-3)', () => {
     for (const issuer of ['https://h.example', 'https://h.example/t1']) {
-      const metadata = transmitterMetadata({ issuer, defaultSubjects: 'ALL' }) as Record<string, string>
+      const metadata = transmitterMetadata(issuer) as Record<string, string>
       assert.equal(metadata.issuer, issuer)
       assert.equal(metadata.configuration_endpoint, `${issuer}/ssf/streams`)
       assert.equal(metadata.jwks_uri, `${issuer}/ssf/jwks.json`)
@@ -42,7 +50,7 @@ describe('SSF 1.0 §7.2 transmitter metadata', () => {
   })
 
   it('holds no empty array, only https, and no events_supported (T-4, T-5, T-8)', () => {
-    const metadata = transmitterMetadata({ issuer: 'https://h.example', defaultSubjects: 'ALL' })
+    const metadata = transmitterMetadata('https://h.example')
     for (const [name, value] of Object.entries(metadata)) {
       if (Array.isArray(value)) assert.ok(value.length > 0, name)
       if (/_endpoint$|_uri$/.test(name)) assert.match(String(value), /^https:\/\//, name)
@@ -50,9 +58,10 @@ describe('SSF 1.0 §7.2 transmitter metadata', () => {
     assert.ok(!('events_supported' in metadata))
   })
 
-  it('holds what the interoperability profile demands', () => {
-    const metadata = transmitterMetadata({ issuer: 'https://h.example', defaultSubjects: 'NONE' })
-    assert.deepEqual(metadata, {
+  it('holds what the interoperability profile demands', async () => {
+    const read = (app: Express) => request(app).get('/.well-known/ssf-configuration')
+    const { body } = await read(hub('https://h.example'))
+    assert.deepEqual(body, {
       spec_version: '1_0',
       issuer: 'https://h.example',
       jwks_uri: 'https://h.example/ssf/jwks.json',
@@ -63,8 +72,13 @@ describe('SSF 1.0 §7.2 transmitter metadata', () => {
       remove_subject_endpoint: 'https://h.example/ssf/subjects/remove',
       verification_endpoint: 'https://h.example/ssf/verify',
       authorization_schemes: [{ spec_urn: 'urn:ietf:rfc:6749' }],
-      default_subjects: 'NONE',
+      default_subjects: 'ALL',
     })
+    const { default_subjects: _, ...rest } = body
+    assert.deepEqual(
+      (await read(hub('https://h.example', { defaultSubjects: async () => undefined }))).body,
+      rest,
+    )
   })
 
   it('serves the keys at jwks_uri, below the issuer’s path (T-10, T-11)', async () => {
@@ -72,6 +86,31 @@ describe('SSF 1.0 §7.2 transmitter metadata', () => {
     assert.equal(res.status, 200)
     assert.deepEqual(res.body, { keys: [KEY] })
   })
+
+  for (const [what, error, status, code] of [
+    ['cannot be read', new Unavailable('The keys are too old.'), 503, 'ERR_UNAVAILABLE'],
+    ['fails as nobody expected', new Error('the password is hunter2'), 500, 'ERR_INTERNAL'],
+  ] as const) {
+    it(`answers ${status} ${code}, which nobody may cache, where what it tells ${what}`, async () => {
+      const fail = () => {
+        throw error
+      }
+      const app = hub('https://h.example', { jwks: fail, defaultSubjects: fail })
+      for (const path of ['/ssf/jwks.json', '/.well-known/ssf-configuration']) await refused(app, path)
+    })
+
+    async function refused(app: Express, path: string): Promise<void> {
+      const res = await request(app).get(path)
+      assert.deepEqual([res.status, res.body.code], [status, code])
+      assert.deepEqual(Object.keys(res.body), ['code', 'message'])
+      assert.doesNotMatch(res.text, /hunter2/)
+      assert.equal(res.headers['content-type'], 'application/json; charset=utf-8')
+      assert.equal(res.headers['cache-control'], 'no-store')
+      assert.match(res.headers['x-request-id'] ?? '', /^[0-9a-f-]{36}$/)
+      assert.equal(res.headers['retry-after'], status === 503 ? '2' : undefined)
+      assert.equal(res.headers['www-authenticate'], undefined)
+    }
+  }
 
   it('publishes nothing at the old RISC place and never redirects (T-6, T-100)', async () => {
     const app = hub('https://h.example')

@@ -29,8 +29,8 @@ import {
 } from './model/transmitter-commands.js'
 import { createTransmitterModel, type ModelReceiver } from './model/transmitter-model.js'
 
-/** None loosens access: that a newer tightening event overtakes a loosening one is test/order's matter. */
-const TYPES = [CAEP.sessionRevoked, CAEP.sessionEstablished, RISC.optIn]
+/** One takes access away, one gives it back. */
+const TYPES = [CAEP.sessionRevoked, CAEP.sessionEstablished, RISC.optIn, RISC.accountEnabled]
 const RECEIVERS: readonly ModelReceiver[] = [
   { defaultSubjects: 'ALL', granted: TYPES },
   { defaultSubjects: 'NONE', granted: TYPES },
@@ -129,7 +129,6 @@ describe('SSF 1.0 §8.1 against a model of it', function () {
       minVerificationIntervalS: 0,
       maxSubjectsPerStream: 1_000,
       subjectRemovalGraceS: 0,
-      defaultSubjects: 'ALL',
     }
     const receivers: ReceiverAuth = { authenticate: async (token) => tokens.get(token) }
     const log = {
@@ -154,6 +153,7 @@ describe('SSF 1.0 §8.1 against a model of it', function () {
         root.use(
           ssfRouter({
             settings,
+            defaultSubjects: async () => 'ALL',
             receivers,
             streams: createStreamService({ ...shared, outgoing: { async checkUrl() {} } }),
             statuses,

@@ -109,9 +109,10 @@ describe('retention', () => {
       .db('parked')
       .insert({ id, kind: 'delivery', code: 'c', reason: 'r', stream_id: stream, event_id: event, delivery })
     await test.db('events').update({ content: null })
-    assert.equal(await test.db.transaction((trx) => parkedRepository.replay(trx, id)), undefined)
+    const replay = () => test.db.transaction((trx) => parkedRepository.replay(trx, { id }, 1))
+    assert.deepEqual(await replay(), [])
     await test.db('events').update({ content: Buffer.from('sealed') })
-    assert.ok(await test.db.transaction((trx) => parkedRepository.replay(trx, id)))
+    assert.deepEqual(await replay(), [{ id, streamId: stream }])
   })
 
   it('ends what nobody took as expired, and keeps what is younger', async () => {

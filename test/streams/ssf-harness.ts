@@ -18,6 +18,7 @@ import { silentLogger } from '../../src/kernel/logger.js'
 import { createOutgoing } from '../../src/outgoing/outgoing.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { type Database, sqlRows } from '../../src/storage/database.js'
+import { createDefaultSubjects } from '../../src/streams/default-subjects.js'
 import { eventTypeRouter } from '../../src/streams/event-type-router.js'
 import { createEventTypeService } from '../../src/streams/event-type-service.js'
 import { createFrameworkEvents } from '../../src/streams/framework-events.js'
@@ -43,7 +44,6 @@ const SETTINGS: StreamSettings = {
   minVerificationIntervalS: 0,
   maxSubjectsPerStream: 50,
   subjectRemovalGraceS: 0,
-  defaultSubjects: 'ALL',
 }
 
 export interface TestReceiver {
@@ -128,6 +128,7 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}, 
   }
   const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'] })
   const openWork = {
+    async putHeldInOrder() {},
     async discard(trx: Database, streamId: string) {
       await sqlRows(trx, 'delete from delivery_queue where stream_id = ?', [streamId])
     },
@@ -162,6 +163,7 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}, 
       root.use(
         ssfRouter({
           settings,
+          defaultSubjects: createDefaultSubjects(db, clock),
           receivers: { authenticate: async (token) => tokens.get(token) },
           streams,
           statuses,

@@ -18,6 +18,7 @@ const STREAM: Stream = {
   status: 'enabled',
   statusReason: undefined,
   statusBy: 'receiver',
+  statusCause: undefined,
   deliveryMethod: 'poll',
   endpointUrl: undefined,
   authorizationSealed: undefined,
@@ -33,7 +34,6 @@ const SETTINGS: StreamSettings = {
   minVerificationIntervalS: 0,
   maxSubjectsPerStream: 1,
   subjectRemovalGraceS: 0,
-  defaultSubjects: 'ALL',
 }
 const TERMS = {
   audience: 'urn:a',

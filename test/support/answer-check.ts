@@ -48,7 +48,8 @@ const templates = Object.keys(document.paths)
 function patternOf(template: string): RegExp {
   const path = template.replaceAll('.', '\\.').replace(/\{\w+\}/g, '[^/]+')
   if (template.startsWith('/.well-known/')) return new RegExp(`^${path}(/[^/]*)*$`)
-  return new RegExp(/^\/(ssf|oauth|ingest)\//.test(template) ? `^(/[^/]+)*${path}$` : `^${path}/?$`)
+  const before = /^\/(ssf|oauth|ingest)\//.test(template) ? '(/[^/]+)*' : ''
+  return new RegExp(`^${before}${path}/?$`)
 }
 
 const HUB_PATHS =

@@ -51,7 +51,7 @@ function record({ method = '', url = '' }: IncomingMessage, res: ServerResponse)
   const wrapped = {
     writeHead(...args: unknown[]) {
       const given = args.find((arg): arg is OutgoingHttpHeaders => typeof arg === 'object' && arg !== null)
-      for (const [name, value] of Object.entries({ ...res.getHeaders(), ...given })) {
+      for (const [name, value] of [...Object.entries(res.getHeaders()), ...entriesOf(given)]) {
         headers[name.toLowerCase()] = String(value)
       }
       return Reflect.apply(writeHead, res, args)
@@ -68,4 +68,11 @@ function record({ method = '', url = '' }: IncomingMessage, res: ServerResponse)
     },
   }
   Object.assign(res, wrapped)
+}
+
+/** Raw headers, name and value in turn, are how the door before two hubs passes theirs on (`alternating-door.ts`). */
+function entriesOf(given: OutgoingHttpHeaders | readonly string[] = {}): [string, unknown][] {
+  if (!Array.isArray(given)) return Object.entries(given)
+  const raw: readonly unknown[] = given
+  return raw.flatMap((name, at) => (at % 2 === 0 ? [[String(name), raw[at + 1]] as [string, unknown]] : []))
 }

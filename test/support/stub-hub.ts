@@ -82,7 +82,8 @@ export async function createStubHub(hub: DescribedHub = { issuer: 'https://hub.e
     operators,
     receiverAuth,
     deliveryAuth: receiverAuth,
-    settings: { issuer, defaultSubjects: 'ALL' },
+    settings: { issuer },
+    defaultSubjects: async () => 'ALL',
   })
   return createRoutes(untouched<HubBase>(base), untouched<RouteParts>({ services }))
 }

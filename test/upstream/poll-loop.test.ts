@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict'
+import { LogUnavailable } from '../../src/eventlog/event-log.js'
+import type { IngestedSet } from '../../src/ingest/set-ingest.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { createPollClient, type PollAnswer, type PollRequest } from '../../src/upstream/poll-client.js'
 import { type PollLoopOptions, runPollLoop } from '../../src/upstream/poll-loop.js'
+import { createPolledSets } from '../../src/upstream/polled-set.js'
 import { UpstreamFailed } from '../../src/upstream/upstream-errors.js'
+import { setOf, transmitterOf } from '../ingest/ingest-fixture.js'
 
 const REFUSED = { is: 'refused', error: { err: 'invalid_request', description: 'no SET' } } as const
 
@@ -40,6 +44,19 @@ describe('upstream: one poll answer', () => {
       async () => clientOf({ echo: 'canary' }, 201)('https://t.example/poll', request),
       (error: unknown) => error instanceof UpstreamFailed && error.message === 'Polling: status 201.',
     )
+  })
+
+  it('is waited for longer than a minute, for so long some transmitters hold it (RFC 8936 §2.2)', async () => {
+    const deadlines: number[] = []
+    const client = createPollClient({
+      send: async (_what, { deadlineMs }) => {
+        deadlines.push(deadlineMs ?? 0)
+        return { status: 204, headers: {}, body: Buffer.alloc(0) }
+      },
+      clock: createClock(),
+    })
+    await client('https://t.example/poll', request)
+    assert.ok((deadlines[0] ?? 0) > 60_000, String(deadlines))
   })
 
   it('is a failure when it has thousands', async () => {
@@ -119,6 +136,62 @@ describe('upstream: the poll loop', () => {
     ended.abort()
     await loop
     assert.ok(polls < 50)
+  })
+
+  it('asks once again at once where there is said to be more, and rests when that was not so (RFC 8936 §2.3)', async () => {
+    const ended = new AbortController()
+    let polls = 0
+    const loop = runPollLoop(
+      {
+        url: 'https://t.example/poll',
+        poll: async () => {
+          polls += 1
+          return { sets: [], moreAvailable: true }
+        },
+        take: async () => REFUSED,
+        answered: async () => {
+          if (polls === 50) ended.abort()
+        },
+        errorsDropped: () => {},
+        failed: async () => {},
+      },
+      ended.signal,
+    )
+    const resting = new Promise((resolve) => setTimeout(resolve, 300, 'resting'))
+    assert.equal(await Promise.race([loop, resting]), 'resting')
+    ended.abort()
+    await loop
+    assert.equal(polls, 2)
+  })
+
+  it('neither acknowledges nor reports what the log did not take, until it does (RFC 8936 §2.4)', async () => {
+    let isAway = true
+    const take = createPolledSets({
+      ingest: async () => {
+        if (isAway) throw Object.assign(new LogUnavailable('The log is away.'), { retryAfterS: 0.01 })
+        return {} as IngestedSet
+      },
+      observe: { accepted() {}, failed() {} },
+      findTransmitter: async () => transmitterOf(),
+      clock: createClock(),
+    })
+    const requests = await run(
+      (_request, number) => {
+        if (number === 4) return undefined
+        isAway = number < 3
+        return { sets: [['j1', setOf({ jti: 'j1' })]], moreAvailable: false }
+      },
+      { take: (jti, set) => take('t', jti, set) },
+    )
+    assert.deepEqual(
+      requests.slice(0, 4).map(({ ack, setErrs }) => [[...ack], setErrs.size]),
+      [
+        [[], 0],
+        [[], 0],
+        [[], 0],
+        [['j1'], 0],
+      ],
+    )
   })
 
   it('sends acknowledgements alone where the report of errors is refused', async () => {

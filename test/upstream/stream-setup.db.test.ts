@@ -110,6 +110,25 @@ describe('upstream: the stream at a transmitter', function () {
       assert.equal(transmitter.called(name).length, 0, name)
   })
 
+  for (const which of ['update', 'read'] as const) {
+    it(`is abandoned when the answer to ${which} names another issuer (R-11)`, async () => {
+      const id = await below.verified(transmitter, 'poll')
+      const foreign = () => ({ body: { ...transmitter.stream().config, iss: 'https://evil.example' } })
+      transmitter.react.update = which === 'update' ? foreign : () => ({ status: 202 })
+      transmitter.react.read = foreign
+      const { id: client_id, secret: client_secret } = transmitter.client
+      await below.hub.call('PATCH', `/v1/transmitters/${id}`, {
+        delivery: { method: 'poll', credentials: { client_id, client_secret } },
+      })
+      const stream = await below.until(id, 'it is stopped', ({ state }) => state === 'stopped')
+      assert.match(stream.last_error ?? '', /another "iss"/)
+      assert.equal(transmitter.called('read').length, which === 'read' ? 1 : 0)
+      const calls = transmitter.calls.length
+      await below.verified(await below.newTransmitter(), 'poll')
+      assert.equal(transmitter.calls.length, calls, 'nothing more is asked of it')
+    })
+  }
+
   it('starts anew when a person gives delivery again', async () => {
     transmitter.react.create = () => ({ status: 201, body: { iss: 'https://evil.example' } })
     const id = await below.subscribe(transmitter, 'poll')
@@ -529,6 +548,29 @@ describe('upstream: the stream at a transmitter', function () {
     const stream = await below.until(id, 'it is verified', ({ verified_at }) => verified_at !== null)
     assert.equal(stream.last_error, null)
     assert.equal(refused, 3)
+  })
+
+  it('keeps the interval of the transmitter however often a person asks (R-51)', async () => {
+    makeWith('paced', { min_verification_interval: 3 })
+    const askedAtMs: number[] = []
+    transmitter.react.verify = () => {
+      askedAtMs.push(performance.now())
+      return undefined
+    }
+    const id = await below.verified(transmitter, 'poll')
+    while (askedAtMs.length < 3) {
+      const { length } = askedAtMs
+      for (let times = 0; times < 3; times += 1) {
+        await below.hub.call('POST', `/v1/transmitters/${id}/verify`, {})
+      }
+      await waitUntil('it was asked again', () => askedAtMs.length > length)
+      await below.until(id, 'it is verified', ({ verified_at }) => verified_at !== null)
+    }
+    const gaps = askedAtMs.slice(1).map((atMs, number) => atMs - (askedAtMs[number] ?? 0))
+    assert.ok(
+      gaps.every((gapMs) => gapMs >= 3_000),
+      String(gaps),
+    )
   })
 
   it('keeps the expected audience when only the credentials change', async () => {

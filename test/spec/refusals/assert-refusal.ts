@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { faultOf } from '../../support/answer-check.js'
 import type { Refusal } from './refusal.js'
 
 export interface SeenRefusal {
@@ -30,4 +31,7 @@ export function assertRefusal({ status, headers, text }: SeenRefusal, refusal: R
   for (const name of ['location', 'etag', 'x-powered-by', 'set-cookie']) {
     assert.equal(headers.get(name), null, `${title}: ${name}`)
   }
+  // A hub that is a child process is out of reach of answer-hooks.ts.
+  const { method, path: url } = refusal
+  assert.equal(faultOf({ method, url, status, headers: Object.fromEntries(headers), body: text }), undefined)
 }

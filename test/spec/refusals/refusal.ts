@@ -3,7 +3,7 @@ export const REALM = 'Bearer realm="firebreak"'
 export const INVALID_TOKEN = `${REALM}, error="invalid_token", error_description="The token is unknown, expired or revoked"`
 const INVALID_REQUEST = `${REALM}, error="invalid_request"`
 
-export type Token = 'manage' | 'read' | 'admin' | 'viewer' | 'nonsense' | 'none'
+export type Token = 'manage' | 'read' | 'unscoped' | 'admin' | 'viewer' | 'nonsense' | 'none'
 
 /** What stands in the paths and bodies of the calls below. */
 export interface Ids {

@@ -13,7 +13,9 @@ import {
 const SUBJECT = { format: 'email', email: 'ann@example.com' }
 
 /** Complete and valid calls, as their caller makes them. `body` is absent where the call takes none. */
-const ssfCalls = ({ stream: stream_id }: Ids): (Call & { scope: 'ssf.read' | 'ssf.manage' })[] => [
+export const ssfCalls = ({
+  stream: stream_id,
+}: Pick<Ids, 'stream'>): (Call & { scope: 'ssf.read' | 'ssf.manage' })[] => [
   { method: 'GET', path: '/ssf/streams', scope: 'ssf.read' },
   { method: 'GET', path: `/ssf/streams?stream_id=${stream_id}`, scope: 'ssf.read' },
   { method: 'POST', path: '/ssf/streams', body: {}, scope: 'ssf.manage' },
@@ -111,6 +113,18 @@ export function ssfRefusals(ids: Ids): Refusal[] {
           names: /ssf\.manage/,
         }),
       ),
+    ...ssfCalls(ids).map(
+      ({ scope, ...call }): Refusal => ({
+        ...call,
+        title: `${nameOf(call)} with a token of no scope`,
+        token: 'unscoped',
+        ...(call.body && { body: '{"x":' }),
+        status: 403,
+        code: 'ERR_FORBIDDEN',
+        challenge: `${REALM}, error="insufficient_scope", scope="${scope}"`,
+        names: new RegExp(scope.replace('.', '\\.')),
+      }),
+    ),
     ...unknown,
     ...[UNKNOWN_ID, 'no-uuid', push].map(
       (id): Refusal => ({
@@ -151,6 +165,17 @@ export function ssfRefusals(ids: Ids): Refusal[] {
       { delivery: { method: 'urn:ietf:rfc:8935', endpoint_url: 'https://10.0.0.1/x' } },
       /FIREBREAK_ALLOWED_NETWORKS/,
       'ERR_ADDRESS_REFUSED',
+    ),
+    ...['PATCH', 'PUT'].map(
+      (method): Refusal => ({
+        ...bad,
+        code: 'ERR_ADDRESS_REFUSED',
+        title: `${method} /ssf/streams with an address inside`,
+        method,
+        path: '/ssf/streams',
+        body: { stream_id, delivery: { method: 'urn:ietf:rfc:8935', endpoint_url: 'https://10.0.0.1/x' } },
+        names: /FIREBREAK_ALLOWED_NETWORKS/,
+      }),
     ),
     create(
       'a header of two lines',

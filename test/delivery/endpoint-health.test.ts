@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict'
+import { createEndpointHealth, type EndpointHealth } from '../../src/delivery/endpoint-health.js'
+import { FAILURE_CLASSES, type FailureClass, traitsOf } from '../../src/delivery/failure-class.js'
+
+const START = 1_000_000
+
+function fail(endpoint: EndpointHealth, failure: FailureClass, atMs: number, retryAfterMs = 0): boolean {
+  return endpoint.fail({ sentAtMs: atMs - 1, nowMs: atMs, failure, reason: `was ${failure}`, retryAfterMs })
+}
+
+describe('an endpoint’s breaker', () => {
+  for (const failure of FAILURE_CLASSES) {
+    const { restsAfter } = traitsOf(failure)
+    it(`opens at failure ${restsAfter} of class ${failure}`, () => {
+      const endpoint = createEndpointHealth()
+      for (let count = 1; count <= 3; count += 1) {
+        assert.equal(endpoint.isDown(), count > restsAfter)
+        fail(endpoint, failure, START + count)
+      }
+      assert.equal(endpoint.isDown(), true)
+    })
+  }
+
+  it('rests from once the endpoint asks for it, for as long', () => {
+    const endpoint = createEndpointHealth()
+    fail(endpoint, 'server_error', START, 20_000)
+    assert.equal(endpoint.isDown(), true)
+    assert.equal(endpoint.restUntilMs(), START + 20_000)
+  })
+
+  it('probes soon, and never rests longer than the class allows', () => {
+    for (const failure of ['connect', 'unauthorized'] as const) {
+      const endpoint = createEndpointHealth()
+      let now = START
+      const rests: number[] = []
+      for (let round = 0; round < 40; round += 1) {
+        fail(endpoint, failure, now)
+        if (endpoint.isDown()) rests.push(endpoint.restUntilMs() - now)
+        now = Math.max(now + 10, endpoint.restUntilMs() + 10)
+      }
+      assert.ok((rests[0] ?? 0) <= 240, String(rests[0]))
+      assert.equal(Math.round(Math.max(...rests)), traitsOf(failure).restMs)
+    }
+    assert.deepEqual([traitsOf('connect').restMs, traitsOf('unauthorized').restMs], [4_000, 30_000])
+  })
+
+  it('takes a burst that was under way for one round of failures', () => {
+    const endpoint = createEndpointHealth()
+    const sentAtMs = START
+    const attempt = { sentAtMs, failure: 'connect', reason: 'r', retryAfterMs: 0 } as const
+    assert.equal(endpoint.fail({ ...attempt, nowMs: START + 5 }), true)
+    assert.equal(endpoint.fail({ ...attempt, nowMs: START + 6 }), false)
+    assert.equal(endpoint.failing()?.failures, 1)
+  })
+
+  it('knows since when it has failed, and since when in this way alone', () => {
+    const endpoint = createEndpointHealth()
+    assert.equal(endpoint.failing(), undefined)
+    fail(endpoint, 'timeout', START)
+    fail(endpoint, 'unauthorized', START + 10_000)
+    fail(endpoint, 'unauthorized', START + 20_000)
+    assert.deepEqual(endpoint.failing(), {
+      failure: 'unauthorized',
+      reason: 'was unauthorized',
+      sinceMs: START,
+      failureSinceMs: START + 10_000,
+      failures: 3,
+      lastFailedAtMs: START + 20_000,
+      nextProbeAtMs: endpoint.restUntilMs(),
+    })
+    assert.equal(endpoint.succeed(START + 21_000), true)
+    assert.equal(endpoint.failing(), undefined)
+    assert.equal(endpoint.isDown(), false)
+    assert.equal(endpoint.succeed(START + 22_000), false, 'told once')
+  })
+
+  it('counts anew after a time in which nothing was tried', () => {
+    const endpoint = createEndpointHealth()
+    fail(endpoint, 'connect', START)
+    fail(endpoint, 'connect', START + 900_000)
+    assert.equal(endpoint.failing()?.sinceMs, START)
+    fail(endpoint, 'connect', START + 1_800_001)
+    assert.deepEqual(
+      [endpoint.failing()?.sinceMs, endpoint.failing()?.failureSinceMs, endpoint.failing()?.failures],
+      [START + 1_800_001, START + 1_800_001, 1],
+    )
+  })
+
+  it('goes on where another process left off: with a probe, and the time that has passed', () => {
+    const known = {
+      failure: 'connect',
+      reason: 'ECONNREFUSED',
+      sinceMs: START - 3_600_000,
+      failureSinceMs: START - 60_000,
+      failures: 900,
+      lastFailedAtMs: START - 4_000,
+      nextProbeAtMs: START,
+    } as const
+    const endpoint = createEndpointHealth()
+    endpoint.resume(known, undefined)
+    assert.equal(endpoint.isDown(), true)
+    assert.ok(endpoint.restUntilMs() <= START, 'at once')
+    fail(endpoint, 'connect', START)
+    assert.equal(endpoint.failing()?.sinceMs, START - 3_600_000)
+    assert.equal(endpoint.failing()?.failureSinceMs, START - 60_000)
+    assert.equal(endpoint.failing()?.failures, 901)
+    assert.equal(endpoint.succeed(START + 1), true)
+
+    const paused = createEndpointHealth()
+    paused.resume(known, 120_000)
+    const restMs = paused.restUntilMs() - known.lastFailedAtMs
+    assert.ok(restMs >= 96_000 && restMs <= 144_000, String(restMs))
+    fail(paused, 'connect', START + 120_000)
+    const nextMs = paused.restUntilMs() - (START + 120_000)
+    assert.ok(nextMs >= 96_000 && nextMs <= 144_000, String(nextMs))
+  })
+
+  it('tells of a first success where something stands on record', () => {
+    const endpoint = createEndpointHealth()
+    endpoint.expectClearing()
+    assert.equal(endpoint.isDown(), false)
+    assert.equal(endpoint.succeed(START), true)
+    assert.equal(endpoint.succeed(START), false)
+  })
+})

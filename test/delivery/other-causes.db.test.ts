@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict'
+import { causeOf } from '../../src/delivery/cause.js'
+import { findOtherCauses } from '../../src/delivery/other-causes.js'
+import { newId } from '../../src/kernel/ids.js'
+import { CAEP } from '../../src/secevent/event-types.js'
+import { openPool, sqlRows } from '../../src/storage/database.js'
+import { type DeliveryHarness, startDelivery } from './delivery-harness.js'
+
+describe('causes of a backlog', function () {
+  this.timeout(60_000)
+  let hub: DeliveryHarness
+  let streamId: string
+
+  before(async () => {
+    hub = await startDelivery()
+  })
+  after(() => hub.close())
+  beforeEach(async () => {
+    streamId = await hub.addStream({ receiverId: await hub.addReceiver() })
+  })
+
+  /** Rows of one source without looking at the log: a backlog. */
+  async function queueRows(
+    count: number,
+    row: { source: string; txn(index: number): string; type?: string },
+  ) {
+    const events = Array.from({ length: count }, (_, index) =>
+      hub.event({
+        sourceId: row.source,
+        txn: row.txn(index),
+        subject: { format: 'opaque', id: newId() },
+        ...(row.type ? { type: row.type, claims: { current_status: 'compliant' } } : {}),
+      }),
+    )
+    for (let from = 0; from < count; from += 500) await hub.fanOut(events.slice(from, from + 500))
+    return events.map(({ eventId }) => eventId)
+  }
+
+  const find = async (inHand: string[] = []) =>
+    await findOtherCauses(hub.db, { streamId, lane: 'urgent', method: 'poll', inHand })
+
+  it('are found behind a mass logout, a few rows of each, and as many of each source', async () => {
+    const [idp, itdr, noisy] = [newId(), newId(), newId()]
+    const logout = await queueRows(1_200, { source: idp, txn: () => 'logout' })
+    await queueRows(700, { source: noisy, txn: (index) => `txn ${index}` })
+    await queueRows(3, { source: idp, txn: () => 'theft' })
+    await queueRows(1, { source: itdr, txn: () => 'theft' })
+    // Wherever the rounds begin.
+    for (let round = 0; round < 20; round += 1) {
+      const found = await find(logout.slice(0, 500))
+      const count = (source: string, txn?: string) =>
+        found.filter(({ delivery }) => delivery.sourceId === source && (!txn || delivery.txn === txn)).length
+      assert.equal(count(idp, 'theft'), 2)
+      assert.equal(count(itdr, 'theft'), 1)
+      assert.equal(count(idp, 'logout'), 2)
+      assert.ok(found.length <= 256)
+      assert.ok(count(noisy) > 50, `${count(noisy)} of the source with many causes`)
+    }
+    const [first] = (await find(logout.slice(0, 500))).filter(({ delivery }) => delivery.txn === 'logout')
+    assert.ok(
+      logout.slice(500, 502).includes(first?.delivery.eventId ?? ''),
+      'the oldest that are not in hand',
+    )
+  })
+
+  it('are those of rows that may go before older ones of their subject, and are due', async () => {
+    const source = newId()
+    await queueRows(2, { source, txn: () => 'opened', type: CAEP.deviceComplianceChange })
+    await hub.db('delivery_queue').where({ stream_id: streamId }).update({ lane: 1 })
+    assert.deepEqual(await find(), [], 'what loosens access keeps its place')
+    const [eventId] = await queueRows(1, { source, txn: () => 'closed' })
+    assert.deepEqual(
+      (await find()).map(({ delivery }) => delivery.eventId),
+      [eventId],
+    )
+    await hub.rows(
+      `update delivery_queue set next_attempt_at = now() + interval '1 hour' where event_id = ?::uuid`,
+      [eventId],
+    )
+    assert.deepEqual(await find(), [])
+  })
+
+  it('are not looked for among what a pause held, which goes out by age', async () => {
+    await queueRows(3, { source: newId(), txn: () => 'held' })
+    // As enabling does.
+    await hub.rows('update streams set updated_at = clock_timestamp() where stream_id = ?::uuid', [streamId])
+    assert.deepEqual(await find(), [])
+    const [eventId] = await queueRows(1, { source: newId(), txn: () => 'new' })
+    assert.deepEqual(
+      (await find()).map(({ delivery }) => delivery.eventId),
+      [eventId],
+    )
+  })
+
+  it('of rows that an older release wrote are one, of a source of their own', async () => {
+    await queueRows(3, { source: newId(), txn: (index) => `txn ${index}` })
+    await hub.db('delivery_queue').where({ stream_id: streamId }).update({ cause: 0 })
+    await queueRows(1, { source: newId(), txn: () => 'new' })
+    const txns = (await find()).map(({ delivery }) => delivery.txn)
+    assert.deepEqual(txns.sort(), ['new', 'txn 0', 'txn 1'])
+  })
+
+  it('are looked up, not counted: a long backlog is not read', async () => {
+    const source = newId()
+    await hub.rows(
+      `insert into delivery_queue (stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn, source_id,
+         cause, accepted_at, expects)
+       select ?::uuid, 1, gen_random_uuid(), current_date, ?::uuid, 0, 't', 'tightens', 'logout', ?::uuid, ?, now(), 1
+       from generate_series(1, 50000)`,
+      [streamId, newId(), source, causeOf(source, 'logout')],
+    )
+    await hub.rows('analyze delivery_queue')
+    // As the pools of the lanes are.
+    const lane = openPool(hub.url, { name: 'lane', max: 1, lookupsOnly: true })
+    const read = await lane.transaction(async (trx) => {
+      await findOtherCauses(trx, { streamId, lane: 'urgent', method: 'poll', inHand: [] })
+      const [row] = await sqlRows<{ read: number }>(
+        trx,
+        `select sum(idx_tup_fetch + seq_tup_read)::int as read from pg_stat_xact_user_tables
+         where relname = 'delivery_queue'`,
+      )
+      return row?.read ?? Number.NaN
+    })
+    await lane.destroy()
+    assert.ok(read < 100, `${read} rows were read`)
+  })
+})

@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict'
+import { parkedRepository } from '../../src/delivery/parked-repository.js'
+import { createContentOpener, createEventPreparer } from '../../src/delivery/prepare-event.js'
+import { createClock } from '../../src/kernel/clock.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { createKeyService } from '../../src/keys/key-service.js'
+import type { SecurityEvent } from '../../src/secevent/event.js'
+import { waitUntil } from '../support/wait.js'
+import { type DeliveryHarness, type Sink, startDelivery, startSink } from './delivery-harness.js'
+
+const CALL = { aborted: new AbortController().signal, checkAccess: async () => {} }
+
+/** Each needs another way round: a seal that breaks, a text that is cut short, a seal over what is no JSON. */
+const SPOILED: Record<string, (hub: DeliveryHarness, day: string) => Promise<Buffer>> = {
+  changed: async () => Buffer.alloc(200, 7),
+  'cut short': async () => Buffer.alloc(3),
+  'no JSON': async (hub, day) => (await hub.keys.contentCipher(day)).seal(Buffer.from('{"sub_id":')),
+}
+
+describe('an event whose stored content does not open', () => {
+  let hub: DeliveryHarness
+  let receiverId: string
+  before(async () => {
+    hub = await startDelivery()
+  })
+  after(() => hub.close())
+  beforeEach(async () => {
+    receiverId = await hub.addReceiver()
+  })
+
+  const subject = (n: number) => ({ subject: { format: 'email' as const, email: `u${n}@example.com` } })
+  /** For this stream alone: another's sender would have opened one before it is spoiled. */
+  const threeEvents = (targetStreamId: string) =>
+    [1, 2, 3].map((n) => hub.event({ ...subject(n), targetStreamId }))
+
+  async function spoil({ eventId }: SecurityEvent, how: string): Promise<Buffer> {
+    const [row] = await hub.rows<{ content: Buffer; day: string }>(
+      'select content, day from events where event_id = ?',
+      [eventId],
+    )
+    if (!row) throw new Error('the event is not there')
+    await write(eventId, (await SPOILED[how]?.(hub, row.day)) as Buffer)
+    return row.content
+  }
+  const write = (eventId: string, content: Buffer) =>
+    hub.rows('update events set content = ? where event_id = ?', [content, eventId])
+  const parkedOf = (streamId: string) =>
+    hub.rows<{ id: string; code: string; reason: string; event_id: string }>(
+      'select id, code, reason, event_id from parked where stream_id = ? and resolved_at is null',
+      [streamId],
+    )
+  async function replay(streamId: string): Promise<void> {
+    const [parked] = await parkedOf(streamId)
+    await hub.db.transaction((trx) => parkedRepository.replay(trx, { id: parked?.id ?? '' }, 1))
+    hub.delivery.wake(streamId)
+  }
+
+  for (const how of Object.keys(SPOILED)) {
+    it(`is parked from a poll stream, and the others are handed out: ${how}`, async () => {
+      const id = await hub.addStream({ receiverId })
+      const [first, bad, last] = threeEvents(id) as [SecurityEvent, SecurityEvent, SecurityEvent]
+      await hub.fanOut([first, bad, last])
+      const content = await spoil(bad, how)
+      const poll = () => hub.delivery.polls.poll(receiverId, id, { returnImmediately: true }, CALL)
+      const jtis = (events: readonly SecurityEvent[]) =>
+        events.map(({ eventId }) => hub.keys.jtis.mint(eventId, receiverId))
+      assert.deepEqual(Object.keys((await poll()).sets), jtis([first, last]))
+      const [parked, ...more] = await parkedOf(id)
+      assert.deepEqual([parked?.code, parked?.event_id, more], ['unreadable', bad.eventId, []])
+      assert.match(parked?.reason ?? '', /does not open/)
+      await write(bad.eventId, content)
+      await replay(id)
+      assert.deepEqual(Object.keys((await poll()).sets), jtis([first, bad, last]))
+    })
+
+    it(`is parked from a push stream, and the others are sent: ${how}`, async () => {
+      const sink: Sink = await startSink()
+      try {
+        const id = await hub.addStream({ receiverId, endpointUrl: sink.url, status: 'paused' })
+        const [first, bad, last] = threeEvents(id) as [SecurityEvent, SecurityEvent, SecurityEvent]
+        await hub.fanOut([first, bad, last])
+        const content = await spoil(bad, how)
+        const pushed = () => sink.received.map(({ claims }) => claims.txn).sort()
+        await hub.db('streams').where({ stream_id: id }).update({ status: 'enabled', version: 2 })
+        await hub.delivery.streamChanged(id)
+        await waitUntil('it is parked', async () => (await parkedOf(id)).length > 0)
+        await waitUntil('the others', () => pushed().length >= 2)
+        assert.deepEqual(pushed(), [first.txn, last.txn].sort())
+        const [parked, ...more] = await parkedOf(id)
+        assert.deepEqual([parked?.code, parked?.event_id, more], ['unreadable', bad.eventId, []])
+        assert.match(parked?.reason ?? '', /does not open/)
+        await write(bad.eventId, content)
+        await replay(id)
+        await waitUntil('it comes', () => pushed().includes(bad.txn))
+      } finally {
+        await sink.close()
+      }
+    })
+  }
+
+  it('is not one that another process sealed under a key which this one has not read yet', async () => {
+    const open = () =>
+      createKeyService({ db: hub.db, clock: createClock(), leadMs: 3_600_000, logger: silentLogger })
+    const running = await open()
+    const other = await open()
+    await other.ring.addKey(hub.db, 0)
+    await other.refresh()
+    const day = '2020-01-01'
+    const { event, sealedContent } = await createEventPreparer(other)(
+      hub.event({ ...subject(1), acceptedAtMs: Date.parse(day) }),
+    )
+    const content = await createContentOpener(running)({ delivery: event, day, sealedContent })
+    assert.deepEqual(content?.subject, event.subject)
+  })
+})
