@@ -182,8 +182,8 @@ export const parkedRepository = {
   },
 
   /**
-   * Queues parked deliveries again, oldest first, due now, with their attempts forgotten; the safe-order check at claim
-   * time still decides whether each may go out. Columns are named, so that one that comes later keeps its default. Left out
+   * Queues parked deliveries again, oldest first, due now, with their attempts and their waiting forgotten: how long access
+   * stayed open is told from `accepted_at`, which stays. The safe-order check at claim time still decides whether each may go out. Columns are named, so that one that comes later keeps its default. Left out
    * are those whose stream is disabled or gone, whose event is too old, or that another transaction holds.
    */
   async replay(trx: Transaction, match: ParkedMatch, limit: number): Promise<ReplayedDelivery[]> {
@@ -198,7 +198,7 @@ export const parkedRepository = {
          order by parked_at, id limit ? for update skip locked
        ), queued as (
          insert into delivery_queue (${REPLAYED_COLUMNS}, queued_at)
-         select ${REPLAYED_COLUMNS}, coalesce(q.queued_at, clock_timestamp())
+         select ${REPLAYED_COLUMNS}, clock_timestamp()
          from picked p, jsonb_populate_record(null::delivery_queue, p.delivery) q
          on conflict do nothing
          returning stream_id, event_id

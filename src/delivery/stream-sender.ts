@@ -2,11 +2,13 @@ import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import type { Lease } from '../storage/leases.js'
-import { type AttemptOutcome, type FailedOutcome, UNNAMED_REFUSAL } from './attempt-outcome.js'
-import { answeredResult, type EndedAttempt, failedResult, unsentResult } from './attempt-result.js'
+import { createAttemptEnds } from './attempt-end.js'
+import type { AttemptOutcome } from './attempt-outcome.js'
+import { unsentResult } from './attempt-result.js'
 import { createEndpointHealth, type Failing } from './endpoint-health.js'
 import { type Claim, createLaneIntake, type LaneIntake } from './lane-intake.js'
 import { createLoadedTarget } from './loaded-target.js'
+import { createLoneFailures } from './lone-failures.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPendingQueue } from './pending-queue.js'
 import type { DeliveryResult, LanePage } from './queue-repository.js'
@@ -82,6 +84,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   const { clock } = deps
   const queue = createPendingQueue<SendItem>(deps.room.count)
   const endpoint = createEndpointHealth()
+  const lone = createLoneFailures()
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
   /** Lanes with a backlog in the table that was not drained yet: a recovered endpoint gets the more urgent one first. */
   const behind = new Set<Lane>(LANES)
@@ -89,10 +92,14 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   /** Stopped for good: a reload under way must not start it again. */
   let ended = false
   let writing = 0
+  /** As last read. */
+  let endpointUrl: string | undefined
   const onQuiet: (() => void)[] = []
   const target = createLoadedTarget({
     load: deps.loadTarget,
     onLoaded(loaded) {
+      if (loaded?.endpointUrl !== endpointUrl) lone.clear()
+      endpointUrl = loaded?.endpointUrl
       if (loaded) goOn(loaded)
       // What may not go out now stays in the table, and so does all but a stopped stream's notice.
       if (!loaded?.sending) toTable()
@@ -155,6 +162,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   function finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded' | 'unreadable'): void {
     const lease = deps.lease()
     if (!lease) return
+    lone.forget(item.eventId)
     write(item, unsentResult({ item, lease, outcome }))
   }
 
@@ -178,6 +186,16 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         pump()
       })
   }
+
+  const endAttempt = createAttemptEnds({
+    ...deps,
+    endpoint,
+    lone,
+    write,
+    leave: (item) => queue.settle(item.eventId),
+    onDown: toTable,
+    onUp: spillAll,
+  })
 
   /** Where this or another process left off with its endpoint. */
   function goOn({ record, pausedForFailing }: StreamTarget): void {
@@ -275,64 +293,16 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
           reason: describeError(error),
         }),
       )
-      .then((outcome) => finish({ item, to, sentAtMs }, outcome))
+      .then((outcome) => {
+        queue.finish(item)
+        endAttempt({ item, to, sentAtMs }, outcome)
+      })
       .finally(() => {
         inFlight[item.lane] -= 1
         settleQuiet()
         pump()
       })
       .catch(() => {})
-  }
-
-  function finish(
-    { item, to, sentAtMs }: { item: SendItem; to: StreamTarget; sentAtMs: number },
-    outcome: AttemptOutcome,
-  ): void {
-    queue.finish(item)
-    const lease = deps.lease()
-    if (!lease) {
-      queue.settle(item.eventId)
-      return
-    }
-    const ended = { item, lease, sentAtMs, nowMs: clock.now() }
-    if (outcome.class === 'undeliverable') {
-      // Nothing was sent, so it says nothing about the endpoint.
-      write(item, unsentResult({ item, lease, outcome: 'discarded', failure: outcome.reason }))
-    } else if (outcome.class === 'failed') {
-      fail(ended, to, outcome)
-    } else if (to.pausedForFailing && outcome.class === 'rejected' && outcome.code === UNNAMED_REFUSAL) {
-      // Parked, the notice would ask no more, and the stream would stay paused.
-      fail(ended, to, { class: 'failed', failure: 'unexpected_status', reason: outcome.reason })
-    } else {
-      succeed(ended.nowMs)
-      write(item, answeredResult(ended, outcome), to.pausedForFailing ? deps.enable : undefined)
-    }
-  }
-
-  function succeed(now: number): void {
-    if (!endpoint.succeed(now)) return
-    spillAll()
-    deps.onRecovered()
-  }
-
-  function fail(ended: EndedAttempt, to: StreamTarget, outcome: FailedOutcome): void {
-    const { item, sentAtMs, nowMs } = ended
-    const result = failedResult(ended, outcome, endpoint)
-    if (result.nextAttemptAtMs === undefined) {
-      write(item, result)
-      return
-    }
-    const { failure, retryAfterMs = 0, reason } = outcome
-    const isNews = endpoint.fail({ sentAtMs, nowMs, failure, reason, retryAfterMs })
-    let { nextAttemptAtMs } = result
-    if (endpoint.isDown()) {
-      // The endpoint sets the pace: whatever waits is due at the next probe.
-      nextAttemptAtMs = Math.min(nextAttemptAtMs, endpoint.restUntilMs())
-      toTable()
-      const failing = endpoint.failing()
-      if (isNews && failing) deps.onFailing(failing, to)
-    }
-    write(item, { ...result, nextAttemptAtMs })
   }
 
   return {

@@ -113,6 +113,24 @@ describe('parked SETs', () => {
     assert.deepEqual(new Set((await list()).map((row) => row.stream_id)), new Set([second]))
   })
 
+  it('wait from the replay on, so that they are not told as untaken for days, and keep when they were accepted', async () => {
+    refuse('invalid_key')
+    await hub.fanOut([hub.event()])
+    await untilParked(2)
+    const days = 3 * 86_400_000
+    await hub.rows(
+      `update parked set delivery = delivery || jsonb_build_object('queued_at', ?::text, 'accepted_at', ?::text)`,
+      [new Date(Date.now() - days).toISOString(), new Date(Date.now() - days).toISOString()],
+    )
+    sink.answer = (_request, res) => void res.writeHead(503).end()
+    await post('replay', { filter: { stream_id: first } }).expect(202)
+    const [row] = await hub.rows<{ queued_at: Date; accepted_at: Date }>(
+      'select queued_at, accepted_at from delivery_queue',
+    )
+    assert.ok(Date.now() - (row?.queued_at.getTime() ?? 0) < days / 3, String(row?.queued_at))
+    assert.ok(Date.now() - (row?.accepted_at.getTime() ?? 0) >= days)
+  })
+
   it('keep their safe order: a replayed all-clear never follows the newer revocation', async () => {
     refuse('invalid_key')
     const allClear = hub.event({

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { DeliveryResult } from '../../src/delivery/queue-repository.js'
 import { createStreamSender, type SendItem, type StreamSenderDeps } from '../../src/delivery/stream-sender.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
 import { createClock } from '../../src/kernel/clock.js'
@@ -297,5 +298,32 @@ describe('stream sender', () => {
       return sent.length === 7
     })
     assert.deepEqual(sent.slice(0, 4).toSorted(), ['u1', 'u2', 'u3', 'u4'])
+  })
+
+  it('parks nothing for an outage: after it one success and one cold backend are no reason', async () => {
+    const results = new Map<string, DeliveryResult>()
+    // Asked again and again while everything failed.
+    const backlog = ['a', 'b'].map((id) => ({
+      ...item(id),
+      attempts: 901,
+      queuedAtMs: Date.now() - 3_600_000,
+    }))
+    const { sender } = rig({
+      claim: async ({ lane }) => {
+        const due = lane === 'urgent' ? backlog.splice(0) : []
+        return { due, stale: [], ungranted: [], unreadable: [] }
+      },
+      attempt: async ({ eventId }) => {
+        if (eventId === 'a') return { class: 'received' }
+        await waitUntil('the success', () => results.has('a'))
+        return { class: 'failed', failure: 'server_error', reason: 'answered 503' }
+      },
+      async writeResult(_lane, result) {
+        results.set(result.eventId, result)
+      },
+    })
+    sender.wake()
+    await waitUntil('both', () => results.size === 2)
+    assert.deepEqual([results.get('a')?.outcome, results.get('b')?.outcome], ['received', 'retry'])
   })
 })
