@@ -1,6 +1,6 @@
 import type { Clock } from '../kernel/clock.js'
 import type { Lease } from '../storage/leases.js'
-import { type AttemptOutcome, type FailedOutcome, UNNAMED_REFUSAL } from './attempt-outcome.js'
+import type { AttemptOutcome, FailedOutcome } from './attempt-outcome.js'
 import { answeredResult, type EndedAttempt, failedResult, unsentResult } from './attempt-result.js'
 import type { EndpointHealth, Failing } from './endpoint-health.js'
 import { traitsOf } from './failure-class.js'
@@ -86,9 +86,6 @@ export function createAttemptEnds(
       write(item, unsentResult({ item, lease, outcome: 'discarded', failure: outcome.reason }))
     } else if (outcome.class === 'failed') {
       fail(ended, to, outcome)
-    } else if (to.pausedForFailing && outcome.class === 'rejected' && outcome.code === UNNAMED_REFUSAL) {
-      // Parked, the notice would ask no more, and the stream would stay paused.
-      fail(ended, to, { class: 'failed', failure: 'unexpected_status', reason: outcome.reason })
     } else {
       if (outcome.class === 'received') lone.received(item.eventId)
       else lone.forget(item.eventId)

@@ -228,6 +228,19 @@ describe('a stream whose endpoint does nothing but fail', () => {
     await waitUntil('the event', async () => (await stream()).open_deliveries === 0)
   })
 
+  it('parks nothing while a gateway answers every SET with a plain 400, and counts no success', async () => {
+    answers(400)
+    await hub.fanOut(
+      Array.from({ length: 6 }, (_, index) => hub.event({ subject: { format: 'opaque', id: `${index}` } })),
+    )
+    const { failures } = await onRecord('unexpected_status')
+    assert.ok(failures >= 3)
+    assert.equal((await hub.rows('select 1 from parked')).length, 0)
+    answers(202)
+    await waitUntil('all of it', async () => (await stream()).open_deliveries === 0)
+    assert.equal((await hub.rows('select 1 from parked')).length, 0)
+  })
+
   it('parks a SET that alone is answered 410, instead of pausing the stream for it for ever', async () => {
     const bad = hub.event()
     sink.answer = ({ claims }, res) => void res.writeHead(claims.txn === bad.txn ? 410 : 202).end()
