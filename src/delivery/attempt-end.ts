@@ -61,7 +61,7 @@ export function createAttemptEnds(
       return
     }
     const { failure, retryAfterMs = 0, reason } = outcome
-    const isNews = endpoint.fail({ sentAtMs, nowMs, failure, reason, retryAfterMs })
+    const isNews = endpoint.fail({ eventId: item.eventId, sentAtMs, nowMs, failure, reason, retryAfterMs })
     let { nextAttemptAtMs } = result
     if (endpoint.isDown()) {
       // The endpoint sets the pace: whatever waits is due at the next probe.

@@ -161,6 +161,7 @@ function toRecord(row: TargetRow): RecordedFailure | undefined {
       failures: row.failures,
       lastFailedAtMs: row.failed_s * 1000,
       nextProbeAtMs: row.probe_s * 1000,
+      isAgreed: false,
     },
     isCurrent: row.paused_for_failing || row.failure_version === row.version,
   }
