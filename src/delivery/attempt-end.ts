@@ -48,13 +48,14 @@ export function createAttemptEnds(
     deps.onRecovered()
   }
 
-  function isHopeless({ item, nowMs }: EndedAttempt, { failure }: FailedOutcome): boolean {
-    return traitsOf(failure).suspectsSet && lone.failed(item.eventId, nowMs)
+  function isHopeless({ item, nowMs }: EndedAttempt, to: StreamTarget, { failure }: FailedOutcome): boolean {
+    // The notice of a stream that was paused for failing is all that asks its endpoint.
+    return !to.pausedForFailing && traitsOf(failure).suspectsSet && lone.failed(item.eventId, nowMs)
   }
 
   function fail(ended: EndedAttempt, to: StreamTarget, outcome: FailedOutcome): void {
     const { item, sentAtMs, nowMs } = ended
-    const result = failedResult(ended, outcome, isHopeless(ended, outcome))
+    const result = failedResult(ended, outcome, isHopeless(ended, to, outcome))
     if (result.nextAttemptAtMs === undefined) {
       lone.forget(item.eventId)
       write(item, result)

@@ -16,7 +16,13 @@ export interface FailingStreams {
   pause(streamId: string, version: number, reason: string): Promise<void>
   /** Enables it, if it still is paused for failing; resolves once that is durable. */
   enable(streamId: string): Promise<void>
+  /** Sees to streams that were paused for failing and whose endpoint nobody asks any more. */
+  revive(): Promise<unknown>
+  /** Between two looks for such streams, ms. */
+  readonly reviveEveryMs?: number
 }
+
+const REVIVE_EVERY_MS = 60_000
 
 export interface FailingWatchOptions extends Omit<FailureKeeperOptions, 'logger'> {
   readonly clock: Pick<Clock, 'now'>
@@ -42,6 +48,14 @@ export function createFailingWatch(options: FailingWatchOptions): FailingWatch {
     await streams?.pause(streamId, version, reason)
   }
 
+  let timer: NodeJS.Timeout | undefined
+
+  function revive(): void {
+    streams?.revive().catch((error: unknown) => {
+      logger.warn('stream.revive_failed', { reason: describeError(error) })
+    })
+  }
+
   return {
     note(failing, target) {
       const { streamId } = target
@@ -64,7 +78,13 @@ export function createFailingWatch(options: FailingWatchOptions): FailingWatch {
       logger.info('endpoint.recovered', { stream_id: streamId })
     },
     forget: keeper.forget,
-    start: keeper.start,
-    stop: keeper.stop,
+    start() {
+      keeper.start()
+      if (streams) timer = setInterval(revive, streams.reviveEveryMs ?? REVIVE_EVERY_MS)
+    },
+    async stop() {
+      clearInterval(timer)
+      await keeper.stop()
+    },
   }
 }

@@ -19,7 +19,9 @@ describe('a stream whose endpoint does nothing but fail', () => {
   let streamId: string
 
   beforeEach(async () => {
-    hub = await startDelivery({ failing: { pauseAfterMs: 24 * HOUR_MS, probeEveryMs: 150 } })
+    hub = await startDelivery({
+      failing: { pauseAfterMs: 24 * HOUR_MS, probeEveryMs: 150, reviveEveryMs: 200 },
+    })
     sink = await startSink()
     receiverId = await hub.addReceiver()
     streamId = await hub.addStream({ receiverId, endpointUrl: sink.url })
@@ -107,14 +109,15 @@ describe('a stream whose endpoint does nothing but fail', () => {
     answers(202)
     await isStatus('enabled')
     await waitUntil('all of it', async () => (await stream()).open_deliveries === 0)
+    await waitUntil('the word of it', () => notices().includes('enabled'))
     assert.deepEqual([...new Set(notices())], ['paused', 'enabled'])
     assert.ok(typesSent().includes(event.type))
     assert.deepEqual(await audited(), [
       ['hub', 'stream.paused', 'failing'],
       ['hub', 'stream.enabled', undefined],
     ])
-    const enabled = await stream()
-    assert.deepEqual([enabled.status_cause, enabled.failing], [null, null])
+    await waitUntil('the record to go', async () => (await stream()).failing === null)
+    assert.equal((await stream()).status_cause, null)
   })
 
   it('is paused after five minutes of refused authorization, which another process counts on from the record', async () => {
@@ -262,6 +265,33 @@ describe('a stream whose endpoint does nothing but fail', () => {
     )
     assert.deepEqual([(await stream()).status, notices()], ['enabled', []])
     assert.equal((await hub.rows('select 1 from parked')).length, 0)
+  })
+
+  it('has another notice written when the one that asks its endpoint has expired', async () => {
+    answers(410)
+    await hub.fanOut(two())
+    await isStatus('paused')
+    await waitUntil('the notice to be tried', () => notices().length >= 1)
+    await hub.rows('delete from delivery_queue where type = ?', [SSF.streamUpdated])
+    await hub.rows("update streams set updated_at = now() - interval '299 seconds'")
+    assert.equal(await hub.statuses.reviveFailing(), 0, 'it may be on its way')
+    const told = sink.received.length
+    await hub.rows("update streams set updated_at = now() - interval '301 seconds'")
+    await waitUntil('another notice', () => sink.received.length > told)
+    assert.equal(await hub.statuses.reviveFailing(), 0, 'one is enough')
+    assert.deepEqual([...new Set(notices())], ['paused'])
+    answers(202)
+    await isStatus('enabled')
+    await waitUntil('all of it', async () => (await stream()).open_deliveries === 0)
+  })
+
+  it('is enabled when it is polled now, though no word of that change came', async () => {
+    answers(410)
+    await hub.fanOut(two())
+    await isStatus('paused')
+    await hub.rows(`update streams set delivery_method = 'poll', endpoint_url = null, version = version + 1,
+      updated_at = now() - interval '301 seconds'`)
+    await isStatus('enabled')
   })
 
   it('is forgotten with its failures once it is deleted', async () => {

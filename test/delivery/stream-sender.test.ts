@@ -326,4 +326,40 @@ describe('stream sender', () => {
     await waitUntil('both', () => results.size === 2)
     assert.deepEqual([results.get('a')?.outcome, results.get('b')?.outcome], ['received', 'retry'])
   })
+
+  it('never parks the notice of a stream that was paused for failing, whatever got through before', async () => {
+    let now = 1_000_000
+    const outcomes: string[] = []
+    const to = { ...targetOf('https://x.example.com', 1), sending: false, noticesOnly: true }
+    for (const pausedForFailing of [false, true]) {
+      let isOther = false
+      outcomes.length = 0
+      const { sender } = rig({
+        clock: { now: () => now, monotonicMs: () => now },
+        loadTarget: async () => ({ ...to, pausedForFailing }),
+        enable: async () => {},
+        claim: async ({ lane, inHand }) => {
+          // In turn with another one that is taken, so that only this one fails.
+          const id = isOther ? `other ${now}` : 'notice'
+          const due = lane === 'urgent' && !inHand.includes(id) ? [item(id)] : []
+          return { due, stale: [], ungranted: [], unreadable: [] }
+        },
+        attempt: async ({ eventId }) => {
+          isOther = eventId === 'notice'
+          if (eventId !== 'notice') return { class: 'received' }
+          return { class: 'failed', failure: 'server_error', reason: 'answered 503' }
+        },
+        async writeResult(_lane, result) {
+          if (result.eventId === 'notice') outcomes.push(result.outcome)
+        },
+      })
+      await waitUntil('ten tries', () => {
+        now += 20_000
+        sender.wake()
+        return outcomes.length >= 10
+      })
+      await sender.stop()
+      assert.equal(outcomes.includes('park'), !pausedForFailing, outcomes.join())
+    }
+  })
 })
