@@ -35,6 +35,8 @@ export interface FailingWatchOptions extends Omit<FailureKeeperOptions, 'logger'
 export interface FailingWatch extends Pick<FailureKeeper, 'forget' | 'start' | 'stop'> {
   note(failing: Failing, target: StreamTarget): void
   recovered(streamId: string, shard: number): void
+  /** Nobody asks it any more: whether it fails is not known. */
+  unasked(streamId: string, shard: number): void
 }
 
 export function createFailingWatch(options: FailingWatchOptions): FailingWatch {
@@ -77,6 +79,7 @@ export function createFailingWatch(options: FailingWatchOptions): FailingWatch {
       keeper.clear(streamId, shard)
       logger.info('endpoint.recovered', { stream_id: streamId })
     },
+    unasked: keeper.clear,
     forget: keeper.forget,
     start() {
       keeper.start()

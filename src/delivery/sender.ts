@@ -122,6 +122,7 @@ export function createSender(options: SenderOptions): Sender {
       limits,
       onFailing: failing.note,
       onRecovered: () => failing.recovered(streamId, shard),
+      onUnasked: () => failing.unasked(streamId, shard),
       enable: async () => options.failing?.enable(streamId),
       pausedProbeMs: options.failing?.probeEveryMs ?? PAUSED_PROBE_MS,
     })
@@ -205,8 +206,10 @@ export function createSender(options: SenderOptions): Sender {
     for (const [streamId, entry] of entries) {
       if (entry.dueMs !== Number.POSITIVE_INFINITY || !entry.sender.idle()) continue
       entries.delete(streamId)
-      // Deleted, or polled now: nobody will tell that its endpoint answers.
-      if (entry.sender.version() === undefined) failing.forget([streamId])
+      // Deleted, polled now, or owed nothing any more: nobody will tell that its endpoint answers.
+      if (entry.sender.version() === undefined || entry.sender.isFailing()) {
+        failing.unasked(streamId, entry.shard)
+      }
     }
   }
 

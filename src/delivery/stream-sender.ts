@@ -50,6 +50,8 @@ export interface StreamSenderDeps {
   /** The endpoint rests, after another failure. */
   onFailing(failing: Failing, target: StreamTarget): void
   onRecovered(): void
+  /** Of the stream nothing may be sent: what is known of its endpoint is old from here on. */
+  onUnasked(): void
   /** Enables the stream that the hub paused for failing; resolves once that is durable. */
   enable(): Promise<void>
   /** How often the endpoint of such a stream is asked, ms. */
@@ -69,8 +71,10 @@ export interface StreamSender {
   version(): number | undefined
   /** Stops starting; resolves when nothing is under way. */
   stop(): Promise<void>
-  /** Nothing is known here that the table does not hold as well. */
+  /** Nothing is owed that is due or will be, and nothing is known here that the table does not hold as well. */
   idle(): boolean
+  /** Its endpoint failed last, as far as is known here. */
+  isFailing(): boolean
 }
 
 const PROBES = 2
@@ -103,6 +107,8 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       if (loaded) goOn(loaded)
       // What may not go out now stays in the table, and so does all but a stopped stream's notice.
       if (!loaded?.sending) toTable()
+      // Nobody asks its endpoint any more, so nobody would see the end of its failing.
+      if (loaded && !loaded.sending && !loaded.noticesOnly) deps.onUnasked()
       if (loaded) pump()
     },
     onFault: () => deps.wakeAt(clock.now() + AFTER_FAULT_MS),
@@ -345,10 +351,12 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       queue.clear()
     },
     version: () => target.get()?.version,
+    isFailing: () => endpoint.failing() !== undefined,
     idle: () =>
       isQuiet() &&
       queue.waiting() === 0 &&
-      !endpoint.isDown() &&
+      // Owed nothing, an endpoint that is down is not asked either. A stopped stream is owed what no claim shows.
+      (!endpoint.isDown() || target.get()?.sending === true) &&
       // Of a stream that is gone nothing is ever claimed.
       (target.isGone() || !anyLane((intake) => intake.needsClaim())),
   }

@@ -294,6 +294,31 @@ describe('a stream whose endpoint does nothing but fail', () => {
     await isStatus('enabled')
   })
 
+  it('fails no longer once nobody asks its endpoint: owed nothing any more, or stopped by its receiver', async () => {
+    const isOver = async () =>
+      (await stream()).failing === null &&
+      /^firebreak_failing_endpoints\{failure="server_error"\} 0$/m.test(await hub.metrics())
+    const fail = async () => {
+      answers(503)
+      await hub.fanOut([hub.event()])
+      await onRecord('server_error')
+    }
+    await fail()
+    await hub.rows('delete from delivery_queue')
+    await waitUntil('the record of what is owed nothing to go', isOver)
+    for (const status of ['paused', 'disabled'] as const) {
+      await fail()
+      await hub.statuses.setStatus(receiverId, streamId, { status })
+      await waitUntil(`the record of what is ${status} to go`, isOver)
+      await hub.statuses.setStatus(receiverId, streamId, { status: 'enabled' })
+    }
+    await fail()
+    await hub.delivery.sender.stop()
+    await hub.rows('delete from delivery_queue')
+    await hub.restart()
+    await waitUntil('what another process left on record to go', isOver)
+  })
+
   it('is forgotten with its failures once it is deleted', async () => {
     answers(503)
     await hub.fanOut([hub.event()])

@@ -61,6 +61,7 @@ function rig(overrides: Partial<StreamSenderDeps>) {
     limits: { control: 1, urgent: 4, routine: 1 },
     onFailing() {},
     onRecovered() {},
+    onUnasked() {},
     enable: () => Promise.reject(new Error('not asked for')),
     pausedProbeMs: 120_000,
     ...overrides,
