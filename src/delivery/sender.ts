@@ -108,6 +108,10 @@ export function createSender(options: SenderOptions): Sender {
         endpoint = endpointOf(target)
         return target?.method === 'push' ? target : undefined
       },
+      onUnreadable(error) {
+        logger.warn('stream.unreadable', { stream_id: streamId, reason: describeError(error) })
+      },
+      onReadable: () => logger.info('stream.readable', { stream_id: streamId }),
       claim: (page) => claim(streamId, page),
       nextTryMs: (page) => queueRepository.nextTryMs(options.pools[page.lane], streamId, page),
       async attempt(item, target) {

@@ -33,6 +33,10 @@ export interface StreamSenderDeps {
   /** The stream's shard lease; undefined once it is lost. */
   lease(): Lease | undefined
   loadTarget(): Promise<StreamTarget | undefined>
+  /** The stream cannot be read, in another way than before; it is tried again and again. */
+  onUnreadable(error: unknown): void
+  /** It can be read again. */
+  onReadable(): void
   claim(page: LanePage & { readonly limit: number }): Promise<Claim & { version?: number }>
   nextTryMs(page: LanePage): Promise<number | undefined>
   attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
@@ -111,7 +115,11 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       if (loaded && !loaded.sending && !loaded.noticesOnly) deps.onUnasked()
       if (loaded) pump()
     },
-    onFault: () => deps.wakeAt(clock.now() + AFTER_FAULT_MS),
+    onFault(error, isNews) {
+      if (isNews) deps.onUnreadable(error)
+      deps.wakeAt(clock.now() + AFTER_FAULT_MS)
+    },
+    onMended: deps.onReadable,
   })
 
   const intakes = {} as Record<Lane, LaneIntake>

@@ -62,6 +62,8 @@ function rig(overrides: Partial<StreamSenderDeps>) {
     onFailing() {},
     onRecovered() {},
     onUnasked() {},
+    onUnreadable: (error) => assert.fail(error as Error),
+    onReadable() {},
     enable: () => Promise.reject(new Error('not asked for')),
     pausedProbeMs: 120_000,
     ...overrides,
@@ -362,5 +364,36 @@ describe('stream sender', () => {
       await sender.stop()
       assert.equal(outcomes.includes('park'), !pausedForFailing, outcomes.join())
     }
+  })
+
+  it('tells once of each fault of reading its stream, and when that is over', async () => {
+    const told: string[] = []
+    const answers = [
+      'no key',
+      'no key',
+      'no database',
+      'no database',
+      undefined,
+      undefined,
+      'no key',
+      undefined,
+    ]
+    const { sender } = rig({
+      async loadTarget() {
+        const fault = answers.shift()
+        if (fault) throw new Error(fault)
+        return targetOf('https://x.example.com', 1)
+      },
+      onUnreadable: (error) => void told.push((error as Error).message),
+      onReadable: () => void told.push('readable'),
+    })
+    while (answers.length > 0) {
+      const left = answers.length
+      if (sender.version() === undefined) sender.wake()
+      else void sender.reload()
+      await waitUntil('the load', () => answers.length < left)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    assert.deepEqual(told, ['no key', 'no database', 'readable', 'no key', 'readable'])
   })
 })
