@@ -25,7 +25,6 @@ export interface AttemptEndsDeps {
   onUp(): void
   /** It rests after another failure. */
   onFailing(failing: Failing, target: StreamTarget): void
-  onRecovered(): void
   /** Enables the stream that the hub paused for failing; resolves once that is durable. */
   enable(): Promise<void>
 }
@@ -41,12 +40,6 @@ export function createAttemptEnds(
   deps: AttemptEndsDeps,
 ): (attempt: Attempt, outcome: AttemptOutcome) => void {
   const { clock, endpoint, lone, write } = deps
-
-  function succeed(now: number): void {
-    if (!endpoint.succeed(now)) return
-    deps.onUp()
-    deps.onRecovered()
-  }
 
   function isHopeless({ item, nowMs }: EndedAttempt, to: StreamTarget, { failure }: FailedOutcome): boolean {
     // The notice of a stream that was paused for failing is all that asks its endpoint.
@@ -90,7 +83,7 @@ export function createAttemptEnds(
     } else {
       if (outcome.class === 'received') lone.received(item.eventId)
       else lone.forget(item.eventId)
-      succeed(ended.nowMs)
+      if (endpoint.succeed(ended.nowMs)) deps.onUp()
       write(item, answeredResult(ended, outcome), to.pausedForFailing ? deps.enable : undefined)
     }
   }

@@ -4,6 +4,12 @@ import { type FailureClass, traitsOf } from './failure-class.js'
 /** Without an attempt for this long nobody knows whether it failed all the time. */
 const EPISODE_GAP_MS = 900_000
 
+/** Up for so long, an endpoint is told as recovered: one that goes up and down is one that fails, not news each time. */
+const STEADY_MS = 3_000
+/** More change no rest; and what has recovered soon rests as little as before. */
+const MAX_ROUNDS = 7
+/** What does not answer may be one backend of many: so many in a row are needed while others answer. */
+const RESTS_AFTER_SHAKY = 3
 /** One SET alone may be the trouble; so many say something about the endpoint. */
 const AGREEING_SETS = 2
 /** An endpoint that took something this lately is there. */
@@ -44,15 +50,19 @@ export interface EndpointHealth {
   /** No probe before this, ms. */
   restUntilMs(): number
   lastSuccessMs(): number
-  /** Answers whether the endpoint was down until now, or stands on record as failing. */
+  /** Answers whether the endpoint was down until now. */
   succeed(nowMs: number): boolean
+  /** When an endpoint that was told as failing may be told as recovered, unless it is down again by then, ms. */
+  recoversAtMs(): number | undefined
+  /** Answers whether that time has come; once. */
+  settle(nowMs: number): boolean
   /** Answers whether this failure told anything new. */
   fail(attempt: FailedAttempt): boolean
   /** Undefined: the last attempt succeeded, or there was none. */
   failing(): Failing | undefined
   /** Goes on where this or another process left off, with a probe. @param probeEveryMs instead of what the class has */
   resume(failing: Failing, probeEveryMs: number | undefined): void
-  /** Something stands on record that is not to be gone on with: the next success is news. */
+  /** Something stands on record that is not to be gone on with: what recovers after the next success. */
   expectClearing(): void
   reset(): void
 }
@@ -62,6 +72,8 @@ export function createEndpointHealth(): EndpointHealth {
   let failing: Noted | undefined
   let isDown = false
   let onRecord = false
+  /** What was told as failing is up since then. */
+  let upSinceMs: number | undefined
   /** Of failures while it was down. */
   let rounds = 0
   let restUntilMs = 0
@@ -71,11 +83,16 @@ export function createEndpointHealth(): EndpointHealth {
   const failedSets = new Set<string>()
 
   function clear(): void {
+    goUp()
+    onRecord = false
+    upSinceMs = undefined
+    rounds = 0
+  }
+
+  function goUp(): void {
     failing = undefined
     failedSets.clear()
     isDown = false
-    onRecord = false
-    rounds = 0
     restUntilMs = 0
     probeEveryMs = undefined
   }
@@ -112,23 +129,36 @@ export function createEndpointHealth(): EndpointHealth {
     failing: () => failing && { ...failing, nextProbeAtMs: restUntilMs, isAgreed: isAgreed(failing) },
     succeed(nowMs) {
       lastSuccessMs = nowMs
-      if (!failing && !onRecord) return false
-      const isNews = isDown || onRecord
-      clear()
-      return isNews
+      const wasDown = isDown
+      if (wasDown) rounds = Math.floor(rounds / 2)
+      if (wasDown || onRecord) upSinceMs ??= nowMs
+      goUp()
+      return wasDown
+    },
+    recoversAtMs: () => upSinceMs && upSinceMs + STEADY_MS,
+    settle(nowMs) {
+      if (upSinceMs === undefined || nowMs < upSinceMs + STEADY_MS) return false
+      onRecord = false
+      upSinceMs = undefined
+      rounds = 0
+      return true
     },
     fail(attempt) {
       const { sentAtMs, nowMs, failure, retryAfterMs } = attempt
-      const { restsAfter, restMs } = traitsOf(failure)
+      const { answered, restMs } = traitsOf(failure)
+      const isShaky = !answered && lastSuccessMs > sentAtMs
+      const restsAfter = isShaky ? RESTS_AFTER_SHAKY : traitsOf(failure).restsAfter
       // What was under way when the endpoint was seen to be down says nothing new: a burst is one round of failures.
       const isNews = !isDown || !failing || sentAtMs >= failing.lastFailedAtMs
       if (isNews || failing?.failure === failure) noteSet(attempt)
       const failures = isNews ? note(attempt) : 0
       if (failures >= restsAfter || retryAfterMs > 0) isDown = true
       if (!isDown) return isNews
+      upSinceMs = undefined
+      onRecord = true
       let waitMs = retryAfterMs
       if (isNews) {
-        rounds += 1
+        rounds = Math.min(rounds + 1, MAX_ROUNDS)
         const ownMs = probeEveryMs === undefined ? probeWaitMs(rounds, restMs) : withJitter(probeEveryMs)
         waitMs = Math.max(waitMs, ownMs)
       }
@@ -140,7 +170,7 @@ export function createEndpointHealth(): EndpointHealth {
       failing = rest
       isDown = true
       onRecord = true
-      rounds = known.failures
+      rounds = Math.min(known.failures, MAX_ROUNDS)
       probeEveryMs = everyMs
       restUntilMs = everyMs === undefined ? 0 : known.lastFailedAtMs + withJitter(everyMs)
     },

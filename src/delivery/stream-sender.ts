@@ -240,6 +240,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
 
   function pump(): void {
     if (stopped || !deps.lease()) return
+    tellRecovery()
     target.ensure()
     const to = target.get()
     if (!to || !(to.sending || to.noticesOnly)) return
@@ -260,6 +261,13 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       if (queue.waiting(lane) === 0 && !intakes[lane].needsClaim()) behind.delete(lane)
       else isInTurn = false
     }
+  }
+
+  function tellRecovery(): void {
+    const atMs = endpoint.recoversAtMs()
+    if (atMs === undefined) return
+    if (endpoint.settle(clock.now())) deps.onRecovered()
+    else deps.wakeAt(atMs)
   }
 
   /** An attempt starts only with more lease left than its deadline; else it waits for the next renewal. */

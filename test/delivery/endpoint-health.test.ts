@@ -79,7 +79,7 @@ describe('an endpoint’s breaker', () => {
     assert.equal(endpoint.succeed(START + 21_000), true)
     assert.equal(endpoint.failing(), undefined)
     assert.equal(endpoint.isDown(), false)
-    assert.equal(endpoint.succeed(START + 22_000), false, 'told once')
+    assert.equal(endpoint.succeed(START + 22_000), false, 'once')
   })
 
   it('is agreed on by two SETs that meet the same class, unless another was taken in the last minute', () => {
@@ -163,11 +163,58 @@ describe('an endpoint’s breaker', () => {
     assert.ok(nextMs >= 96_000 && nextMs <= 144_000, String(nextMs))
   })
 
-  it('tells of a first success where something stands on record', () => {
+  it('is told as recovered once it was up for three seconds, and not for each success between failures', () => {
     const endpoint = createEndpointHealth()
     endpoint.expectClearing()
     assert.equal(endpoint.isDown(), false)
-    assert.equal(endpoint.succeed(START), true)
-    assert.equal(endpoint.succeed(START), false)
+    assert.equal(endpoint.succeed(START), false, 'it was not down')
+    assert.equal(endpoint.settle(START + 2_999), false)
+    for (let at = START + 1_000; at < START + 60_000; at += 1_000) {
+      fail(endpoint, 'connect', at)
+      assert.deepEqual([endpoint.isDown(), endpoint.recoversAtMs()], [true, undefined])
+      assert.ok(endpoint.restUntilMs() - at <= 600, 'and rests little')
+      assert.equal(endpoint.succeed(at + 600), true)
+      assert.equal(endpoint.recoversAtMs(), at + 3_600)
+      assert.equal(endpoint.settle(at + 999), false)
+    }
+    assert.equal(endpoint.succeed(START + 61_000), false)
+    assert.equal(endpoint.settle(START + 62_600), true)
+    assert.equal(endpoint.settle(START + 70_000), false, 'told once')
+    assert.equal(endpoint.succeed(START + 70_000), false)
+    assert.equal(endpoint.recoversAtMs(), undefined)
+  })
+
+  it('rests less after each success, and soon as little as ever', () => {
+    const endpoint = createEndpointHealth()
+    const rests: number[] = []
+    for (let round = 0; round < 30; round += 1) fail(endpoint, 'connect', START + round * 5_000)
+    for (let at = START + 200_000; at < START + 210_000; at += 2_000) {
+      rests.push(endpoint.restUntilMs())
+      endpoint.succeed(at)
+      fail(endpoint, 'connect', at + 1_000)
+      rests[rests.length - 1] = endpoint.restUntilMs() - (at + 1_000)
+    }
+    assert.ok((rests[0] ?? 0) <= 2_400, String(rests))
+    assert.ok((rests.at(-1) ?? 0) <= 600, String(rests))
+  })
+
+  it('does not rest for one silent backend while others answer, but for three in a row', () => {
+    const hang = (endpoint: EndpointHealth, sentAtMs: number, nowMs: number) =>
+      endpoint.fail({ eventId: 'e', sentAtMs, nowMs, failure: 'timeout', reason: 'r', retryAfterMs: 0 })
+    const endpoint = createEndpointHealth()
+    for (let at = START; at < START + 60_000; at += 500) {
+      endpoint.succeed(at)
+      hang(endpoint, at - 5_000, at + 1)
+      assert.equal(endpoint.isDown(), false)
+    }
+    endpoint.succeed(START + 60_000)
+    for (let count = 1; count <= 3; count += 1) {
+      hang(endpoint, START + 59_990, START + 65_000 + count)
+      assert.equal(endpoint.isDown(), count === 3)
+    }
+    const silent = createEndpointHealth()
+    silent.succeed(START)
+    hang(silent, START, START + 5_000)
+    assert.equal(silent.isDown(), true, 'nothing was answered since')
   })
 })
