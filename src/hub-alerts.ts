@@ -16,14 +16,16 @@ import {
   type MissingKeys,
 } from './alerts/own-conditions.js'
 import { createParkedProbe } from './alerts/parked-read-model.js'
+import { shared } from './alerts/shared.js'
 import { createSourceClockProbe } from './alerts/source-clock-read-model.js'
 import { createStreamHealthReadModel } from './alerts/stream-health-read-model.js'
-import { createStreamProbe } from './alerts/stream-probe.js'
+import { createStreamProbes } from './alerts/stream-probe.js'
 import type { Tell } from './alerts/tell.js'
 import { createUpstreamProbe } from './alerts/upstream-read-model.js'
 import { createWebhook } from './alerts/webhook.js'
 import type { Config } from './config/config.js'
 import { createMissedObjectiveReadModel } from './enforcement/missed-objective-read-model.js'
+import { readWholeLag } from './eventlog/whole-lag.js'
 import type { HubBase } from './hub-base.js'
 import type { HubEventLog } from './hub-event-log.js'
 import type { Worker } from './kernel/worker.js'
@@ -105,9 +107,9 @@ function probesOf({ config, pools, clock }: HubBase, log: HubEventLog['log']) {
   const db = pools.api
   const objectiveMs = config.alertRevokeObjectiveMs
   const missed = createMissedObjectiveReadModel(db)
-  const lag = shared(() => log.lag())
+  const lag = shared(() => readWholeLag(log))
   return [
-    createStreamProbe({
+    ...createStreamProbes({
       streams: createStreamHealthReadModel(db),
       lag,
       failingMs: config.alertStreamFailingMs,
@@ -128,15 +130,4 @@ function probesOf({ config, pools, clock }: HubBase, log: HubEventLog['log']) {
     createCertificateProbe(db),
     createReportsProbe(db, ['broker_fallback', 'clock_skew', 'keys_unavailable']),
   ]
-}
-
-/** Whoever asks while it is being answered gets the same answer. */
-function shared<T>(ask: () => Promise<T>): () => Promise<T> {
-  let asked: Promise<T> | undefined
-  return () => {
-    asked ??= ask().finally(() => {
-      asked = undefined
-    })
-    return asked
-  }
 }

@@ -2,6 +2,7 @@ import { createDelivery, type Delivery } from './delivery/delivery-service.js'
 import type { RevocationMetrics } from './enforcement/revocation-metrics.js'
 import type { HubBase } from './hub-base.js'
 import type { HubEventLog } from './hub-event-log.js'
+import { crashpoint } from './kernel/crashpoint.js'
 import type { LeaseSet } from './storage/leases.js'
 import { ensureDayPartition } from './storage/partitions.js'
 import { createFrameworkEvents } from './streams/framework-events.js'
@@ -31,7 +32,12 @@ export function openDelivery(base: HubBase, parts: DeliveryParts): Delivery {
       subjectRemovalGraceS: config.subjectRemovalGraceS,
       literalComplex: config.literalComplexSubjects,
     }),
-    post: (request) => outgoing.request(request),
+    async post(request) {
+      crashpoint('push.sending')
+      const answer = await outgoing.request(request)
+      crashpoint('push.answered')
+      return answer
+    },
     attemptTimeoutMs: config.pushTimeoutMs,
     concurrency: config.pushConcurrency,
     holdMs: config.pollHoldMs,

@@ -6,8 +6,11 @@ import { readTlsMaterial } from './outgoing/tls-material.js'
 
 type EgressConfig = Pick<
   Config,
-  'egressProxyUrl' | 'egressProxyCaFile' | 'egressProxyResolves' | 'egressProxyLocalNames'
+  'egressProxyUrl' | 'egressProxyCaFile' | 'egressProxyResolves' | 'egressProxyLocalNames' | 'pushTimeoutMs'
 >
+
+/** Keys are fetched within 3 s. */
+const PROXY_ANSWERS_WITHIN_MS = 2_800
 
 /** @throws StartupError for authorities of the proxy that cannot be used */
 export function egressProxyOf(config: EgressConfig, nowMs: number): { proxy?: EgressProxy } {
@@ -18,6 +21,7 @@ export function egressProxyOf(config: EgressConfig, nowMs: number): { proxy?: Eg
       url,
       resolves: config.egressProxyResolves,
       localNames: config.egressProxyLocalNames,
+      answersWithinMs: Math.min(PROXY_ANSWERS_WITHIN_MS, config.pushTimeoutMs * 0.9),
       ...(caFile ? { ca: readAuthorities(caFile, nowMs) } : {}),
     },
   }

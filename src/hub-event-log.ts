@@ -55,6 +55,7 @@ export function openEventLog(options: OpenEventLogOptions): HubEventLog {
     partitions: config.kafkaPartitions,
     replication: config.kafkaReplication,
     answerTimeoutMs: config.kafkaTimeoutMs,
+    ...brokenTimings(config),
     codec,
     clock,
     logger,
@@ -71,6 +72,14 @@ export function openEventLog(options: OpenEventLogOptions): HubEventLog {
   })
   const relay = createLogRelay({ db: pools.api, kafka, lease: options.relayLease, logger, metrics })
   return { log, transactional: postgres, relay, detour: () => log.detour() }
+}
+
+/** What the fault suite takes away to see that the watchdog is what mends a stalled consumer. */
+function brokenTimings({ firebreakTestFaults: faults }: Config) {
+  return {
+    ...(faults.includes('deaf-kafka') && { requestTimeoutMs: DAY_MS }),
+    ...(faults.includes('no-kafka-watchdog') && { stallTimeoutMs: DAY_MS }),
+  }
 }
 
 export function kafkaConnection(config: Config) {

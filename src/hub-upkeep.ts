@@ -1,6 +1,7 @@
 import { alertRepository } from './alerts/alert-repository.js'
 import { createAuditSealer } from './audit/audit-sealer.js'
 import { trimAudit } from './audit/audit-trim.js'
+import { conflictRepository } from './delivery/conflict-repository.js'
 import type { Delivery } from './delivery/delivery-service.js'
 import { erasureRepository } from './delivery/erasure-repository.js'
 import { createErasureWorker } from './delivery/erasure-worker.js'
@@ -67,6 +68,7 @@ export function upkeepWorkers(base: HubBase, parts: UpkeepParts): Worker[] {
       }),
       trim: async () => {
         await alertRepository.forget(pools.api, config.retentionDays)
+        await conflictRepository.forgetQuiet(pools.api)
         await forgetFigures(pools.api, config.histogramRetentionDays)
         await forgetRemovedSubjects(pools.api, config.subjectRemovalGraceS)
         if (config.auditRetentionDays)

@@ -15,6 +15,7 @@ import { openStorage } from './hub-storage.js'
 import { announceHub } from './hub-traces.js'
 import { erasuresRequested, upkeepWorkers } from './hub-upkeep.js'
 import { checkReadiness, createWorkers, type Phase, toWorker, type Workers } from './hub-workers.js'
+import { armCrashpoint, readCrashpoint } from './kernel/crashpoint.js'
 import { createEventIds, newId } from './kernel/ids.js'
 import type { Logger } from './kernel/logger.js'
 import { createMetrics } from './kernel/metrics.js'
@@ -51,6 +52,7 @@ export interface StartHubOptions {
  */
 export async function startHub(options: StartHubOptions): Promise<Hub> {
   const { config, logger } = options
+  breakOnPurpose(config, logger)
   const metrics = createMetrics({ processMetrics: true })
   const keyFiles = readKeyFiles(config.signingKeyFiles)
   const doors = await openDoors({ config, metrics, logger })
@@ -93,6 +95,13 @@ export async function startHub(options: StartHubOptions): Promise<Hub> {
     await stop()
     throw error
   }
+}
+
+/** Never in production, so it is said as loudly as a log can. */
+function breakOnPurpose({ firebreakTestFaults: faults, firebreakCrashpoint }: Config, logger: Logger): void {
+  if (faults.length > 0) logger.error('test_faults.armed', { faults, crashpoint: firebreakCrashpoint })
+  const at = firebreakCrashpoint === undefined ? undefined : readCrashpoint(firebreakCrashpoint)
+  if (at) armCrashpoint(at)
 }
 
 /** Builds the rooms, starts what this process's roles ask for, and opens the doors last. */

@@ -6,6 +6,7 @@ import { filesBelow, ROOT, readText, trackedFiles } from './support/source-files
 
 const KERNEL = [
   'clock',
+  'crashpoint',
   'errors',
   'group-commit',
   'ids',

@@ -1,15 +1,7 @@
 import type { Clock } from '../kernel/clock.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import { type Condition, type Probe, spell } from './alert.js'
-
-/** What missed the objective on one stream, of events of one lane that were accepted in some range. */
-export interface Missed {
-  readonly streamId: string
-  readonly lane: Lane
-  readonly receiver: string | null
-  readonly stage: string
-  readonly count: number
-}
+import { createMissedTally, type Missed } from './missed-tally.js'
 
 /** Accept times, on the shared clock, the end excluded. */
 export interface LaneRange {
@@ -43,7 +35,7 @@ export function createMissedObjectivesProbe(options: MissedObjectivesOptions): P
   const { objectiveMs, windowMs, clock } = options
   const dueMs = objectiveMs + SETTLING_MS
   const lookedTo = new Map<Lane, number>()
-  let found: { atMs: number; missed: Missed }[] = []
+  const tally = createMissedTally(windowMs)
 
   /** @returns whether all was looked at that can be */
   async function catchUp(nowMs: number, unread: ReadonlyMap<Lane, number>): Promise<boolean> {
@@ -55,8 +47,7 @@ export function createMissedObjectivesProbe(options: MissedObjectivesOptions): P
       })
       if (ranges.length === 0) return true
       if (slice === SLICES) return false
-      const missed = await options.count({ ranges, nowMs })
-      found.push(...missed.map((each) => ({ atMs: nowMs, missed: each })))
+      tally.add(await options.count({ ranges, nowMs }), nowMs)
       for (const { lane, toMs } of ranges) lookedTo.set(lane, toMs)
     }
     return false
@@ -69,34 +60,27 @@ export function createMissedObjectivesProbe(options: MissedObjectivesOptions): P
       const unread = new Map((await options.lag()).map(({ lane, oldestAgeS }) => [lane, oldestAgeS * 1000]))
       const isDone = await catchUp(nowMs, unread)
       // Nobody can say that none was missed of a lane that stands still: its window begins when it goes on.
-      const standsStill = (lane: Lane) => (unread.get(lane) ?? 0) > dueMs
-      found = found
-        .map((each) => (standsStill(each.missed.lane) ? { ...each, atMs: nowMs } : each))
-        .filter(({ atMs }) => atMs > nowMs - windowMs)
+      for (const lane of LANES) if ((unread.get(lane) ?? 0) > dueMs) tally.hold(lane, nowMs)
+      const sums = tally.sums(nowMs)
       // Nothing may end while there is more to look at.
       if (!isDone) throw new Error('revocations of the time before are still being counted')
-      return toConditions(
-        found.map(({ missed }) => missed),
-        objectiveMs,
-      )
+      return sums.map((sum) => toCondition(sum, objectiveMs))
     },
     forget() {
       lookedTo.clear()
-      found = []
+      tally.clear()
     },
   }
 }
 
-function toConditions(all: readonly Missed[], objectiveMs: number): Condition[] {
-  const sums = new Map<string, Missed>()
-  for (const missed of all) {
-    const before = sums.get(missed.streamId)?.count ?? 0
-    sums.set(missed.streamId, { ...missed, count: before + missed.count })
-  }
-  return [...sums.values()].map(({ streamId, receiver, stage, count }) => ({
+function toCondition(
+  { streamId, receiver, stage, count }: Omit<Missed, 'lane'>,
+  objectiveMs: number,
+): Condition {
+  return {
     kind: 'objective_missed',
     object: `stream:${streamId}`,
     summary: `${count} revocation${count === 1 ? ' was' : 's were'} not ${stage} at ${receiver ?? 'a receiver that is gone'} within ${spell(objectiveMs / 1000)}.`,
     detail: { stream_id: streamId, receiver, stage, count, objective_ms: objectiveMs },
-  }))
+  }
 }

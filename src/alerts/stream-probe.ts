@@ -1,38 +1,50 @@
 import type { Clock } from '../kernel/clock.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import { type Condition, type Probe, spell } from './alert.js'
+import { shared } from './shared.js'
 import type { StreamHealth, StreamHealthReadModel } from './stream-health-read-model.js'
 import { createPaceWatch, type Pace } from './stream-pace.js'
 
 export interface StreamProbeOptions {
   readonly streams: Pick<StreamHealthReadModel, 'read'>
-  /** How old what fan-out has not read yet is: room eventlog. */
+  /** How old what fan-out has not read yet is: room eventlog. Rejects while nobody knows. */
   lag(): Promise<readonly { lane: Lane; oldestAgeS: number }[]>
   readonly failingMs: number
   readonly lagMs: number
   readonly clock: Pick<Clock, 'monotonicMs'>
 }
 
-/** Receivers that do not take their SETs, or too slowly, and SETs that the hub does not send: one look at the queue for all. */
-export function createStreamProbe({ streams, lag, failingMs, lagMs, clock }: StreamProbeOptions): Probe {
+/**
+ * Receivers that do not take their SETs, or too slowly, and SETs that the hub does not send: one look at the queue for both.
+ * Apart, so that streams are told of while nobody knows the lag of the log.
+ */
+export function createStreamProbes({ streams, lag, failingMs, lagMs, clock }: StreamProbeOptions): Probe[] {
   const paceWatch = createPaceWatch({ clock, behindAfterMs: failingMs })
-  return {
-    kinds: ['stream_failing', 'delivery_lag'],
+  const lookAtQueue = shared(async () => {
+    const read = await streams.read()
+    return { read, pace: paceWatch.look(read) }
+  })
+  const failingStreams: Probe = {
+    kinds: ['stream_failing'],
     async look() {
-      const [read, inLog] = await Promise.all([streams.read(), lag()])
-      const pace = paceWatch.look(read)
-      return [
-        ...read.flatMap(
-          (stream) => failing(stream, failingMs) ?? slow(stream, pace, { failingMs, lagMs }) ?? [],
-        ),
-        ...LANES.flatMap((lane) => {
-          const inLogS = inLog.find((each) => each.lane === lane)?.oldestAgeS ?? 0
-          return lagging(lane, { inLogS, unsentS: unsentOf(lane, read, pace) }, lagMs) ?? []
-        }),
-      ]
+      const { read, pace } = await lookAtQueue()
+      return read.flatMap(
+        (stream) => failing(stream, failingMs) ?? slow(stream, pace, { failingMs, lagMs }) ?? [],
+      )
     },
     forget: paceWatch.forget,
   }
+  const laggingLanes: Probe = {
+    kinds: ['delivery_lag'],
+    async look() {
+      const [{ read, pace }, inLog] = await Promise.all([lookAtQueue(), lag()])
+      return LANES.flatMap((lane) => {
+        const inLogS = inLog.find((each) => each.lane === lane)?.oldestAgeS ?? 0
+        return lagging(lane, { inLogS, unsentS: unsentOf(lane, read, pace) }, lagMs) ?? []
+      })
+    },
+  }
+  return [failingStreams, laggingLanes]
 }
 
 const namesOf = ({ streamId, receiver, method }: StreamHealth) => ({ stream_id: streamId, receiver, method })

@@ -145,6 +145,9 @@ function crossChecks(settings: Settings): string[] {
   if (Boolean(settings.ALERT_WEBHOOK_URL) !== settings.ALERT_WEBHOOK_SECRET.length > 0) {
     faults.push('ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET: set both or neither')
   }
+  if (settings.FIREBREAK_CRASHPOINT && !settings.FIREBREAK_TEST_FAULTS.includes('crashpoint')) {
+    faults.push('FIREBREAK_CRASHPOINT: unset it; it ends the hub on purpose, and only tests may ask for that')
+  }
   const introspection = [
     settings.OAUTH_INTROSPECTION_ENDPOINT,
     settings.OAUTH_INTROSPECTION_CLIENT_ID,

@@ -3,7 +3,16 @@ import { z } from 'zod'
 
 /** What a person reads about a setting, in `.env.example`, the README's table and error messages. */
 export interface SettingMeta {
-  section: 'Server' | 'Storage' | 'Kafka' | 'Security' | 'Delivery' | 'Alerts' | 'Logging' | 'Command line'
+  section:
+    | 'Server'
+    | 'Storage'
+    | 'Kafka'
+    | 'Security'
+    | 'Delivery'
+    | 'Alerts'
+    | 'Logging'
+    | 'Command line'
+    | 'Tests'
   description: string
   /** What stands in the documents when the default is computed. */
   defaultText?: string

@@ -14,6 +14,7 @@ import {
   setting,
   whole,
 } from './setting-types.js'
+import { TEST_SETTINGS } from './test-settings.js'
 
 const ROLES = ['api', 'ingest', 'fanout', 'push', 'poll-upstream', 'upkeep'] as const
 export type Role = (typeof ROLES)[number]
@@ -338,6 +339,7 @@ export const SETTINGS = {
     description: 'Client secret, or token, of an upstream transmitter that transmitter add subscribes to.',
     secret: true,
   }),
+  ...TEST_SETTINGS,
 } as const
 
 export type SettingName = keyof typeof SETTINGS

@@ -1,5 +1,5 @@
 import { LANE_NUMBER, type Lane } from '../secevent/event.js'
-import { sqlRows, type Transaction } from '../storage/database.js'
+import { type Database, sqlRows, type Transaction } from '../storage/database.js'
 
 /** Sole writer of `conflicting_repeats`: which sources gave one jti to two contents, for an alert. */
 export const conflictRepository = {
@@ -13,6 +13,17 @@ export const conflictRepository = {
        on conflict (source_id, lane) do update set last_at = clock_timestamp(),
          count = excluded.count + case when c.last_at > clock_timestamp() - interval '1 hour' then c.count else 0 end`,
       [LANE_NUMBER[lane], sourceIds],
+    )
+  },
+
+  /** What was quiet for a day: its count begins anew anyhow, and its source may be gone. Waits for no fan-out. */
+  async forgetQuiet(db: Database): Promise<void> {
+    await sqlRows(
+      db,
+      `delete from conflicting_repeats where (source_id, lane) in (
+         select source_id, lane from conflicting_repeats
+         where last_at < clock_timestamp() - interval '1 day' for update skip locked)`,
+      [],
     )
   },
 }

@@ -1,5 +1,6 @@
 import type { BatchHandler, LogBatch, LogItem } from '../eventlog/event-log.js'
 import { dayOf } from '../kernel/clock.js'
+import { crashpoint } from '../kernel/crashpoint.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import { type Lane, type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
@@ -59,6 +60,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
 
   async function process(batch: LogBatch, items: readonly LogItem[]): Promise<void> {
     if (items.length === 0) return
+    crashpoint('fanout.read')
     try {
       await options.ensureDays(daysOf(items))
       const prepared = await Promise.all(
@@ -67,6 +69,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       const { queued, tally, notes } = await options.db.transaction((trx) =>
         store(trx, batch, { items, prepared }),
       )
+      crashpoint('fanout.committed')
       options.handOver(queued)
       for (const note of notes) note()
       counters.add(batch.lane, tally)

@@ -5,6 +5,7 @@ import { jsonBody } from '../http/body.js'
 import { refuseMethod } from '../http/method-not-allowed.js'
 import { uuidParam } from '../http/params.js'
 import { parseBody } from '../http/validate.js'
+import { crashpoint } from '../kernel/crashpoint.js'
 import { isJsonObject } from '../secevent/canonical-json.js'
 import type { PollRequest, PollService } from './poll-service.js'
 
@@ -49,6 +50,7 @@ export function pollRouter(options: {
     })
     // Absent means false (RFC 8936 §2.3).
     const saysMore = moreAvailable && !compatibility.includes('omit_more_available')
+    if (Object.keys(sets).length > 0) res.once('finish', () => crashpoint('poll.answered'))
     res.set('Cache-Control', 'no-store').json({ sets, ...(saysMore && { moreAvailable }) })
   })
   return router.all('/:streamId', refuseMethod('POST'))

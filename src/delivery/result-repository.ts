@@ -1,5 +1,5 @@
 import { eventIdTimeMs, newId } from '../kernel/ids.js'
-import { LANE_NUMBER } from '../secevent/event.js'
+import { LANE_NUMBER, LANES } from '../secevent/event.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
 import type { EventRef } from './fan-out-repository.js'
 import { ALL_LANES, type DeliveryResult, seconds } from './queue-repository.js'
@@ -28,60 +28,19 @@ const RESULT_INPUT = `unnest(?::uuid[], ?::smallint[], ?::uuid[], ?::int[], ?::b
 /** Writer of `deliveries` and, beside `parked-repository`, of parked deliveries, together with what leaves `delivery_queue`. */
 export const resultRepository = {
   /**
-   * Writes the results of many attempts in one statement: final ones move to `deliveries`, rejected ones to
-   * `parked`, the rest get their next attempt time.
+   * Writes the results of many attempts: final ones move to `deliveries`, rejected ones to `parked`, the rest get their
+   * next attempt time.
    * @returns how many were written; fewer than given means that a lease was lost
    */
   async write(db: Database, results: readonly DeliveryResult[]): Promise<number> {
-    const [row] = await sqlRows<{ written: number }>(
-      db,
-      `with r as materialized (select r.* from ${RESULT_INPUT} ${UNDER_LEASE}),
-       gone as (
-         delete from delivery_queue q using r
-         where q.stream_id = r.stream_id and q.lane = r.queue_lane and q.event_id = r.event_id
-           and r.outcome <> 'retry'
-         returning q.*, r.outcome, r.attempts as tries, r.failure, r.delivered_s, r.received_s, r.code, r.parked_id
-       ),
-       done as (
-         insert into deliveries (${DELIVERY_COLUMNS}, delivered_at, received_at, outcome, attempts, failure)
-         select ${DELIVERY_COLUMNS}, coalesce(delivered_at, to_timestamp(delivered_s)), to_timestamp(received_s),
-           outcome, tries, failure
-         from gone where outcome <> 'park'
-         on conflict do nothing
-       ),
-       put as (
-         insert into parked (id, kind, code, reason, lane, stream_id, event_id, type, txn, delivery)
-         select parked_id, 'delivery', code, failure, lane, stream_id, event_id, type, txn,
-           to_jsonb(gone) - '{outcome,tries,failure,delivered_s,received_s,code,parked_id}'::text[]
-             || jsonb_build_object('attempts', tries,
-               'delivered_at', coalesce(delivered_at, to_timestamp(delivered_s)))
-         from gone where outcome = 'park'
-       ),
-       later as (
-         update delivery_queue q set attempts = r.attempts, next_attempt_at = to_timestamp(r.next_s),
-           last_failure = r.failure, delivered_at = coalesce(q.delivered_at, to_timestamp(r.delivered_s))
-         from r where q.stream_id = r.stream_id and q.lane = r.queue_lane and q.event_id = r.event_id
-           and r.outcome = 'retry'
-         returning 1
-       )
-       select (select count(*) from gone) + (select count(*) from later) as written`,
-      [
-        results.map((result) => result.streamId),
-        results.map((result) => LANE_NUMBER[result.lane]),
-        results.map((result) => result.eventId),
-        results.map((result) => result.shard),
-        results.map((result) => result.epoch),
-        results.map((result) => result.attempts),
-        results.map((result) => seconds(result.deliveredAtMs)),
-        results.map((result) => seconds(result.receivedAtMs)),
-        results.map((result) => result.outcome),
-        results.map((result) => result.failure ?? null),
-        results.map((result) => seconds(result.nextAttemptAtMs)),
-        results.map((result) => result.code ?? null),
-        results.map(() => newId()),
-      ],
+    const written = await writeInLanes(db, results)
+    if (written === results.length) return written
+    // A row that was put in order since it was taken is in another lane. To look in all lanes at once plans badly: 1,000
+    // results over a fresh backlog of 300,000 rows took a second in place of 50 ms.
+    const elsewhere = results.flatMap((result) =>
+      LANES.filter((lane) => lane !== result.lane).map((lane) => ({ ...result, lane })),
     )
-    return row?.written ?? 0
+    return written + (await writeInLanes(db, elsewhere))
   },
 
   /** RFC 8936 acks: moves the caller's rows to `deliveries`. What is not open there is ignored. */
@@ -244,4 +203,57 @@ export const resultRepository = {
 function timesOf(eventIds: readonly string[]): [number, number] {
   const times = eventIds.map(eventIdTimeMs)
   return [Math.min(...times), Math.max(...times) + 1]
+}
+
+/** In one statement, of the rows that are in the lane which their result names. */
+async function writeInLanes(db: Database, results: readonly DeliveryResult[]): Promise<number> {
+  const [row] = await sqlRows<{ written: number }>(
+    db,
+    `with r as materialized (select r.* from ${RESULT_INPUT} ${UNDER_LEASE}),
+     gone as (
+       delete from delivery_queue q using r
+       where q.stream_id = r.stream_id and q.lane = r.queue_lane and q.event_id = r.event_id
+         and r.outcome <> 'retry'
+       returning q.*, r.outcome, r.attempts as tries, r.failure, r.delivered_s, r.received_s, r.code, r.parked_id
+     ),
+     done as (
+       insert into deliveries (${DELIVERY_COLUMNS}, delivered_at, received_at, outcome, attempts, failure)
+       select ${DELIVERY_COLUMNS}, coalesce(delivered_at, to_timestamp(delivered_s)), to_timestamp(received_s),
+         outcome, tries, failure
+       from gone where outcome <> 'park'
+       on conflict do nothing
+     ),
+     put as (
+       insert into parked (id, kind, code, reason, lane, stream_id, event_id, type, txn, delivery)
+       select parked_id, 'delivery', code, failure, lane, stream_id, event_id, type, txn,
+         to_jsonb(gone) - '{outcome,tries,failure,delivered_s,received_s,code,parked_id}'::text[]
+           || jsonb_build_object('attempts', tries,
+             'delivered_at', coalesce(delivered_at, to_timestamp(delivered_s)))
+       from gone where outcome = 'park'
+     ),
+     later as (
+       update delivery_queue q set attempts = r.attempts, next_attempt_at = to_timestamp(r.next_s),
+         last_failure = r.failure, delivered_at = coalesce(q.delivered_at, to_timestamp(r.delivered_s))
+       from r where q.stream_id = r.stream_id and q.lane = r.queue_lane and q.event_id = r.event_id
+         and r.outcome = 'retry'
+       returning 1
+     )
+     select (select count(*) from gone) + (select count(*) from later) as written`,
+    [
+      results.map((result) => result.streamId),
+      results.map((result) => LANE_NUMBER[result.lane]),
+      results.map((result) => result.eventId),
+      results.map((result) => result.shard),
+      results.map((result) => result.epoch),
+      results.map((result) => result.attempts),
+      results.map((result) => seconds(result.deliveredAtMs)),
+      results.map((result) => seconds(result.receivedAtMs)),
+      results.map((result) => result.outcome),
+      results.map((result) => result.failure ?? null),
+      results.map((result) => seconds(result.nextAttemptAtMs)),
+      results.map((result) => result.code ?? null),
+      results.map(() => newId()),
+    ],
+  )
+  return row?.written ?? 0
 }

@@ -1,8 +1,7 @@
 import { PAGE_PROPERTIES, type PageRequest, parsePage } from '../http/page.js'
 import { isUuid } from '../http/params.js'
-import { parseQuery } from '../http/validate.js'
+import { parseQuery, parseTime } from '../http/validate.js'
 import { InvalidRequest } from '../kernel/errors.js'
-import { parseTime } from './query-time.js'
 import { joinSql, literalSql, type Sql, sql } from './sql-fragment.js'
 
 /** What `GET /v1/deliveries` and `GET /v1/events` filter by; times bound the accept time, the end excluded. */
@@ -56,8 +55,8 @@ export function historyQuery<S extends string>(states: readonly S[], cursorKeys:
       ...(raw.stream_id !== undefined && { streamId: raw.stream_id.toLowerCase() }),
       ...(raw.type !== undefined && { type: raw.type }),
       ...(raw.state !== undefined && { state: raw.state }),
-      ...(raw.from !== undefined && { fromMs: parseTime('from', raw.from) }),
-      ...(raw.to !== undefined && { toMs: parseTime('to', raw.to) }),
+      ...(raw.from !== undefined && { fromMs: parseTime('from', raw.from).getTime() }),
+      ...(raw.to !== undefined && { toMs: parseTime('to', raw.to).getTime() }),
     }
     if (filter.fromMs !== undefined && filter.toMs !== undefined && filter.fromMs >= filter.toMs) {
       throw new InvalidRequest('from must be before to.')

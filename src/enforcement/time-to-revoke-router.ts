@@ -1,10 +1,9 @@
 import { type RequestHandler, type Response, Router } from 'express'
 import { type QueryRunner, runAtOnce } from '../http/query-runner.js'
-import { parseQuery } from '../http/validate.js'
+import { parseQuery, parseTime } from '../http/validate.js'
 import { type Clock, toTimestamp } from '../kernel/clock.js'
 import { InvalidRequest } from '../kernel/errors.js'
 import { HOUR_MS } from './latency-hours.js'
-import { parseTime } from './query-time.js'
 import type { Stage, StageDeadlines } from './stages.js'
 import { STAGES } from './stages.js'
 import type {
@@ -80,8 +79,8 @@ export function timeToRevokeRouter(options: {
 function readQuery(raw: unknown, nowMs: number): TimeToRevokeQuery {
   const { from, to, stage, group_by: groupBy } = parseQuery<RawQuery>(TIME_TO_REVOKE_QUERY, raw)
   // Whole ms, the next one, so that what was accepted just now is inside.
-  const toMs = to === undefined ? Math.floor(nowMs) + 1 : parseTime('to', to)
-  const fromMs = from === undefined ? toMs - DEFAULT_WINDOW_MS : parseTime('from', from)
+  const toMs = to === undefined ? Math.floor(nowMs) + 1 : parseTime('to', to).getTime()
+  const fromMs = from === undefined ? toMs - DEFAULT_WINDOW_MS : parseTime('from', from).getTime()
   if (fromMs >= toMs) throw new InvalidRequest('from must be before to; from defaults to 24 hours before to.')
   if (toMs - fromMs > MAX_WINDOW_MS) {
     throw new InvalidRequest('The window is too long; ask for at most 400 days at once.')

@@ -62,6 +62,8 @@ export interface LogLag {
   records: number
   /** Age of the oldest of them, in seconds. */
   oldestAgeS: number
+  /** Kafka never told this process what it holds, which is not in these figures. */
+  isPartial?: true
 }
 
 /** Most records one batch may hold. */

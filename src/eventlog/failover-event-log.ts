@@ -151,10 +151,10 @@ export function createFailoverEventLog(options: FailoverEventLogOptions): Failov
   }
 
   /** What was last known stands in while Kafka does not answer, and gets older: what it holds is not fanned out. */
-  async function lagInKafka(): Promise<LogLag[]> {
+  async function lagInKafka(): Promise<LogLag[] | undefined> {
     const asked = breaker.state() === 'open' ? undefined : await kafka.lag().catch(() => undefined)
     if (asked) known = { lags: asked, atMonotonicMs: clock.monotonicMs() }
-    if (!known || asked) return asked ?? []
+    if (!known || asked) return asked
     const sinceS = (clock.monotonicMs() - known.atMonotonicMs) / 1000
     return known.lags.map((lag) => ({
       ...lag,
@@ -218,6 +218,7 @@ export function createFailoverEventLog(options: FailoverEventLogOptions): Failov
       breaker.state() === 'closed' ? undefined : { sinceMonotonicMs, reason: refused ?? reason },
     async lag() {
       const [inPostgres, inKafka] = await Promise.all([postgres.lag(), lagInKafka()])
+      if (!inKafka) return inPostgres.map((own) => ({ ...own, isPartial: true }))
       return inPostgres.map((own) => {
         const other = inKafka.find((lag) => lag.lane === own.lane)
         const oldestAgeS = Math.max(own.oldestAgeS, other?.oldestAgeS ?? 0)

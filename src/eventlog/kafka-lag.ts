@@ -4,23 +4,42 @@ import type { Admin } from 'kafkajs'
 /** What a group has not committed of one topic, whoever reads it. */
 export interface TopicLag {
   readonly records: number
-  /** Of the oldest of these; up to a second, or a sixteenth, too much. */
+  /** Of the oldest of these; up to a second, or an eighth, too much. */
   readonly oldestAgeS: number
 }
 
 const LEADER_TRIES = 10
 const LEADER_WAIT_MS = 100
-const FIRST_STEP_MS = 1_000
-/** Nothing is kept for longer. */
-const LONGEST_MS = 30 * 86_400_000
+/** 1 s, 4 s, 16 s … to 48 days: nothing is kept for longer. */
+const STEPS_MS = Array.from({ length: 12 }, (_, step) => 1_000 * 4 ** step)
+/** Between two steps, each an eighth above the one before. */
+const FINER = Array.from({ length: 11 }, (_, step) => 4 ** ((step + 1) / 12))
+
+/** Where a lane's records are, and who reads them. */
+export interface ReadTopic {
+  readonly topic: string
+  readonly groupId: string
+}
+
+type LagAdmin = Pick<Admin, 'fetchTopicOffsets' | 'fetchOffsets' | 'fetchTopicOffsetsByTimestamp'>
 
 /**
- * Group offsets against the log's ends. The records' times are on the clock of whoever wrote them, here the shared one.
+ * Group offsets against the log's ends, of all topics at once: on a slow broker each question takes long, and one lane's
+ * must not use up the time of the others. The records' times are on the clock of whoever wrote them, here the shared one.
  * @param nowMs on that clock
  */
-export async function readTopicLag(
-  admin: Admin,
-  { topic, groupId, nowMs }: { topic: string; groupId: string; nowMs: number },
+export function readTopicLags(
+  admin: LagAdmin,
+  topics: readonly ReadTopic[],
+  nowMs: number,
+): Promise<TopicLag[]> {
+  return Promise.all(topics.map((each) => readTopicLag(admin, each, nowMs)))
+}
+
+async function readTopicLag(
+  admin: LagAdmin,
+  { topic, groupId }: ReadTopic,
+  nowMs: number,
 ): Promise<TopicLag> {
   // In this order: before it has a topic's metadata, kafkajs knows no broker that it could ask for a group.
   const ends = await fetchEnds(admin, topic)
@@ -46,24 +65,29 @@ export async function readTopicLag(
   return { records, oldestAgeS: (await findAgeMs(isOlderThan)) / 1000 }
 }
 
-/** Kafka tells no record's age, but where in the log a time begins: so it is asked for times, in growing steps and then between two. */
+/**
+ * Kafka tells no record's age, but where in the log a time begins: so it is asked for times, in growing steps and then
+ * between two. All of a kind at once, so that a slow broker makes two waits of it, not twenty.
+ */
 async function findAgeMs(isOlderThan: (ageMs: number) => Promise<boolean>): Promise<number> {
-  let low = 0
-  let high = FIRST_STEP_MS
-  while (high < LONGEST_MS && (await isOlderThan(high))) {
-    low = high
-    high *= 4
-  }
-  while (high - low > Math.max(FIRST_STEP_MS, low / 16)) {
-    const between = (low + high) / 2
-    if (await isOlderThan(between)) low = between
-    else high = between
-  }
-  return high
+  const low = await oldestBelow(STEPS_MS, isOlderThan)
+  if (low === undefined) return STEPS_MS[0] as number
+  const between = FINER.map((factor) => low * factor)
+  const lowest = (await oldestBelow(between, isOlderThan)) ?? low
+  return between.find((ageMs) => ageMs > lowest) ?? low * 4
+}
+
+/** The highest age that something is older than. */
+async function oldestBelow(
+  agesMs: readonly number[],
+  isOlderThan: (ageMs: number) => Promise<boolean>,
+): Promise<number | undefined> {
+  const answers = await Promise.all(agesMs.map(isOlderThan))
+  return agesMs.findLast((_, index) => answers[index])
 }
 
 /** Right after a topic was made its broker may not lead it yet; kafkajs gives up at the first such answer. */
-async function fetchEnds(admin: Admin, topic: string) {
+async function fetchEnds(admin: LagAdmin, topic: string) {
   for (let tries = 1; ; tries += 1) {
     try {
       return await admin.fetchTopicOffsets(topic)

@@ -10,7 +10,7 @@ import {
   kafkaErrorFacts,
   withDeadline,
 } from './kafka-client.js'
-import { readTopicLag } from './kafka-lag.js'
+import { readTopicLags, type TopicLag } from './kafka-lag.js'
 
 export interface TopicSpec {
   prefix: string
@@ -106,12 +106,12 @@ export function createKafkaTopics(connection: KafkaConnection, spec: TopicSpec):
     },
     lag: (nowMs, timeoutMs) =>
       withAdmin(timeoutMs, 'lag', async (admin) => {
-        const lags: LogLag[] = []
-        for (const lane of LANES) {
-          const place = { topic: topicOf(spec.prefix, lane), groupId: groupOf(spec.prefix, lane) }
-          lags.push({ lane, ...(await readTopicLag(admin, { ...place, nowMs })) })
-        }
-        return lags
+        const places = LANES.map((lane) => ({
+          topic: topicOf(spec.prefix, lane),
+          groupId: groupOf(spec.prefix, lane),
+        }))
+        const lags = await readTopicLags(admin, places, nowMs)
+        return LANES.map((lane, index): LogLag => ({ lane, ...(lags[index] as TopicLag) }))
       }),
     close() {
       client?.raw.destroy()

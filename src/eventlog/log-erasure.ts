@@ -6,10 +6,12 @@ import { eventLogRepository } from './event-log-repository.js'
 
 const PAGE = 500
 
-/** Everything that the log held `sinceS` seconds ago has been fanned out. */
+/** Everything that the log held `sinceS` seconds ago has been fanned out, and Kafka has told that of its part. */
 export async function isDrained(log: Pick<EventLog, 'lag'>, sinceS: number): Promise<boolean> {
   const lags = await log.lag()
-  return lags.every(({ records, oldestAgeS }) => records === 0 || oldestAgeS < sinceS - 1)
+  return lags.every(
+    ({ records, oldestAgeS, isPartial }) => !isPartial && (records === 0 || oldestAgeS < sinceS - 1),
+  )
 }
 
 /**

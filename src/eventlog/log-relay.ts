@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { crashpoint } from '../kernel/crashpoint.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Metrics } from '../kernel/metrics.js'
@@ -44,6 +45,7 @@ export function createLogRelay(options: LogRelayOptions): Worker {
     if (rows.length === 0) return 0
     const fresh = rows.filter((row) => row.ageS * 1000 <= maxAgeMs)
     await kafka.appendRecords(fresh)
+    crashpoint('relay.copied')
     await repository.removeRelayed(
       db,
       rows.map((row) => row.id),

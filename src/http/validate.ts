@@ -50,21 +50,31 @@ export function parseQuery<T>(schema: object, query: unknown): T {
   return check<T>(queries, schema, { ...(query as object) })
 }
 
+/** A space for the T is what JSON Schema's `date-time` lets pass. */
+const RFC_3339 = /^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:[Zz]|([+-])(\d{2}):(\d{2}))$/
+
 /**
- * Reads a time that the schema's `date-time` let pass: that format knows leap seconds, a Date does not, and years that
- * PostgreSQL does not have.
+ * Reads an RFC 3339 time of a body or a query, whether a schema has looked at it or not. Years that PostgreSQL does not have
+ * and leap seconds, which a Date does not know, are refused.
  * @throws InvalidRequest that names the member
  */
 export function parseTime(name: string, text: string): Date {
-  const time = new Date(text)
+  const match = RFC_3339.exec(text)
+  const time = new Date(match ? text.toUpperCase() : Number.NaN)
   // In UTC: what is written as year 1 or 9999 may be in the one before or after.
-  if (Number.isNaN(time.getTime()) || !/^(?!0000)\d{4}-/.test(time.toISOString())) {
-    throw new InvalidRequest(
-      `${name} is no time that can be stored; the years are 1 to 9999, and leap seconds are not accepted.`,
-    )
-  }
+  if (!match || Number.isNaN(time.getTime()) || !/^(?!0000)\d{4}-/.test(time.toISOString()))
+    throw noTime(name)
+  const [, sign = '+', hours = 0, minutes = 0] = match
+  const shiftMs = (Number(hours) * 60 + Number(minutes)) * (sign === '-' ? -60_000 : 60_000)
+  // 2026-02-31 parses as 3 March: the day must come back as it was written.
+  if (new Date(time.getTime() + shiftMs).toISOString().slice(0, 10) !== text.slice(0, 10)) throw noTime(name)
   return time
 }
+
+const noTime = (name: string) =>
+  new InvalidRequest(
+    `${name} must be an RFC 3339 time such as 2026-11-22T08:00:00.000Z, of the years 1 to 9999 and without a leap second (in a query write a + as %2B).`,
+  )
 
 function check<T>(checker: Checker, schema: object, value: unknown): T {
   const { first, all } = checker.compile(schema)

@@ -1,6 +1,7 @@
 import type { EventLog } from '../eventlog/event-log.js'
 import { LogUnavailable } from '../eventlog/event-log.js'
 import type { Clock } from '../kernel/clock.js'
+import { crashpoint } from '../kernel/crashpoint.js'
 import { TooManyRequests, Unavailable } from '../kernel/errors.js'
 import { createEventIds, eventIdTimeMs, newId } from '../kernel/ids.js'
 import type { Lane, SecurityEvent } from '../secevent/event.js'
@@ -80,9 +81,11 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
     const leave = enter?.(lane)
     try {
       if (FRAMEWORK_TYPES.includes(verified.type)) await options.aboutStream?.(transmitter, verified)
+      crashpoint('ingest.verified')
       // The stamp and the append stand in one turn of the loop: hub order is log order inside a process.
       const event = toEvent(transmitter, verified, { eventId: nextEventId(), lane, eventTypes })
       await within(appendDeadlineMs, options.log.append([event]))
+      crashpoint('ingest.stored')
       return { event, verified, overBudget }
     } finally {
       leave?.()

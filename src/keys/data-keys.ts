@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Database } from '../storage/database.js'
 import { sqlRows } from '../storage/database.js'
-import { decrypt, encrypt } from './aead.js'
+import { decrypt, encrypt, SealBroken } from './aead.js'
 import type { KeyRing } from './key-ring.js'
 
 /** For keys that belong to no day. */
@@ -69,8 +69,15 @@ export async function eraseContentKeys(trx: Database, beforeDay: string): Promis
 export function createContentCiphers(db: Database, ring: KeyRing): (day: string) => Promise<ContentCipher> {
   const cache = new Map<string, Promise<ContentCipher>>()
 
+  const ensureContentKey = (day: string) => ensureDataKey(db, ring, { purpose: 'content', day })
+
   async function load(day: string): Promise<ContentCipher> {
-    const key = await ensureDataKey(db, ring, { purpose: 'content', day })
+    const key = await ensureContentKey(day).catch(async (error: unknown) => {
+      if (!(error instanceof SealBroken)) throw error
+      // Another process may have sealed it under a key of the ring that was not read here yet.
+      await ring.refresh()
+      return await ensureContentKey(day)
+    })
     const context = `content ${day}`
     return {
       seal: (plain) => encrypt(key, plain, context),

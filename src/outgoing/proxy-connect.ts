@@ -1,7 +1,7 @@
 import { isIP, isIPv4, isIPv6, type Socket } from 'node:net'
 import type { buildConnector } from 'undici'
 import { OutgoingFailed, toOutgoingFailed } from './outgoing-errors.js'
-import { openTunnel, type ProxyAddress } from './proxy-tunnel.js'
+import { hasAnsweredSince, NoAnswerOfProxy, openTunnel, type ProxyAddress } from './proxy-tunnel.js'
 import { type Resolver, resolveChecked } from './resolver.js'
 import type { UrlRules } from './url-rules.js'
 
@@ -11,19 +11,22 @@ export interface EgressProxy extends ProxyAddress {
   readonly resolves: boolean
   /** Names that the hub looks up even so, and all below them. */
   readonly localNames: readonly string[]
+  /** For all addresses of an endpoint together, ms: less than any request has, or it is the endpoint that is blamed. */
+  readonly answersWithinMs: number
 }
 
 export interface ProxyConnectOptions {
   readonly proxy: EgressProxy
   readonly rules: UrlRules
   readonly resolve: Resolver
-  readonly timeoutMs: number
   /** Connects and does TLS, on a socket that is given or on one of its own to an address that it checks itself. */
   readonly open: buildConnector.connector
 }
 
 /** One that cannot be reached must not keep the others from being tried, nor many use the time up. */
 const ADDRESSES_TRIED = 3
+/** For one address: one lost SYN is sent again after a second. */
+const ANSWER_MS = 1_500
 
 /** Is it for the proxy to look this name up? */
 export function leavesUnresolved({ resolves, localNames }: EgressProxy, hostname: string): boolean {
@@ -55,17 +58,25 @@ export function createProxyConnect(options: ProxyConnectOptions): buildConnector
   }
 
   async function reach(hosts: readonly string[], port: string): Promise<Socket> {
-    const endsAtMs = performance.now() + options.timeoutMs
+    const beganAtMs = performance.now()
     let failure: unknown
-    for (const host of hosts) {
+    for (const [index, host] of hosts.entries()) {
+      const leftMs = beganAtMs + proxy.answersWithinMs - performance.now()
+      const share = index === hosts.length - 1 ? leftMs : leftMs / 2
       try {
         const authority = `${isIPv6(host) ? `[${host}]` : host}:${port}`
-        return await openTunnel(proxy, authority, endsAtMs - performance.now())
+        return await openTunnel(proxy, authority, Math.min(ANSWER_MS, share))
       } catch (error) {
         failure = error
-        // Another address mends nothing at the proxy itself.
-        if (toOutgoingFailed(error).reason !== 'connect') break
+        // Another address mends nothing at the proxy itself, but may be what its silence was about.
+        if (!(error instanceof NoAnswerOfProxy) && toOutgoingFailed(error).reason !== 'connect') break
       }
+    }
+    if (failure instanceof NoAnswerOfProxy && hasAnsweredSince(proxy, beganAtMs)) {
+      throw new OutgoingFailed('timeout', {
+        cause: failure,
+        detail: 'the egress proxy answers, and not for this endpoint',
+      })
     }
     throw failure
   }

@@ -11,24 +11,52 @@ export interface ProxyAddress {
   readonly ca?: string
 }
 
+/** It said nothing in its time to a CONNECT that it could read. */
+export class NoAnswerOfProxy extends OutgoingFailed {}
+
+/** The time is counted in steps: a process that is held up itself loses one of them, and finds the answer in the socket. */
+const STEPS = 5
+
+/** `performance.now()` of the last answer to any CONNECT, whatever it said. */
+const answeredAtMs = new WeakMap<ProxyAddress, number>()
+
+/** Then it works, and what it is silent about is the endpoint. */
+export function hasAnsweredSince(proxy: ProxyAddress, sinceMs: number): boolean {
+  return (answeredAtMs.get(proxy) ?? Number.NEGATIVE_INFINITY) >= sinceMs
+}
+
 /** What a proxy answers when it is well and could not reach the endpoint: RFC 9110 §15.6.3 to §15.6.5. */
 const NOT_REACHED = new Set([502, 503, 504])
 
 /**
  * A connection to `authority` (`address:port`) through the proxy, by CONNECT (RFC 9110 §9.3.6). undici's ProxyAgent asks
  * for the name in the URL and for nothing else, hence this.
- * @throws OutgoingFailed `proxy`, or `connect` when the proxy could not reach it
+ * @param timeoutMs for connecting to the proxy, TLS with it, and the head of its answer together
+ * @throws NoAnswerOfProxy; else OutgoingFailed `proxy`, or `connect` when the proxy could not reach it
  */
 export function openTunnel(proxy: ProxyAddress, authority: string, timeoutMs: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const request = askFor(proxy, authority)
-    const timer = setTimeout(
-      () => request.destroy(new Error('the proxy did not answer in time')),
-      Math.max(0, timeoutMs),
-    )
+    let isConnected = false
+    const giveUp = () => {
+      const detail = 'the egress proxy did not answer CONNECT in time'
+      if (isConnected) request.destroy(new NoAnswerOfProxy('proxy', { detail }))
+      else request.destroy(new Error('no connection in time'))
+    }
+    let steps = 0
+    const timer = setInterval(() => {
+      steps += 1
+      if (steps === STEPS) giveUp()
+    }, Math.max(0, timeoutMs) / STEPS)
     request
+      .once('socket', (socket: Socket) => {
+        socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => {
+          isConnected = true
+        })
+      })
       .once('connect', (response: IncomingMessage, socket: Socket, head: Buffer) => {
-        clearTimeout(timer)
+        clearInterval(timer)
+        answeredAtMs.set(proxy, performance.now())
         const { statusCode = 0 } = response
         if (statusCode >= 200 && statusCode < 300) {
           if (head.length > 0) socket.unshift(head)
@@ -39,7 +67,8 @@ export function openTunnel(proxy: ProxyAddress, authority: string, timeoutMs: nu
         reject(new OutgoingFailed(reason, { detail: `the egress proxy answered ${statusCode}` }))
       })
       .once('error', (cause: NodeJS.ErrnoException) => {
-        clearTimeout(timer)
+        clearInterval(timer)
+        if (cause instanceof NoAnswerOfProxy) return reject(cause)
         reject(new OutgoingFailed('proxy', { cause, detail: `egress proxy: ${cause.code ?? cause.message}` }))
       })
       .end()

@@ -12,6 +12,8 @@ export interface CertificateFacts {
 }
 
 const MAX_CERTIFICATES = 32
+/** An authority's clock may be ahead of the hub's. */
+const BEGIN_TOLERANCE_MS = 5 * 60_000
 /** RFC 7468 §2; what stands between the blocks is for people. A block holds no five dashes, so each text is read once. */
 const BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----[^-]*(?:-(?!----)[^-]*)*-----END \1-----/g
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
@@ -19,13 +21,16 @@ const ANY_USAGE = '2.5.29.37.0'
 
 /**
  * Reads PEM texts, makes sure that they can be used together, and answers them without what stands around the blocks.
- * @param nowMs what has ended by then is refused
+ * @param nowMs what has ended by then is refused, and what begins more than five minutes later
  * @throws InvalidRequest that names the member and says what to do
  */
 export function readTlsMaterial(given: ClientTls, nowMs: number): ClientTls {
   const authorities = given.ca === undefined ? undefined : readCertificates('ca', given.ca)
   if (authorities?.every((authority) => endOf(authority) < nowMs)) {
     throw new InvalidRequest('ca: every certificate in it has ended; give one that is in force.')
+  }
+  if (authorities?.every((authority) => endOf(authority) < nowMs || isAhead(authority, nowMs))) {
+    throw new InvalidRequest('ca: no certificate in it is in force yet; add one that is.')
   }
   const pair = readPair(given, nowMs)
   if (!authorities && !pair) {
@@ -69,6 +74,11 @@ function readPair(given: ClientTls, nowMs: number): Pick<ClientTls, 'certificate
   if (endOf(own) < nowMs) {
     throw new InvalidRequest(
       `certificate: it ended on ${new Date(endOf(own)).toISOString()}; give one that is in force.`,
+    )
+  }
+  if (isAhead(own, nowMs)) {
+    throw new InvalidRequest(
+      `certificate: it begins on ${new Date(beginOf(own)).toISOString()}; set it when it is in force, or check the clock of the hub.`,
     )
   }
   // Node calls the extended key usage so; a certificate without it is for any.
@@ -133,6 +143,9 @@ function readKey(text: string): KeyObject {
   }
 }
 
+const beginOf = (certificate: X509Certificate): number => Date.parse(certificate.validFrom)
+const isAhead = (certificate: X509Certificate, nowMs: number): boolean =>
+  beginOf(certificate) > nowMs + BEGIN_TOLERANCE_MS
 const endOf = (certificate: X509Certificate): number => Date.parse(certificate.validTo)
 const toPem = (certificates: readonly X509Certificate[]): string => certificates.join('')
 const inOneLine = (name: string | undefined): string => (name ?? '').split('\n').join(', ')

@@ -34,9 +34,24 @@ export interface UrlRules {
   checkName(hostname: string): void
 }
 
-/** Names that mean a machine or a network at hand wherever they are looked up (RFC 6761, RFC 6762, RFC 8375 and custom). */
-const INSIDE_NAME =
-  /(^|\.)(localhost|local|localdomain|internal|intranet|private|corp|home|lan|home\.arpa|metadata\.goog)$|^[^.]*$/
+/**
+ * Top-level names of which no public one is to be made: what they mean is up to whoever looks them up. Special uses (RFC 6761,
+ * RFC 6762, RFC 7686, RFC 9476; `arpa` with home.arpa of RFC 8375), `internal` as ICANN reserved it, those that private networks use
+ * (RFC 6762 appendix G; `corp`, `home` and `mail` ICANN will not delegate), and what clusters and service directories answer for.
+ */
+const INSIDE_TOPS = new Set([
+  ...['alt', 'arpa', 'invalid', 'local', 'localhost', 'onion', 'test'],
+  ...['corp', 'home', 'internal', 'intranet', 'lan', 'mail', 'private'],
+  ...['localdomain', 'localnet', 'domain', 'workgroup'],
+  ...['cluster', 'consul', 'docker', 'k8s', 'kubernetes', 'nomad', 'svc'],
+])
+
+function isInside(hostname: string): boolean {
+  const labels = hostname.toLowerCase().replace(/\.$/, '').split('.')
+  // A cloud's own: `goog` is public.
+  const isMetadata = labels.slice(-2).join('.') === 'metadata.goog'
+  return labels.length === 1 || isMetadata || INSIDE_TOPS.has(labels.at(-1) ?? '')
+}
 
 /** @param refusedPorts the hub's own stores, beside the fixed list; 80 and 443 cannot be refused */
 export function createUrlRules(addresses: AddressRules, refusedPorts: readonly number[] = []): UrlRules {
@@ -53,8 +68,7 @@ export function createUrlRules(addresses: AddressRules, refusedPorts: readonly n
     checkAddress,
     isListed: addresses.isListed,
     checkName(hostname) {
-      if (INSIDE_NAME.test(hostname.replace(/\.$/, '')))
-        throw new AddressRefused(`${hostname} is an inside name`)
+      if (isInside(hostname)) throw new AddressRefused(`${hostname} is an inside name`)
     },
     parse(text) {
       const url = parseUrl(text)

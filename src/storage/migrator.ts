@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import pg from 'pg'
+import { crashpoint } from '../kernel/crashpoint.js'
 import { StartupError } from '../kernel/errors.js'
 import { type Database, openPool, sqlRows, type Transaction } from './database.js'
 import { ensureDayPartitions, ensureDaysToStart } from './partitions.js'
@@ -14,8 +15,13 @@ const OLDEST_SERVER = 150_000
 /** Of a migration that takes something away: the oldest migration that a program must know to live with it. */
 const NEEDS = /\.needs-(\d{14})\.js$/
 
+interface Migration {
+  up(knex: Database): Promise<void>
+  down(knex: Database): Promise<void>
+}
+
 /**
- * Brings the schema up to date and makes the day partitions of the coming week. Each migration is a transaction, so a
+ * Brings the schema up to date and makes the day partitions of the coming week. All that is pending is one transaction, so a
  * process killed half-way leaves nothing; hubs that start together do it one after another.
  * @returns names of the migrations applied now
  * @throws StartupError when the server is too old, forgets commits, or its schema is newer than this program
@@ -101,7 +107,16 @@ async function apply(db: Database, directory: string, names: readonly string[]):
     migrationSource: {
       getMigrations: async () => [...names],
       getMigrationName: (name: string) => name,
-      getMigration: (name: string) => import(pathToFileURL(path.join(directory, name)).href),
+      getMigration: async (name: string) => {
+        const migration = (await import(pathToFileURL(path.join(directory, name)).href)) as Migration
+        return {
+          ...migration,
+          async up(knex: Database) {
+            await migration.up(knex)
+            crashpoint('migration.applied')
+          },
+        }
+      },
     },
   })) as [number, string[]]
   return applied

@@ -14,7 +14,7 @@ import { createParkedProbe } from '../../src/alerts/parked-read-model.js'
 import { reportRepository } from '../../src/alerts/report-repository.js'
 import { createSourceClockProbe } from '../../src/alerts/source-clock-read-model.js'
 import { createStreamHealthReadModel } from '../../src/alerts/stream-health-read-model.js'
-import { createStreamProbe } from '../../src/alerts/stream-probe.js'
+import { createStreamProbes } from '../../src/alerts/stream-probe.js'
 import { createUpstreamProbe } from '../../src/alerts/upstream-read-model.js'
 import { conflictRepository } from '../../src/delivery/conflict-repository.js'
 import { createMissedObjectiveReadModel } from '../../src/enforcement/missed-objective-read-model.js'
@@ -80,14 +80,23 @@ describe('alerts: what is told', () => {
   after(() => test.close())
 
   const ago = (ms: number) => Date.now() - ms
-  const streams = (): Probe =>
-    createStreamProbe({
+  const streamProbes = (lag = async () => [{ lane: 'routine' as Lane, oldestAgeS: inLogS }]): Probe[] =>
+    createStreamProbes({
       streams: createStreamHealthReadModel(test.db),
-      lag: async () => [{ lane: 'routine', oldestAgeS: inLogS }],
+      lag,
       failingMs: MINUTE_MS,
       lagMs: 30_000,
       clock: { monotonicMs: () => monotonicMs },
     })
+  /** Both as one. */
+  const streams = (): Probe => {
+    const probes = streamProbes()
+    return {
+      kinds: probes.flatMap(({ kinds }) => kinds),
+      look: async () => (await Promise.all(probes.map((probe) => probe.look()))).flat(),
+      forget: () => probes.forEach((probe) => void probe.forget?.()),
+    }
+  }
   /** Looks, and again after this time. */
   const lookTwice = async (probe: Probe, apartMs: number) => {
     await probe.look()
@@ -105,6 +114,17 @@ describe('alerts: what is told', () => {
       .update({ status, status_by: by, status_reason: 'silent' })
 
   describe('stream_failing', () => {
+    it('is told while nobody knows the lag of the log, of which then nothing is said', async () => {
+      await queue(pusher, { ageMs: 2 * MINUTE_MS, attempts: 9, failure: 'answered 503' })
+      const looks = await Promise.allSettled(
+        streamProbes(() => Promise.reject(new Error('Kafka is away'))).map((probe) => probe.look()),
+      )
+      assert.deepEqual(
+        looks.map((look) => (look.status === 'fulfilled' ? brief(look.value) : 'blind')),
+        [[`stream_failing stream:${pusher.streamId}`], 'blind'],
+      )
+    })
+
     it('opens when a receiver has not taken a SET for the set time, and ends when it is taken', async () => {
       await queue(pusher, { ageMs: 2 * MINUTE_MS, attempts: 9, failure: 'answered 503' })
       await queue(pusher, { ageMs: MINUTE_MS, attempts: 0 })
@@ -704,6 +724,24 @@ describe('alerts: what is told', () => {
       await test.db.raw("update conflicting_repeats set last_at = now() - interval '61 minutes'")
       await note('urgent', 1)
       assert.equal((await probe.look())[0]?.detail.count, 1, 'counted anew')
+    })
+
+    it('leaves no row of what was quiet for a day, such as a source that is gone', async () => {
+      const [gone, active] = [randomUUID(), await seedSource(test.db, `idp-${randomUUID()}`)]
+      for (const source of [gone, active]) {
+        await test.db.transaction((trx) => conflictRepository.note(trx, 'urgent', [source]))
+      }
+      const left = async () => {
+        await conflictRepository.forgetQuiet(test.db)
+        return test.db('conflicting_repeats').pluck('source_id')
+      }
+      await test.db.raw("update conflicting_repeats set last_at = now() - interval '23 hours'")
+      assert.deepEqual((await left()).sort(), [gone, active].sort())
+      await test.db.raw(
+        "update conflicting_repeats set last_at = now() - interval '25 hours' where source_id = ?",
+        [gone],
+      )
+      assert.deepEqual(await left(), [active])
     })
   })
 

@@ -35,8 +35,17 @@ describe('config: the egress proxy', () => {
       url: EGRESS_PROXY_URL,
       resolves: false,
       localNames: [],
+      answersWithinMs: 2_800,
       ca: authority.cert,
     })
+  })
+
+  it('has less time than a push, whatever that has', () => {
+    for (const pushTimeoutMs of [100, 1_000, 5_000, 5_500]) {
+      const proxy = proxyOf({ EGRESS_PROXY_URL, PUSH_TIMEOUT_MS: String(pushTimeoutMs) })
+      const withinMs = proxy?.answersWithinMs ?? Number.NaN
+      assert.ok(withinMs < pushTimeoutMs && withinMs < 3_000, `${withinMs} of ${pushTimeoutMs}`)
+    }
   })
 
   it('stops the start when the file cannot be used, with the setting, the file and no password', async () => {

@@ -108,6 +108,8 @@ describe('a stream whose endpoint does nothing but fail', () => {
 
     answers(202)
     await isStatus('enabled')
+    // The notice of the enabling comes by the log, so that for a moment nothing at all may be open.
+    await waitUntil('the notice of it', () => notices().includes('enabled'))
     await waitUntil('all of it', async () => (await stream()).open_deliveries === 0)
     await waitUntil('the word of it', () => notices().includes('enabled'))
     assert.deepEqual([...new Set(notices())], ['paused', 'enabled'])

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict'
 import { parkedRepository } from '../../src/delivery/parked-repository.js'
+import { createContentOpener, createEventPreparer } from '../../src/delivery/prepare-event.js'
+import { createClock } from '../../src/kernel/clock.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { createKeyService } from '../../src/keys/key-service.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { waitUntil } from '../support/wait.js'
 import { type DeliveryHarness, type Sink, startDelivery, startSink } from './delivery-harness.js'
@@ -25,7 +29,9 @@ describe('an event whose stored content does not open', () => {
   })
 
   const subject = (n: number) => ({ subject: { format: 'email' as const, email: `u${n}@example.com` } })
-  const threeEvents = () => [1, 2, 3].map((n) => hub.event(subject(n)))
+  /** For this stream alone: another's sender would have opened one before it is spoiled. */
+  const threeEvents = (targetStreamId: string) =>
+    [1, 2, 3].map((n) => hub.event({ ...subject(n), targetStreamId }))
 
   async function spoil({ eventId }: SecurityEvent, how: string): Promise<Buffer> {
     const [row] = await hub.rows<{ content: Buffer; day: string }>(
@@ -52,7 +58,7 @@ describe('an event whose stored content does not open', () => {
   for (const how of Object.keys(SPOILED)) {
     it(`is parked from a poll stream, and the others are handed out: ${how}`, async () => {
       const id = await hub.addStream({ receiverId })
-      const [first, bad, last] = threeEvents() as [SecurityEvent, SecurityEvent, SecurityEvent]
+      const [first, bad, last] = threeEvents(id) as [SecurityEvent, SecurityEvent, SecurityEvent]
       await hub.fanOut([first, bad, last])
       const content = await spoil(bad, how)
       const poll = () => hub.delivery.polls.poll(receiverId, id, { returnImmediately: true }, CALL)
@@ -71,7 +77,7 @@ describe('an event whose stored content does not open', () => {
       const sink: Sink = await startSink()
       try {
         const id = await hub.addStream({ receiverId, endpointUrl: sink.url, status: 'paused' })
-        const [first, bad, last] = threeEvents() as [SecurityEvent, SecurityEvent, SecurityEvent]
+        const [first, bad, last] = threeEvents(id) as [SecurityEvent, SecurityEvent, SecurityEvent]
         await hub.fanOut([first, bad, last])
         const content = await spoil(bad, how)
         const pushed = () => sink.received.map(({ claims }) => claims.txn).sort()
@@ -91,4 +97,19 @@ describe('an event whose stored content does not open', () => {
       }
     })
   }
+
+  it('is not one that another process sealed under a key which this one has not read yet', async () => {
+    const open = () =>
+      createKeyService({ db: hub.db, clock: createClock(), leadMs: 3_600_000, logger: silentLogger })
+    const running = await open()
+    const other = await open()
+    await other.ring.addKey(hub.db, 0)
+    await other.refresh()
+    const day = '2020-01-01'
+    const { event, sealedContent } = await createEventPreparer(other)(
+      hub.event({ ...subject(1), acceptedAtMs: Date.parse(day) }),
+    )
+    const content = await createContentOpener(running)({ delivery: event, day, sealedContent })
+    assert.deepEqual(content?.subject, event.subject)
+  })
 })

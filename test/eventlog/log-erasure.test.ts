@@ -18,6 +18,10 @@ describe('the event log before an erasure', () => {
     assert.equal(await ask(0.2, lag(1, 0)), false)
   })
 
+  it('is not drained while nobody knows what Kafka holds', async () => {
+    assert.equal(await ask(60, { ...lag(0, 0), isPartial: true }), false)
+  })
+
   it('says nothing while the log cannot be asked', async () => {
     await assert.rejects(
       isDrained({ lag: () => Promise.reject(new Error('Kafka has not answered yet.')) }, 60),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createPublicKey, type JsonWebKey, randomBytes, verify } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pickFreePort } from '../../src/storage/postgres-server.js'
 import { addPushStream, addReceiver, hubApi } from '../support/hub-api.js'
@@ -9,74 +9,10 @@ import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
 import { pushLoad } from '../support/set-producer.js'
 import { type SetSink, startSink } from '../support/set-sink.js'
 import { waitUntil } from '../support/wait.js'
+import { type ListedKey, type StrictReceiver, startStrictReceiver } from './strict-receiver.js'
 
 const LEAD_S = 8
 const PUSH_STREAMS = 3
-
-interface ListedKey {
-  kid: string
-  use: string
-  alg: string
-  state: string
-}
-
-/** A receiver that keeps each hub's keys as long as it was told, and never asks for them in between. */
-interface StrictReceiver {
-  /** Kids of SETs that were not among the keys of a hub that were fresh when the SET came. */
-  readonly unpublished: string[]
-  readonly seen: Map<string, number>
-  take(set: string): void
-  stop(): Promise<void>
-}
-
-function startStrictReceiver(hubs: readonly HubProcess[]): StrictReceiver {
-  type Cached = { keys: Map<string, JsonWebKey>; freshUntilMs: number }
-  const caches = new Map<string, Cached>()
-  const unpublished: string[] = []
-  const seen = new Map<string, number>()
-  const stopping = new AbortController()
-
-  async function watch(hub: HubProcess): Promise<void> {
-    while (!stopping.signal.aborted) {
-      const askedMs = performance.now()
-      const answer = await fetch(`${hub.url}/ssf/jwks.json`).catch(() => undefined)
-      if (answer?.ok) {
-        const { keys } = (await answer.json()) as { keys: (JsonWebKey & { kid: string })[] }
-        const maxAgeS = Number(/max-age=(\d+)/.exec(answer.headers.get('cache-control') ?? '')?.[1])
-        assert.ok(maxAgeS > 0 && maxAgeS < LEAD_S)
-        const freshUntilMs = askedMs + maxAgeS * 1000
-        caches.set(hub.url, { keys: new Map(keys.map((key) => [key.kid, key])), freshUntilMs })
-        await delay(freshUntilMs - performance.now(), undefined, { signal: stopping.signal }).catch(() => {})
-      } else await delay(100)
-    }
-  }
-
-  const watching = hubs.map(watch)
-  return {
-    unpublished,
-    seen,
-    take(set) {
-      const [header = '', payload = '', signature = ''] = set.split('.')
-      const { kid, alg } = JSON.parse(Buffer.from(header, 'base64url').toString()) as ListedKey
-      for (const { keys, freshUntilMs } of caches.values()) {
-        if (performance.now() > freshUntilMs) continue
-        const jwk = keys.get(kid)
-        if (!jwk) unpublished.push(kid)
-        else {
-          const key = createPublicKey({ key: jwk, format: 'jwk' })
-          const input = alg === 'ES256' ? { key, dsaEncoding: 'ieee-p1363' as const } : key
-          const signed = Buffer.from(`${header}.${payload}`)
-          assert.ok(verify('sha256', signed, input, Buffer.from(signature, 'base64url')))
-          seen.set(kid, (seen.get(kid) ?? 0) + 1)
-        }
-      }
-    },
-    async stop() {
-      stopping.abort()
-      await Promise.all(watching)
-    },
-  }
-}
 
 describe('fault: keys rotated under load on two hub processes', function () {
   this.timeout(240_000)
@@ -102,7 +38,7 @@ describe('fault: keys rotated under load on two hub processes', function () {
     for (const hub of hubs) hub.start()
     await Promise.all(hubs.map((hub) => hub.ready()))
     scene = await createScene(hubs)
-    strict = startStrictReceiver(hubs)
+    strict = startStrictReceiver(hubs, LEAD_S)
     for (let number = 1; number <= PUSH_STREAMS; number += 1) {
       const name = `strict ${number}`
       const sink = await startSink((set) => {

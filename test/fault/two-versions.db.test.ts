@@ -1,19 +1,15 @@
 import assert from 'node:assert/strict'
-import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { createHubProcess, type HubProcess } from '../support/hub-process.js'
 import { createScene, type Scene } from '../support/hub-scene.js'
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js'
+import { type LaterRelease, makeLaterRelease } from './later-release.js'
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const ADDS = '29991231000000_add_nickname.js'
 const TAKES = '29991231000001_drop_nickname.needs-29991231000000.js'
 
 describe('fault: two releases on one database', function () {
   this.timeout(180_000)
-  let folder: string
+  let release: LaterRelease
   let database: TestDatabase
   let older: HubProcess
   let newer: HubProcess
@@ -21,16 +17,11 @@ describe('fault: two releases on one database', function () {
 
   before(async () => {
     database = await createTestDatabase()
-    folder = await mkdtemp(path.join(tmpdir(), 'firebreak-release-'))
-    // A copy, because a program finds its migrations beside itself.
-    for (const part of ['dist/src', 'migrations', 'schemas', 'package.json']) {
-      await cp(path.join(ROOT, part), path.join(folder, part), { recursive: true })
-    }
-    await symlink(path.join(ROOT, 'node_modules'), path.join(folder, 'node_modules'))
-    await addMigration(ADDS, "alter table receivers add column nickname text default 'none'")
+    release = await makeLaterRelease()
+    await release.addMigration(ADDS, "alter table receivers add column nickname text default 'none'")
     const env = { DATABASE_URL: database.url, ISSUER: 'http://127.0.0.1:8080' }
     older = await createHubProcess({ env })
-    newer = await createHubProcess({ env, entry: path.join(folder, 'dist/src/main.js') })
+    newer = await createHubProcess({ env, entry: release.entry })
     older.start()
     await older.ready()
     scene = await createScene([older, newer])
@@ -41,14 +32,8 @@ describe('fault: two releases on one database', function () {
     await older?.remove()
     await newer?.remove()
     await database?.close()
-    await rm(folder, { recursive: true })
+    await release.remove()
   })
-
-  const addMigration = (name: string, sql: string) =>
-    writeFile(
-      path.join(folder, 'migrations', name),
-      `export async function up(knex) { await knex.raw(\`${sql}\`) }\nexport async function down() {}\n`,
-    )
 
   it('goes on with the older one while the newer one migrates and starts beside it', async () => {
     await scene.push({ txn: 'older alone' })
@@ -74,7 +59,7 @@ describe('fault: two releases on one database', function () {
     newer.signal('SIGTERM')
     older.signal('SIGTERM')
     await Promise.all([newer.ended(), older.ended()])
-    await addMigration(TAKES, 'alter table receivers drop column nickname')
+    await release.addMigration(TAKES, 'alter table receivers drop column nickname')
     newer.start()
     await newer.ready()
     older.start()

@@ -28,6 +28,7 @@ const BAD_QUERY: Readonly<Record<string, readonly string[]>> = {
   actor: ['', '%00'],
   action: ['', '%00'],
   target: ['', '%00'],
+  code: ['', '%00', 'x'.repeat(1001)],
 }
 /** What every route under /v1 and /ssf may answer because of who calls, or what it sends, before anything is looked for. */
 const CODES = [

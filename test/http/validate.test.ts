@@ -109,6 +109,38 @@ describe('http: validation', () => {
     assert.equal(parseTime('at', '2030-12-31T23:59:59Z').toISOString(), '2030-12-31T23:59:59.000Z')
   })
 
+  it('reads RFC 3339 times with any offset', () => {
+    const ms = (text: string) => parseTime('from', text).getTime()
+    assert.equal(ms('2026-11-22T08:00:00Z'), Date.UTC(2026, 10, 22, 8))
+    assert.equal(ms('2026-11-22T01:30:00.250+02:00'), Date.UTC(2026, 10, 21, 23, 30, 0, 250))
+    assert.equal(ms('2026-11-22T22:30:00-02:00'), Date.UTC(2026, 10, 23, 0, 30))
+    assert.equal(ms('2026-11-22t08:00:00.123456z'), Date.UTC(2026, 10, 22, 8, 0, 0, 123))
+    assert.equal(parseTime('at', '0001-01-01T00:00:00Z').toISOString(), '0001-01-01T00:00:00.000Z')
+    assert.equal(parseTime('at', '9999-12-31 23:59:59Z').toISOString(), '9999-12-31T23:59:59.000Z')
+  })
+
+  for (const text of [
+    ...[
+      '',
+      'now',
+      '2026-11-22',
+      '2026-11-22T08:00:00',
+      '2026-02-31T00:00:00Z',
+      '1763798400',
+      '0000-06-01T00:00:00Z',
+    ],
+    ...[
+      '0001-01-01T00:00:00+01:00',
+      '9999-12-31T23:59:59-01:00',
+      '2026-11-22T24:00:01Z',
+      '2026-11-22T08:00:00+25:99',
+    ],
+  ]) {
+    it(`refuses the time ${JSON.stringify(text)} and names the parameter`, () => {
+      assert.throws(() => parseTime('from', text), /^InvalidRequest: from must be an RFC 3339 time/)
+    })
+  }
+
   it('reads numbers and booleans out of a query', () => {
     const schema = { type: 'object', properties: { n: { type: 'integer' }, on: { type: 'boolean' } } }
     assert.deepEqual(parseQuery(schema, { n: '5', on: 'true' }), { n: 5, on: true })

@@ -141,6 +141,27 @@ describe('keys: key service', () => {
     })
   }
 
+  it('opens the content of a day whose key was sealed by a ring key that another process has just added', async () => {
+    const running = await create()
+    const other = await create()
+    const added = await other.ring.addKey(test.db, 0)
+    await other.refresh()
+    const sealed = (await other.contentCipher('2026-11-22')).seal(Buffer.from('a@example.com'))
+    const [row] = await test.db('data_keys').where({ day: '2026-11-22' }).select('wrapped')
+    assert.equal(row.wrapped.subarray(1, 5).toString('hex'), added.id)
+    assert.equal((await running.contentCipher('2026-11-22')).open(sealed).toString(), 'a@example.com')
+  })
+
+  it('says that the content of a day does not open when the ring has no key for it anywhere', async () => {
+    const keys = await create()
+    await keys.contentCipher('2026-11-22')
+    await test
+      .db('data_keys')
+      .where({ day: '2026-11-22' })
+      .update({ wrapped: Buffer.alloc(61, 1) })
+    await assert.rejects((await create()).contentCipher('2026-11-22'), SealBroken)
+  })
+
   it('opens a sealed value only under its own context and only unchanged', async () => {
     const keys = await create()
     const sealed = keys.seal('secret', 'receiver 1')

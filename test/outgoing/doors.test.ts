@@ -192,7 +192,9 @@ describe('outgoing: a name that turns private between its check and the connecti
       allowedNetworks: [],
       dial,
       resolve: async () => [{ address: answers.shift() ?? assert.fail('one look-up too many'), family: 4 }],
-      ...(by.proxied ? { proxy: { url: proxy.url, resolves: false, localNames: [] } } : {}),
+      ...(by.proxied
+        ? { proxy: { url: proxy.url, resolves: false, localNames: [], answersWithinMs: 2_800 } }
+        : {}),
     })
     opened = outgoing
     const watched: Outgoing = {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { createOutgoing, type Outgoing, type OutgoingOptions } from '../../src/outgoing/outgoing.js'
 import { AddressRefused, OutgoingFailed } from '../../src/outgoing/outgoing-errors.js'
 import type { EgressProxy } from '../../src/outgoing/proxy-connect.js'
@@ -8,6 +8,7 @@ import type { ResolvedAddress } from '../../src/outgoing/resolver.js'
 import { createAuthority, type TestAuthority } from '../support/certificates.js'
 import { type ConnectProxy, startConnectProxy } from '../support/connect-proxy.js'
 import { REFUSED_ADDRESSES, REFUSED_BY_SIGHT } from '../support/refused-urls.js'
+import { waitUntil } from '../support/wait.js'
 
 const addresses = (...found: string[]): ResolvedAddress[] =>
   found.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }))
@@ -53,7 +54,7 @@ describe('outgoing: an egress proxy', function () {
     const { by, ...options } = more
     const outgoing = createOutgoing({
       allowedNetworks: [],
-      proxy: { url: proxy.url, resolves: false, localNames: [], ...by },
+      proxy: { url: proxy.url, resolves: false, localNames: [], answersWithinMs: 2_800, ...by },
       resolve: async (name) => {
         if (typeof lookUp === 'function') return lookUp()
         const found = lookUp[name]
@@ -189,19 +190,74 @@ describe('outgoing: an egress proxy', function () {
       assert.equal(failure.detail, 'egress proxy: ECONNREFUSED')
     })
 
-    it('by silence ends at the deadline of the request', async () => {
+    it('by silence is told from an endpoint that fails, each address asked, before a request is out of time', async () => {
       proxy.answerWith(() => 'never')
-      const by = open({ 'gw.example': ['8.8.8.8'] })
-      const failure = await failureOf(
-        by.request({
-          url: 'https://gw.example/',
-          method: 'POST',
-          headers: {},
-          deadlineMs: 300,
-          pool: 'urgent',
-        }),
-      )
-      assert.equal(failure.reason, 'timeout')
+      const by = open({ 'gw.example': ['8.8.8.8', '8.8.4.4', '8.8.0.0'] }, { by: { answersWithinMs: 600 } })
+      const failure = await failureOf(send(by, 'https://gw.example/'))
+      assert.equal(failure.reason, 'proxy')
+      assert.equal(failure.detail, 'the egress proxy did not answer CONNECT in time')
+      assert.deepEqual(asked(), ['8.8.8.8:443', '8.8.4.4:443', '8.8.0.0:443'])
+    })
+
+    it('by not ending its TLS handshake is told from an endpoint that fails, and asked once', async () => {
+      const silent = createTcpServer((socket) => void socket.on('error', () => {}))
+      await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+      let connections = 0
+      silent.on('connection', () => {
+        connections += 1
+      })
+      try {
+        const url = `https://127.0.0.1:${(silent.address() as AddressInfo).port}`
+        const by = open({ 'gw.example': ['8.8.8.8', '8.8.4.4'] }, { by: { url, answersWithinMs: 600 } })
+        const failure = await failureOf(send(by, 'https://gw.example/'))
+        assert.equal(failure.reason, 'proxy')
+        assert.equal(failure.detail, 'egress proxy: no connection in time')
+        assert.equal(connections, 1)
+      } finally {
+        silent.close()
+      }
+    })
+  })
+
+  describe('that works, before an endpoint that does not', () => {
+    it('and is silent about one address is asked for the next', async () => {
+      proxy.answerWith((one) => (one.startsWith('8.8.8.8') ? 'never' : { toPort: endpointPort }))
+      const by = open({ 'gw.example': ['8.8.8.8', '8.8.4.4'] }, { by: { answersWithinMs: 600 } })
+      assert.equal((await send(by, 'https://gw.example/')).status, 202)
+      assert.deepEqual(asked(), ['8.8.8.8:443', '8.8.4.4:443'])
+    })
+
+    it('and is silent about one endpoint while it answers for others leaves the blame to that one', async () => {
+      proxy.answerWith((one) => (one.startsWith('8.8.8.8') ? 'never' : { toPort: endpointPort }))
+      const names = { 'gw.example': ['8.8.4.4'], 'gone.example': ['8.8.8.8'] }
+      const by = open(names, { by: { answersWithinMs: 600 } })
+      const failure = failureOf(send(by, 'https://gone.example/'))
+      await waitUntil('it was asked', async () => asked().length === 1)
+      await send(by, 'https://gw.example/')
+      assert.equal((await failure).reason, 'timeout')
+    })
+
+    it('is not blamed for a moment in which the hub itself stood still', async () => {
+      proxy.answerWith(() => {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 700)
+        return { toPort: endpointPort }
+      })
+      const by = open({ 'gw.example': ['8.8.8.8'] }, { by: { answersWithinMs: 500 } })
+      assert.equal((await send(by, 'https://gw.example/')).status, 202)
+    })
+
+    it('and took CONNECT for one that says nothing: a timeout', async () => {
+      const silent = createTcpServer((socket) => void socket.on('error', () => {}))
+      await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+      try {
+        proxy.answerWith(() => ({ toPort: (silent.address() as AddressInfo).port }))
+        const by = open({ 'gw.example': ['8.8.8.8'] }, { by: { answersWithinMs: 600 } })
+        const request = { url: 'https://gw.example/', method: 'POST', headers: {}, pool: 'urgent' } as const
+        const failure = await failureOf(by.request({ ...request, deadlineMs: 1_000 }))
+        assert.equal(failure.reason, 'timeout')
+      } finally {
+        silent.close()
+      }
     })
   })
 
@@ -265,6 +321,30 @@ describe('outgoing: an egress proxy', function () {
           'db.local',
           'metadata.google.internal',
         ],
+        ...[
+          'kubernetes.default.svc',
+          'Kubernetes.Default.SVC.',
+          'db.default.svc.cluster',
+          'a.svc.cluster.local',
+        ],
+        ...[
+          'vault.service.consul',
+          'consul',
+          'web.nomad',
+          'host.docker.internal',
+          'x.onion',
+          'x.test',
+          'x.home',
+        ],
+        ...[
+          '1.0.0.10.in-addr.arpa',
+          'x.localhost',
+          'x.invalid',
+          'x.alt',
+          'x.private',
+          'x.mail',
+          'x.localdomain',
+        ],
         ...['METADATA.GOOGLE.INTERNAL.', 'metadata.goog', 'x.corp', 'x.lan', 'x.home.arpa', 'x.intranet'],
       ]
       const texts = new Set<string>()
@@ -275,7 +355,15 @@ describe('outgoing: an egress proxy', function () {
         )
         assert.equal((await failureOf(send(by, `https://${name}/`))).reason, 'refused_address', name)
       }
-      await by.checkUrl('https://localhost.example/')
+      for (const name of [
+        'localhost.example',
+        'svc.example.com',
+        'consul.io',
+        'internal.example.com',
+        'x.goog',
+      ]) {
+        await by.checkUrl(`https://${name}/`)
+      }
       assert.equal(texts.size, 1)
       assert.deepEqual(asked(), [])
     })

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, X509Certificate } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { InvalidRequest } from '../../src/kernel/errors.js'
@@ -127,6 +127,24 @@ describe('outgoing: certificates and keys as a person gives them', function () {
   it('refuses a client certificate that has ended, and says when', () => {
     const ended = Date.now() + 31 * DAY_MS
     assert.match(refusal(pair(client.cert, client.key), ended), /^certificate: it ended on 20\d\d-.*Z; give/)
+  })
+
+  const beginOf = (cert: string) => Date.parse(new X509Certificate(cert).validFrom)
+
+  it('refuses a client certificate that begins later, and says when, but for a clock that is a little ahead', () => {
+    const firstMs = beginOf(client.cert) - 5 * 60_000
+    const later = refusal(pair(client.cert, client.key), firstMs - 1)
+    assert.match(later, /^certificate: it begins on 20\d\d-.*Z; set it when it is in force/)
+    assert.equal(read(pair(client.cert, client.key), firstMs).key, client.key)
+  })
+
+  it('refuses authorities of which none is in force yet, and takes one that is among them', () => {
+    const firstMs = beginOf(authority.cert) - 5 * 60_000
+    const expired = selfSigned('old.example', '200102000000Z').cert
+    for (const ca of [authority.cert, expired + authority.cert]) {
+      assert.match(refusal({ ca }, firstMs - 1), /^ca: no certificate in it is in force yet/)
+      assert.equal(read({ ca }, firstMs).ca, ca)
+    }
   })
 
   it('refuses authorities of which all have ended, and takes one that is in force among them', () => {

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import request from 'supertest'
-import { type AuthApp, createAuthApp } from '../auth/auth-app.js'
+import { type AuthHub, describeAuth } from './auth-places.js'
 
-describe('RFC 6749 §4.4 and §5.2: answers of the token endpoint', () => {
-  let hub: AuthApp
+describeAuth('RFC 6749 §4.4 and §5.2: answers of the token endpoint', ({ open, routes }) => {
+  let hub: AuthHub
   let client: { client_id: string; client_secret: string }
   before(async () => {
-    hub = await createAuthApp()
+    hub = await open()
     const call = request(hub.app).post('/v1/receivers').auth(hub.adminToken, { type: 'bearer' })
-    client = (await call.send({ name: 'client' })).body
+    client = (await call.send({ name: randomUUID() })).body
   })
   after(() => hub.close())
 
@@ -18,9 +19,10 @@ describe('RFC 6749 §4.4 and §5.2: answers of the token endpoint', () => {
   it('narrows the token to the scope that was asked for (§3.3)', async () => {
     const res = await ask({ grant_type: 'client_credentials', scope: 'ssf.read' })
     assert.equal(res.body.scope, 'ssf.read')
-    const use = (path: string) => request(hub.app).get(path).auth(res.body.access_token, { type: 'bearer' })
-    assert.equal((await use('/as-reader')).status, 200)
-    assert.equal((await use('/as-manager')).status, 403)
+    const { method, path } = routes.manager
+    const use = (call: request.Test) => call.auth(res.body.access_token, { type: 'bearer' })
+    assert.equal((await use(request(hub.app).get(routes.reader))).status, 200)
+    assert.equal((await use(request(hub.app)[method](path))).status, 403)
   })
 
   it('refuses a missing, empty, unknown or partly unknown scope with invalid_scope', async () => {

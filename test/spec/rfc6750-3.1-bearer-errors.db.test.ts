@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict'
-import { connect } from 'node:net'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
 import request from 'supertest'
-import { type AuthApp, createAuthApp } from '../auth/auth-app.js'
+import { type AuthHub, describeAuth } from './auth-places.js'
 
-describe('RFC 6750 §3.1: answers to bearer tokens (T-38 to T-45)', () => {
-  let hub: AuthApp
+describeAuth('RFC 6750 §3.1: answers to bearer tokens (T-38 to T-45)', ({ open, routes, isInside }) => {
+  let hub: AuthHub
   let reader: string
+  const name = randomUUID()
   before(async () => {
-    hub = await createAuthApp()
+    hub = await open()
     const admin = <T extends request.Test>(call: T) => call.auth(hub.adminToken, { type: 'bearer' })
-    const receiver = await admin(request(hub.app).post('/v1/receivers').send({ name: 'reader' }))
+    const receiver = await admin(request(hub.app).post('/v1/receivers').send({ name }))
     const issued = await admin(
       request(hub.app)
         .post(`/v1/receivers/${receiver.body.id}/tokens`)
@@ -22,7 +26,7 @@ describe('RFC 6750 §3.1: answers to bearer tokens (T-38 to T-45)', () => {
   const challenge = (res: request.Response) => res.headers['www-authenticate'] ?? ''
 
   it('challenges with 401 and without an error code when no credentials were sent', async () => {
-    for (const path of ['/as-reader', '/as-operator', '/as-caller']) {
+    for (const path of [routes.reader, routes.operator, routes.caller]) {
       const res = await request(hub.app).get(path)
       assert.equal(res.status, 401)
       assert.match(challenge(res), /^Bearer/)
@@ -32,13 +36,13 @@ describe('RFC 6750 §3.1: answers to bearer tokens (T-38 to T-45)', () => {
   })
 
   it('takes another scheme for no credentials', async () => {
-    const res = await request(hub.app).get('/as-reader').auth('user', 'password')
+    const res = await request(hub.app).get(routes.reader).auth('user', 'password')
     assert.equal(res.status, 401)
     assert.doesNotMatch(challenge(res), /error/)
   })
 
   it('answers an unknown token with 401 invalid_token', async () => {
-    for (const path of ['/as-reader', '/as-operator', '/as-caller']) {
+    for (const path of [routes.reader, routes.operator, routes.caller]) {
       const res = await request(hub.app).get(path).auth('nonsense', { type: 'bearer' })
       assert.equal(res.status, 401)
       assert.match(challenge(res), /^Bearer .*error="invalid_token"/)
@@ -46,39 +50,40 @@ describe('RFC 6750 §3.1: answers to bearer tokens (T-38 to T-45)', () => {
   })
 
   it('answers a missing scope with 403 insufficient_scope and names the scope', async () => {
-    const res = await request(hub.app).get('/as-manager').auth(reader, { type: 'bearer' })
+    const { method, path } = routes.manager
+    const res = await request(hub.app)[method](path).auth(reader, { type: 'bearer' })
     assert.equal(res.status, 403)
     assert.match(challenge(res), /^Bearer .*error="insufficient_scope", scope="ssf.manage"/)
-    assert.equal((await request(hub.app).get('/as-reader').auth(reader, { type: 'bearer' })).status, 200)
+    assert.equal((await request(hub.app).get(routes.reader).auth(reader, { type: 'bearer' })).status, 200)
   })
 
   it('answers malformed credentials with 400 invalid_request', async () => {
     for (const header of ['Bearer', 'Bearer ', 'Bearer a b', 'Bearer "x"', `Bearer ${'x'.repeat(8193)}`]) {
-      const res = await request(hub.app).get('/as-reader').set('Authorization', header)
+      const res = await request(hub.app).get(routes.reader).set('Authorization', header)
       assert.equal(res.status, 400, header)
       assert.match(challenge(res), /error="invalid_request"/)
     }
   })
 
   it('never accepts a token in the query, not even beside a good header (T-39)', async () => {
-    const alone = await request(hub.app).get('/as-reader').query({ access_token: reader })
+    const alone = await request(hub.app).get(routes.reader).query({ access_token: reader })
     assert.equal(alone.status, 400)
     const both = await request(hub.app)
-      .get('/as-reader')
+      .get(routes.reader)
       .query({ access_token: reader })
       .auth(reader, { type: 'bearer' })
     assert.equal(both.status, 400)
   })
 
   it('accepts the scheme in any case', async () => {
-    const res = await request(hub.app).get('/as-reader').set('Authorization', `bEaReR ${reader}`)
+    const res = await request(hub.app).get(routes.reader).set('Authorization', `bEaReR ${reader}`)
     assert.equal(res.status, 200)
   })
 
   it('refuses two Authorization headers instead of choosing one', async () => {
-    const server = hub.app.listen(0, '127.0.0.1')
-    await new Promise((resolve) => server.once('listening', resolve))
-    const { port } = server.address() as { port: number }
+    const server = typeof hub.app === 'string' ? undefined : createServer(hub.app).listen(0, '127.0.0.1')
+    if (server) await once(server, 'listening')
+    const port = server ? (server.address() as AddressInfo).port : Number(new URL(String(hub.app)).port)
     const answer = await new Promise<string>((resolve) => {
       const socket = connect(port, '127.0.0.1')
       let text = ''
@@ -87,9 +92,9 @@ describe('RFC 6750 §3.1: answers to bearer tokens (T-38 to T-45)', () => {
       })
       socket.on('close', () => resolve(text))
       const auth = `Authorization: Bearer ${reader}\r\n`
-      socket.write(`GET /as-reader HTTP/1.1\r\nHost: x\r\n${auth}${auth}Connection: close\r\n\r\n`)
+      socket.write(`GET ${routes.reader} HTTP/1.1\r\nHost: x\r\n${auth}${auth}Connection: close\r\n\r\n`)
     })
-    await new Promise((resolve) => server.close(resolve))
+    if (server) await new Promise((resolve) => server.close(resolve))
     assert.match(answer, /^HTTP\/1\.1 400 /)
   })
 
@@ -102,9 +107,12 @@ describe('RFC 6750 §3.1: answers to bearer tokens (T-38 to T-45)', () => {
 
   it("keeps receivers' and operators' tokens apart, and lets both pass where a caller may be either", async () => {
     const use = (path: string, token: string) => request(hub.app).get(path).auth(token, { type: 'bearer' })
-    assert.equal((await use('/as-operator', reader)).status, 401)
-    assert.equal((await use('/as-reader', hub.adminToken)).status, 401)
-    assert.equal((await use('/as-caller', reader)).body.receiver.name, 'reader')
-    assert.equal((await use('/as-caller', hub.adminToken)).body.operator.name, 'admin')
+    assert.equal((await use(routes.operator, reader)).status, 401)
+    assert.equal((await use(routes.reader, hub.adminToken)).status, 401)
+    const [asReader, asAdmin] = [await use(routes.caller, reader), await use(routes.caller, hub.adminToken)]
+    assert.deepEqual([asReader.status, asAdmin.status], [200, 200])
+    if (!isInside) return
+    assert.equal(asReader.body.receiver.name, name)
+    assert.equal(asAdmin.body.operator.name, 'admin')
   })
 })

@@ -14,6 +14,7 @@ const of = (name: string) => ({ subject: { format: 'email' as const, email: `${n
 const CREATE = { type: CAEP.credentialChange, claims: { change_type: 'create' } }
 const REVOKE = { type: CAEP.credentialChange, claims: { change_type: 'revoke' } }
 const COMPLIANT = { type: CAEP.deviceComplianceChange, claims: { current_status: 'compliant' } }
+const NOT_COMPLIANT = { type: CAEP.deviceComplianceChange, claims: { current_status: 'not-compliant' } }
 const ESTABLISHED = { type: CAEP.sessionEstablished, claims: {} }
 
 describe('SSF 1.0 §8.1.2.1 order of what was held while paused', () => {
@@ -91,6 +92,17 @@ describe('SSF 1.0 §8.1.2.1 order of what was held while paused', () => {
     })
   }
 
+  it('gives polls nothing that is newer than an all-clear which waits for the acknowledgement of what it lifts (T-61)', async () => {
+    const id = await addPoll()
+    await set(id, 'paused')
+    const held = [NOT_COMPLIANT, COMPLIANT, ESTABLISHED].map((one) => hub.event({ ...one, ...of('ann') }))
+    const another = hub.event({ ...ESTABLISHED, ...of('bob') })
+    await hub.fanOut([...held, another])
+    await set(id, 'enabled')
+    const [first, ...rest] = txnsOf(held)
+    assert.deepEqual([await poll(id), await poll(id)], [[first, another.txn], rest])
+  })
+
   it('lets the revocation of one subject overtake what was held of another', async () => {
     const id = await addPoll()
     await set(id, 'paused')
@@ -101,6 +113,82 @@ describe('SSF 1.0 §8.1.2.1 order of what was held while paused', () => {
     await hub.fanOut([created, revoked])
     await set(id, 'enabled')
     assert.deepEqual([await poll(id, 1), await poll(id, 1)].flat(), txnsOf([revoked, created]))
+  })
+
+  for (const [what, later] of [
+    ['the revocation', REVOKE],
+    ['an event of its own lane', ESTABLISHED],
+  ] as const) {
+    it(`tries a creation again before ${what} that came during the pause, when the receiver asked for a later try (T-61)`, async () => {
+      const id = await addPush()
+      sink.answer = (_request, res) => void res.writeHead(503, { 'Retry-After': '3600' }).end()
+      const created = hub.event({ ...CREATE, ...of('ann') })
+      await hub.fanOut([created])
+      await waitUntil('it waits for another try', async () => {
+        const waits = 'select 1 from delivery_queue where stream_id = ? and attempts = 1'
+        return (await hub.rows(waits, [id])).length > 0
+      })
+      await set(id, 'paused')
+      sink.answer = (_request, res) => void res.writeHead(202).end()
+      const newer = hub.event({ ...later, ...of('ann') })
+      await hub.fanOut([newer])
+      await set(id, 'enabled')
+      await waitUntil('the newer one', () => pushed().includes(newer.txn))
+      assert.deepEqual(pushed(), txnsOf([created, created, newer]))
+    })
+  }
+
+  for (const [what, status, body, outcomes] of [
+    ['taken', 202, '', ['received', 'received']],
+    ['refused', 400, '{"err":"invalid_request"}', ['parked', 'received']],
+  ] as const) {
+    it(`sends a creation once that was under way over the whole of a pause, and is ${what} after it (T-61)`, async () => {
+      const id = await addPush()
+      let finish: (() => void) | undefined
+      sink.answer = (_request, res) => {
+        finish = () => void res.writeHead(status, { 'Content-Type': 'application/json' }).end(body)
+        sink.answer = (_next, later) => void later.writeHead(202).end()
+      }
+      const held = [CREATE, REVOKE].map((one) => hub.event({ ...one, ...of('ann') }))
+      await hub.fanOut(held.slice(0, 1))
+      await waitUntil('it is under way', () => finish !== undefined)
+      // Neither waits for the attempt longer than a second: both are confirmed to nobody.
+      const paused = set(id, 'paused')
+      const inDatabase = (status: string) => async () => {
+        const rows = await hub.rows('select 1 from streams where stream_id = ? and status = ?', [id, status])
+        return rows.length > 0
+      }
+      await waitUntil('paused', inDatabase('paused'))
+      await hub.fanOut(held.slice(1))
+      const enabled = set(id, 'enabled')
+      await waitUntil('enabled', inDatabase('enabled'))
+      finish?.()
+      await Promise.all([paused, enabled])
+      await waitUntil('nothing is open', async () => {
+        return (await hub.rows('select 1 from delivery_queue where stream_id = ?', [id])).length === 0
+      })
+      assert.deepEqual(pushed(), txnsOf(held))
+      const ended = await hub.rows<{ outcome: string }>(
+        `select event_id, outcome from deliveries where stream_id = ?
+         union all select event_id, 'parked' from parked where stream_id = ? order by event_id`,
+        [id, id],
+      )
+      assert.deepEqual(
+        ended.map(({ outcome }) => outcome),
+        outcomes,
+      )
+    })
+  }
+
+  it('leaves an event alone that waits for another try when nothing else of its subject was held', async () => {
+    const id = await addPoll()
+    await hub.fanOut([hub.event({ ...CREATE, ...of('ann') }), hub.event({ ...REVOKE, ...of('bob') })])
+    const later = "update delivery_queue set next_attempt_at = '2100-01-01' where stream_id = ?"
+    await hub.rows(later, [id])
+    await set(id, 'paused')
+    await set(id, 'enabled')
+    const due = 'select 1 from delivery_queue where stream_id = ? and next_attempt_at < clock_timestamp()'
+    assert.deepEqual(await hub.rows(due, [id]), [])
   })
 
   it('leaves out an all-clear that a later event has cancelled', async () => {

@@ -29,8 +29,8 @@ import {
 } from './model/transmitter-commands.js'
 import { createTransmitterModel, type ModelReceiver } from './model/transmitter-model.js'
 
-/** None loosens access: that a newer tightening event overtakes a loosening one is test/order's matter. */
-const TYPES = [CAEP.sessionRevoked, CAEP.sessionEstablished, RISC.optIn]
+/** One takes access away, one gives it back. */
+const TYPES = [CAEP.sessionRevoked, CAEP.sessionEstablished, RISC.optIn, RISC.accountEnabled]
 const RECEIVERS: readonly ModelReceiver[] = [
   { defaultSubjects: 'ALL', granted: TYPES },
   { defaultSubjects: 'NONE', granted: TYPES },

@@ -60,7 +60,7 @@ export async function addTransmitter(admin: HubApi, upstream: Upstream): Promise
     issuer: upstream.issuer,
     audience: HUB_AUDIENCE,
     algorithms: ['ES256'],
-    jwks: upstream.jwks,
+    ...(upstream.jwksUri ? { jwks_uri: upstream.jwksUri } : { jwks: upstream.jwks }),
     // The budget is another test's matter.
     budget_per_s: 1_000_000,
   })
@@ -79,18 +79,25 @@ export async function addReceiver(admin: HubApi, name: string, settings?: object
 }
 
 /** SSF 1.0 §8.1.1.1 as that receiver. Answers the stream's id. */
-export async function addPushStream(receiver: HubApi, endpointUrl: string): Promise<string> {
+export async function addPushStream(
+  receiver: HubApi,
+  endpointUrl: string,
+  types: readonly string[] = [SESSION_REVOKED, SESSION_ESTABLISHED],
+): Promise<string> {
   const { stream_id } = await receiver.call<StreamBody>('POST', '/ssf/streams', {
-    events_requested: [SESSION_REVOKED, SESSION_ESTABLISHED],
+    events_requested: types,
     delivery: { method: 'urn:ietf:rfc:8935', endpoint_url: endpointUrl },
   })
   return stream_id
 }
 
 /** Answers the id and the path to poll. */
-export async function addPollStream(receiver: HubApi): Promise<{ streamId: string; path: string }> {
+export async function addPollStream(
+  receiver: HubApi,
+  types: readonly string[] = [SESSION_REVOKED, SESSION_ESTABLISHED],
+): Promise<{ streamId: string; path: string }> {
   const { stream_id, delivery } = await receiver.call<StreamBody>('POST', '/ssf/streams', {
-    events_requested: [SESSION_REVOKED, SESSION_ESTABLISHED],
+    events_requested: types,
     delivery: { method: 'urn:ietf:rfc:8936' },
   })
   return { streamId: stream_id, path: new URL(delivery.endpoint_url).pathname }

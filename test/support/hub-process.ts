@@ -74,7 +74,8 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
   await chmod(folder, 0o711)
   const dataDir = options.dataDir ?? path.join(folder, '.firebreak')
   const port = options.port ?? (await pickFreePort())
-  const managementPort = await pickFreePort()
+  let managementPort = await pickFreePort()
+  while (managementPort === port) managementPort = await pickFreePort()
   const adminToken = 'fbk_op_process-level-tests-only'
   const watchdog = startWatchdog(folder, { marks: 'main.js serve' })
   let child: ChildProcess | undefined

@@ -12,6 +12,8 @@ export interface ScenePush {
   readonly sink: SetSink
   /** The hub, asked as this stream's receiver. */
   readonly receiver: HubApi
+  /** Of that receiver. */
+  readonly token: string
 }
 
 export interface ScenePoll {
@@ -24,48 +26,81 @@ export interface ScenePoll {
 /** One upstream, and enforcement points with a receiver and a stream each, around one or more hub processes. */
 export interface Scene {
   readonly ledger: Ledger
+  /** Ids of all its streams, by name. */
+  readonly streamIds: ReadonlyMap<string, string>
   readonly upstream: Upstream
   readonly admin: HubApi
   /** Of every hub, in their order. */
   readonly ingestUrls: readonly string[]
   addPush(name: string, settings?: object): Promise<ScenePush>
+  /** As `addPush`, to an endpoint of the caller's own, which writes into the ledger under this name. */
+  addPushTo(name: string, endpointUrl: string): Promise<Pick<ScenePush, 'streamId' | 'receiver' | 'token'>>
   /** With `poll: false` nobody polls it. */
   addPoll(name: string, options?: { poll?: boolean }): Promise<ScenePoll>
-  /** Pushes one SET until it is accepted, and writes it into the ledger. Answers it. */
-  push(event: Omit<EventToSign, 'user'> & { user?: string }): Promise<string>
+  /**
+   * Pushes one SET until it is accepted, and writes it into the ledger. Answers it.
+   * @param url default: of the first hub
+   */
+  push(event: Omit<EventToSign, 'user'> & { user?: string }, url?: string): Promise<string>
   /** Waits until every stream has every SET that was accepted since it is there, then checks the ledger. */
   settled(deadlineMs?: number): Promise<void>
   close(): Promise<void>
 }
 
-/** The hubs must be ready. Calls go to the first of them that answers. */
-export async function createScene(hubs: readonly HubProcess[]): Promise<Scene> {
-  const [first] = hubs
-  if (!first) throw new Error('a scene needs a hub')
+/**
+ * The hubs must be ready. Calls go to the first of them.
+ * @param options.types that its streams ask for
+ * @param options.upstream default: one whose key the hub is given
+ */
+export async function createScene(
+  hubs: readonly HubProcess[],
+  options: { types?: readonly string[]; upstream?: Upstream } = {},
+): Promise<Scene> {
+  const first = hubs[0] as HubProcess
   const ledger = createLedger()
-  const upstream = await createUpstream('idp')
+  const upstream = options.upstream ?? (await createUpstream('idp'))
   const admin = hubApi(() => first.url, first.adminToken)
   const ingestPath = await addTransmitter(admin, upstream)
   const sinks: SetSink[] = []
   const pollers: SetPoller[] = []
+  const streamIds = new Map<string, string>()
+
+  async function openPush({
+    name,
+    url,
+    settings,
+  }: {
+    name: string
+    url: string
+    settings: object | undefined
+  }) {
+    const { token } = await addReceiver(admin, name, { signing_alg: 'ES256', ...settings })
+    const receiver = hubApi(() => first.url, token)
+    const streamId = await addPushStream(receiver, url, options.types)
+    streamIds.set(name, streamId)
+    ledger.expect(name)
+    return { streamId, receiver, token }
+  }
 
   return {
     ledger,
+    streamIds,
     upstream,
     admin,
     ingestUrls: hubs.map((hub) => hub.url + ingestPath),
     async addPush(name, settings) {
       const sink = await startSink((set) => void ledger.received(name, set))
       sinks.push(sink)
-      const { token } = await addReceiver(admin, name, { signing_alg: 'ES256', ...settings })
-      const receiver = hubApi(() => first.url, token)
-      const streamId = await addPushStream(receiver, sink.url)
-      ledger.expect(name)
-      return { name, streamId, sink, receiver }
+      return { name, sink, ...(await openPush({ name, url: sink.url, settings })) }
     },
+    addPushTo: (name, url) => openPush({ name, url, settings: {} }),
     async addPoll(name, { poll = true } = {}) {
       const { token } = await addReceiver(admin, name, { signing_alg: 'ES256' })
-      const { streamId, path } = await addPollStream(hubApi(() => first.url, token))
+      const { streamId, path } = await addPollStream(
+        hubApi(() => first.url, token),
+        options.types,
+      )
+      streamIds.set(name, streamId)
       if (poll) {
         ledger.expect(name)
         const onSet = (set: string) => ledger.received(name, set)
@@ -74,9 +109,8 @@ export async function createScene(hubs: readonly HubProcess[]): Promise<Scene> {
       }
       return { name, streamId, path, token }
     },
-    async push(event) {
+    async push(event, url = first.url + ingestPath) {
       const set = await upstream.sign({ user: 'alice', ...event })
-      const url = first.url + ingestPath
       await waitUntil(`the hub takes ${event.txn}`, async () => (await pushSet(url, set)) === 202)
       ledger.accepted(event.txn)
       return set

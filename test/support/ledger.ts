@@ -1,15 +1,41 @@
 import assert from 'node:assert/strict'
 
-interface Receipt {
+export type Effect = 'tightens' | 'loosens' | 'neutral'
+
+/** What its producer knows of a SET; what it does not tell is not judged. */
+export interface Told {
+  /** Of its first push, on this process's monotonic clock, ms. */
+  readonly sentAtMs?: number
+  readonly subject?: string
+  readonly effect?: Effect
+}
+
+interface Accepted extends Told {
+  readonly txn: string
+  readonly acceptedAtMs: number
+}
+
+export interface Receipt {
   readonly txn: string
   readonly jti: string
   /** On this process's monotonic clock, ms. */
   readonly atMs: number
 }
 
+/** What became of a SET on a stream, as the hub's database says. */
+export interface Outcome {
+  readonly txn: string
+  readonly outcome: string
+}
+
+export interface Window {
+  readonly fromMs: number
+  readonly toMs: number
+}
+
 /**
  * What happened, as seen outside the hub: which SETs were answered 202, and which SETs came out of each stream, in
- * order. Every pushed SET has a txn of its own, which the hub passes on.
+ * order. Every pushed SET has a txn of its own, which the hub passes on. It imports nothing of the hub, which is tested.
  */
 export interface Ledger {
   /** This stream is there: what is accepted from now on must come out of it. Only while nothing is being pushed. */
@@ -19,35 +45,72 @@ export interface Ledger {
   /** Names of the streams that are expected to get every SET. */
   streams(): string[]
   /** The hub answered 202 to the SET with this txn. */
-  accepted(txn: string): void
+  accepted(txn: string, told?: Told): void
   /** A SET came out of this stream. Answers its jti. */
   received(stream: string, set: string): string
   acceptedCount(): number
-  /** Accepted SETs that did not come out of the stream. */
+  /** Accepted SETs that did not come out of the stream, but for those that a newer one of the subject took back. */
   missing(stream: string): string[]
   receipts(stream: string): readonly Receipt[]
   /** SETs that came more than once under the same jti. */
   duplicates(stream: string): number
   /** True when nothing is missing on any expected stream. */
   complete(): boolean
-  /** L1: nothing acknowledged is missing. L2: after dedupe by jti each event is there once. On every expected stream. */
+  /** L1: what was acknowledged and is missing, in words. */
+  lost(): string[]
+  /** L2: after dedupe by jti each event is there once. */
+  doubled(): string[]
+  /** L3: no loosening SET comes first after a tightening one of its subject that is surely newer. */
+  stale(): string[]
+  /** L4: what the database says was received is what the endpoint took, and nothing else. */
+  unequal(stream: string, outcomes: readonly Outcome[]): string[]
+  /** L5: streams with more repeats than that. */
+  repeated(atMost: number): string[]
+  /** From the first push to the first receipt, of SETs first pushed in the window, on all expected streams; ms. */
+  timesToRevoke(window: Window): number[]
+  /** L6: how long after `endMs` the last of what was accepted before it came out of the slowest stream; ms. */
+  recoveryMs(endMs: number): number
+  /** L1 to L3, on every expected stream. */
   check(): void
 }
 
 export function createLedger(): Ledger {
-  const accepted: string[] = []
+  const accepted: Accepted[] = []
+  const byTxn = new Map<string, Accepted>()
   const expectedFrom = new Map<string, number>()
   const logs = new Map<string, Receipt[]>()
+  /** When the newest tightening SET of a subject was accepted. */
+  const tightenedAt = new Map<string, number>()
   const logOf = (stream: string): Receipt[] => {
     const log = logs.get(stream) ?? []
     logs.set(stream, log)
     return log
   }
+  const dueOf = (stream: string) => accepted.slice(expectedFrom.get(stream) ?? 0)
+  const firstOf = (stream: string) => {
+    const first = new Map<string, number>()
+    for (const { txn, atMs } of logOf(stream)) if (!first.has(txn)) first.set(txn, atMs)
+    return first
+  }
+  /** Its order among others lies between its first push and its 202, so a tightening one that ended later may be newer. */
+  const mayBeSuperseded = ({ effect, subject, sentAtMs }: Accepted) =>
+    effect === 'loosens' &&
+    subject !== undefined &&
+    (tightenedAt.get(subject) ?? Number.NEGATIVE_INFINITY) > (sentAtMs ?? Number.NEGATIVE_INFINITY)
+  const everyStream = (faultsOf: (stream: string) => string[]) => [...expectedFrom.keys()].flatMap(faultsOf)
+
   const ledger: Ledger = {
     expect: (stream) => void expectedFrom.set(stream, accepted.length),
     release: (stream) => void expectedFrom.delete(stream),
     streams: () => [...expectedFrom.keys()],
-    accepted: (txn) => void accepted.push(txn),
+    accepted(txn, told = {}) {
+      const entry = { ...told, txn, acceptedAtMs: performance.now() }
+      accepted.push(entry)
+      byTxn.set(txn, entry)
+      if (told.effect === 'tightens' && told.subject !== undefined) {
+        tightenedAt.set(told.subject, entry.acceptedAtMs)
+      }
+    },
     received(stream, set) {
       const { txn, jti } = claimsOf(set)
       logOf(stream).push({ txn, jti, atMs: performance.now() })
@@ -55,32 +118,107 @@ export function createLedger(): Ledger {
     },
     acceptedCount: () => accepted.length,
     missing(stream) {
-      const seen = new Set(logOf(stream).map((receipt) => receipt.txn))
-      return accepted.slice(expectedFrom.get(stream) ?? 0).filter((txn) => !seen.has(txn))
+      const seen = firstOf(stream)
+      return dueOf(stream)
+        .filter((entry) => !seen.has(entry.txn) && !mayBeSuperseded(entry))
+        .map(({ txn }) => txn)
     },
     receipts: logOf,
     duplicates: (stream) => logOf(stream).length - new Set(logOf(stream).map(({ jti }) => jti)).size,
     complete: () => ledger.streams().every((stream) => ledger.missing(stream).length === 0),
-    check() {
-      for (const stream of ledger.streams()) {
+    lost: () =>
+      everyStream((stream) => {
         const missing = ledger.missing(stream)
-        assert.equal(missing.length, 0, `${stream} misses ${missing.length}, e.g. ${missing.slice(0, 3)}`)
-        checkOneEffect(stream, logOf(stream))
-      }
+        return missing.length === 0
+          ? []
+          : [`L1: ${stream} misses ${missing.length}, e.g. ${missing.slice(0, 3)}`]
+      }),
+    doubled: () => everyStream((stream) => doubledIn(stream, logOf(stream))),
+    stale: () => everyStream((stream) => staleIn(stream, firstOf(stream), byTxn)),
+    unequal(stream, outcomes) {
+      const taken = firstOf(stream)
+      const received = new Set(outcomes.filter(({ outcome }) => outcome === 'received').map(({ txn }) => txn))
+      // Its answer was lost with the process that waited for it, and what was newer had come before it went out again.
+      const overtaken = new Set(
+        outcomes.filter(({ outcome }) => outcome === 'superseded').map(({ txn }) => txn),
+      )
+      return [
+        ...[...taken.keys()]
+          .filter((txn) => !received.has(txn) && !overtaken.has(txn))
+          .map((txn) => `${txn} was taken, not noted`),
+        ...[...received].filter((txn) => !taken.has(txn)).map((txn) => `${txn} was noted, not taken`),
+        ...outcomes
+          .filter(({ txn, outcome }) => {
+            const entry = byTxn.get(txn)
+            return outcome === 'superseded' && entry !== undefined && !mayBeSuperseded(entry)
+          })
+          .map(({ txn }) => `${txn} was superseded by nothing`),
+      ].map((fault) => `L4: ${stream}: ${fault}`)
+    },
+    repeated: (atMost) =>
+      everyStream((stream) => {
+        const count = ledger.duplicates(stream)
+        return count > atMost ? [`L5: ${stream} got ${count} repeats, ${atMost} at most`] : []
+      }),
+    timesToRevoke: ({ fromMs, toMs }) =>
+      ledger.streams().flatMap((stream) => {
+        const first = firstOf(stream)
+        return dueOf(stream).flatMap(({ txn, sentAtMs }) => {
+          const atMs = first.get(txn)
+          const isInside = sentAtMs !== undefined && sentAtMs >= fromMs && sentAtMs <= toMs
+          return isInside && atMs !== undefined ? [atMs - sentAtMs] : []
+        })
+      }),
+    recoveryMs(endMs) {
+      const late = ledger.streams().flatMap((stream) => {
+        const first = firstOf(stream)
+        return dueOf(stream)
+          .filter(({ acceptedAtMs }) => acceptedAtMs <= endMs)
+          .map(({ txn }) => (first.get(txn) ?? endMs) - endMs)
+      })
+      return late.reduce((most, ms) => Math.max(most, ms), 0)
+    },
+    check() {
+      assert.deepEqual([...ledger.lost(), ...ledger.doubled(), ...ledger.stale()], [])
     },
   }
   return ledger
 }
 
-function checkOneEffect(stream: string, log: readonly Receipt[]): void {
+function doubledIn(stream: string, log: readonly Receipt[]): string[] {
   const jtiOf = new Map<string, string>()
   const txnOf = new Map<string, string>()
+  const faults: string[] = []
   for (const { txn, jti } of log) {
-    assert.equal(jtiOf.get(txn) ?? jti, jti, `${stream} got ${txn} under two jtis`)
-    assert.equal(txnOf.get(jti) ?? txn, txn, `${stream} got one jti for two events`)
+    if ((jtiOf.get(txn) ?? jti) !== jti) faults.push(`L2: ${stream} got ${txn} under two jtis`)
+    if ((txnOf.get(jti) ?? txn) !== txn) faults.push(`L2: ${stream} got one jti for ${txn} and another`)
     jtiOf.set(txn, jti)
     txnOf.set(jti, txn)
   }
+  return faults
+}
+
+/** Two SETs that were under way at the same time have no order that is known outside. */
+function staleIn(
+  stream: string,
+  first: ReadonlyMap<string, number>,
+  byTxn: ReadonlyMap<string, Accepted>,
+): string[] {
+  /** Of each subject the latest first push among the tightening SETs that have come. */
+  const newest = new Map<string, { sentAtMs: number; txn: string }>()
+  const faults: string[] = []
+  for (const txn of first.keys()) {
+    const { subject, effect, sentAtMs, acceptedAtMs } = byTxn.get(txn) ?? {}
+    if (subject === undefined || sentAtMs === undefined || acceptedAtMs === undefined) continue
+    const tightening = newest.get(subject)
+    if (effect === 'loosens' && tightening && acceptedAtMs < tightening.sentAtMs) {
+      faults.push(`L3: ${stream}: ${txn} reopens ${subject} after the newer ${tightening.txn}`)
+    }
+    if (effect === 'tightens' && sentAtMs > (tightening?.sentAtMs ?? Number.NEGATIVE_INFINITY)) {
+      newest.set(subject, { sentAtMs, txn })
+    }
+  }
+  return faults
 }
 
 /** Read, not verified: the tests of minting verify. */

@@ -33,11 +33,14 @@ export interface PostgresServer {
 
 const PASSWORD = 'loopback-test-only'
 
-/** @param options.settings default: PostgreSQL's own, so durable */
+/**
+ * @param options.settings default: PostgreSQL's own, so durable
+ * @param options.parent folder for its folder; default: that for temporary files
+ */
 export async function startPostgresServer(
-  options: { settings?: Record<string, string>; initArgs?: string[] } = {},
+  options: { settings?: Record<string, string>; initArgs?: string[]; parent?: string } = {},
 ): Promise<PostgresServer> {
-  const parent = await mkdtemp(path.join(tmpdir(), 'firebreak-postgres-'))
+  const parent = await mkdtemp(path.join(options.parent ?? tmpdir(), 'firebreak-postgres-'))
   const user = pickPostgresUser()
   if (user) await chmod(parent, 0o711)
   const binaries = await findPostgresBinaries({ user })

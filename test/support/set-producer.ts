@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { Agent, request } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Ledger } from './ledger.js'
-import { SESSION_ESTABLISHED, SESSION_REVOKED, type Upstream } from './upstream.js'
+import { EFFECTS, SESSION_ESTABLISHED, SESSION_REVOKED, type Upstream } from './upstream.js'
 
 const agent = new Agent({ keepAlive: true, maxSockets: 64 })
 
@@ -37,6 +37,8 @@ export interface LoadOptions {
   readonly count: number
   readonly concurrency?: number
   readonly users?: number
+  /** Taken in turn. Default: two of three are urgent, the others routine. */
+  readonly types?: readonly string[]
   /** Give up a SET that was not accepted: the hub is going away on purpose. Default: go on until accepted. */
   giveUp?(): boolean
   /** After each 202, with how many there are now. */
@@ -51,9 +53,11 @@ export interface LoadResult {
 
 const GIVE_UP_MS = 120_000
 
-/** Pushes SETs with a txn each and writes every 202 into the ledger. Two of three are urgent, the others routine. */
+const TYPES = [SESSION_ESTABLISHED, SESSION_REVOKED, SESSION_REVOKED]
+
+/** Pushes SETs with a txn each and writes every 202 into the ledger. */
 export async function pushLoad(options: LoadOptions): Promise<LoadResult> {
-  const { upstream, ledger, urls, count, concurrency = 24, users = 200 } = options
+  const { upstream, ledger, urls, count, concurrency = 24, users = 200, types = TYPES } = options
   const refused = new Map<number, number>()
   const mark = randomUUID().slice(0, 8)
   const end = performance.now() + GIVE_UP_MS
@@ -62,8 +66,10 @@ export async function pushLoad(options: LoadOptions): Promise<LoadResult> {
 
   async function pushOne(number: number): Promise<void> {
     const txn = `${mark}-${number}`
-    const type = number % 3 === 0 ? SESSION_ESTABLISHED : SESSION_REVOKED
-    const set = await upstream.sign({ txn, type, user: `user-${number % users}` })
+    const type = types[number % types.length] as string
+    const subject = `user-${Math.floor(number / types.length) % users}`
+    const set = await upstream.sign({ txn, type, user: subject })
+    const sentAtMs = performance.now()
     for (let tries = 0; ; tries += 1) {
       const status = await pushSet(urls[(number + tries) % urls.length] as string, set)
       if (status === 202) break
@@ -75,7 +81,7 @@ export async function pushLoad(options: LoadOptions): Promise<LoadResult> {
       await delay(50)
     }
     accepted += 1
-    ledger.accepted(txn)
+    ledger.accepted(txn, { sentAtMs, subject, effect: EFFECTS[type] ?? 'neutral' })
     options.onAccepted?.(accepted)
   }
 

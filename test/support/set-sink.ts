@@ -3,7 +3,10 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** How the endpoint answers one SET: a status, a status with an RFC 8935 error, or not at all. */
-export type SinkAnswer = number | { status: number; body: object } | 'never'
+export type SinkAnswer =
+  | number
+  | { status: number; body?: object; headers?: Readonly<Record<string, string>> }
+  | 'never'
 
 /** A push endpoint (RFC 8935) of an enforcement point, scripted by a test. */
 export interface SetSink {
@@ -27,10 +30,11 @@ export async function startSink(onSet: (set: string) => void): Promise<SetSink> 
     const set = await readBody(req)
     const chosen = answer(set)
     if (chosen === 'never') return
-    const { status, body } = typeof chosen === 'number' ? { status: chosen, body: undefined } : chosen
+    const { status, body, headers } = typeof chosen === 'number' ? { status: chosen } : chosen
     if (status === 202) onSet(set)
-    const headers = body ? { 'content-type': 'application/json' } : {}
-    res.writeHead(status, headers).end(body && JSON.stringify(body))
+    res
+      .writeHead(status, { ...(body && { 'content-type': 'application/json' }), ...headers })
+      .end(body && JSON.stringify(body))
   }
 
   async function open(): Promise<void> {

@@ -5,6 +5,8 @@ export interface TcpProxy {
   readonly port: number
   /** Keeps what the server answers until `release` (requests still go through). */
   holdAnswers(): void
+  /** Keeps what clients ask until `release`: the server hears nothing new. */
+  holdRequests(): void
   release(): void
   /** Like `holdAnswers`, for the connections of now only, and for ever: they stay open and say nothing. */
   freezeConnections(): void
@@ -19,14 +21,21 @@ export interface TcpProxy {
 }
 
 export async function startTcpProxy(options: { targetPort(): number; port?: number }): Promise<TcpProxy> {
-  const pairs = new Set<{ client: Socket; server: Socket; held: Buffer[]; frozen: boolean }>()
+  const pairs = new Set<{
+    client: Socket
+    server: Socket
+    held: Buffer[]
+    asked: Buffer[]
+    frozen: boolean
+  }>()
   let holding = false
+  let holdingRequests = false
   let refusing = false
 
   const listener = createServer((client) => {
     if (refusing) return void client.destroy()
     const server = connect(options.targetPort(), '127.0.0.1')
-    const pair = { client, server, held: [] as Buffer[], frozen: false }
+    const pair = { client, server, held: [] as Buffer[], asked: [] as Buffer[], frozen: false }
     pairs.add(pair)
     const end = () => {
       client.destroy()
@@ -34,7 +43,10 @@ export async function startTcpProxy(options: { targetPort(): number; port?: numb
       pairs.delete(pair)
     }
     for (const socket of [client, server]) socket.on('error', end).on('close', end)
-    client.on('data', (chunk) => server.write(chunk))
+    client.on('data', (chunk) => {
+      if (holdingRequests) pair.asked.push(chunk)
+      else server.write(chunk)
+    })
     server.on('data', (chunk) => {
       if (holding || pair.frozen) pair.held.push(chunk)
       else client.write(chunk)
@@ -49,9 +61,16 @@ export async function startTcpProxy(options: { targetPort(): number; port?: numb
     holdAnswers() {
       holding = true
     },
+    holdRequests() {
+      holdingRequests = true
+    },
     release() {
       holding = false
-      for (const pair of pairs) for (const chunk of pair.held.splice(0)) pair.client.write(chunk)
+      holdingRequests = false
+      for (const pair of pairs) {
+        for (const chunk of pair.held.splice(0)) pair.client.write(chunk)
+        for (const chunk of pair.asked.splice(0)) pair.server.write(chunk)
+      }
     },
     freezeConnections() {
       for (const pair of pairs) pair.frozen = true
@@ -59,6 +78,7 @@ export async function startTcpProxy(options: { targetPort(): number; port?: numb
     held: () => [...pairs].flatMap((pair) => pair.held).reduce((sum, chunk) => sum + chunk.length, 0),
     cut() {
       holding = false
+      holdingRequests = false
       for (const pair of [...pairs]) {
         pair.client.destroy()
         pair.server.destroy()

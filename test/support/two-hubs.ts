@@ -3,7 +3,7 @@ import { silentLogger } from '../../src/kernel/logger.js'
 import { createKeyService, type KeyService } from '../../src/keys/key-service.js'
 import type { Database } from '../../src/storage/database.js'
 import { openAlternatingDoor } from './alternating-door.js'
-import { createHubProcess } from './hub-process.js'
+import { createHubProcess, type HubProcess } from './hub-process.js'
 import { closeBeforeServer, createTestDatabase } from './postgres.js'
 
 /** Two hub processes on one database, behind one address that sends each request to the other of them. */
@@ -12,6 +12,7 @@ export interface TwoHubs {
   readonly url: string
   /** Of each process, past the door. */
   readonly directUrls: readonly [string, string]
+  readonly processes: readonly [HubProcess, HubProcess]
   readonly adminToken: string
   readonly db: Database
   /** The keys that both have in the database. */
@@ -19,6 +20,14 @@ export interface TwoHubs {
   close(): Promise<void>
 }
 
+export interface TwoHubsOptions {
+  /** Settings of both, before those below. */
+  readonly env?: Readonly<Record<string, string>>
+  /** What the hubs are told of where their database is; default: where it is. */
+  readonly reach?: (databaseUrl: string) => string
+}
+
+/** No limit is in the way of suites that share the two. */
 const SETTINGS = {
   MAX_STREAMS_PER_RECEIVER: '1000',
   MAX_SUBJECTS_PER_STREAM: '1000',
@@ -27,13 +36,14 @@ const SETTINGS = {
   TRUSTED_PROXIES: '127.0.0.1/32',
 }
 
-export async function startTwoHubs(): Promise<TwoHubs> {
+export async function startTwoHubs({ env: own = {}, reach }: TwoHubsOptions = {}): Promise<TwoHubs> {
   const database = await createTestDatabase()
   const ports: number[] = []
   const door = await openAlternatingDoor(() => ports)
-  const env = { ...SETTINGS, DATABASE_URL: database.url, ISSUER: door.url }
-  const [first, second] = [await createHubProcess({ env }), await createHubProcess({ env })]
-  const hubs = [first, second]
+  const where = reach?.(database.url) ?? database.url
+  const env = { ...SETTINGS, ...own, DATABASE_URL: where, ISSUER: door.url }
+  const hubs = [await createHubProcess({ env }), await createHubProcess({ env })] as const
+  const [first, second] = hubs
   async function close(): Promise<void> {
     await door.close()
     await Promise.all(hubs.map((hub) => hub.remove()))
@@ -50,6 +60,7 @@ export async function startTwoHubs(): Promise<TwoHubs> {
   return {
     url: door.url,
     directUrls: [first.url, second.url],
+    processes: hubs,
     adminToken: first.adminToken,
     db: database.db,
     keys: await createKeyService({

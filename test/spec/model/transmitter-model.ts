@@ -18,6 +18,8 @@ export interface ModelEvent {
   readonly subject: ModelSubject
   /** May overtake what is not, unless both were held. */
   readonly urgent: boolean
+  /** Absent: neither takes access away nor gives it back. */
+  readonly effect?: 'tightens' | 'loosens'
 }
 
 /** What a stream owes and may send now. */
@@ -43,6 +45,8 @@ interface Owed {
   readonly kind: 'event' | 'verification' | 'notice'
   /** A pause has ended since it happened. */
   held?: boolean
+  /** It gave back what was taken away since: it goes out no more. */
+  stale?: boolean
 }
 
 export interface ModelReceiver {
@@ -70,8 +74,13 @@ export interface TransmitterModel {
   /** An event of the world outside: every stream that takes it owes it from now on. */
   happen(event: ModelEvent): void
   delivered(id: string): string[]
-  /** What a poll may answer with now, oldest first. */
+  /** What a stream owes and may send now, oldest first. */
   due(id: string): readonly ModelDue[]
+  /** Of these, what a poll may answer with: nothing of a subject from where access came back, until it was seen to go. */
+  answerable(id: string): readonly ModelDue[]
+  /** Whether something is kept that goes out no more; a poll that reads all of it ends that. */
+  keepsStale(id: string): boolean
+  dropStale(id: string): void
   acknowledge(id: string, txns: readonly string[]): void
 }
 
@@ -91,6 +100,14 @@ export function createTransmitterModel(): TransmitterModel {
       return !stream.exceptions.some((removed) => covers(removed, event.subject))
     }
     return stream.exceptions.some((added) => matches(added, event.subject))
+  }
+
+  /** What gave access back is stale once it is taken away again, whether or not the stream takes the news of that. */
+  function cancel(by: ModelEvent): void {
+    for (const { owed } of streams.values()) {
+      for (const one of owed)
+        if (one.event.effect === 'loosens' && isSamePrincipal(one.event, by)) one.stale = true
+    }
   }
 
   return {
@@ -139,15 +156,21 @@ export function createTransmitterModel(): TransmitterModel {
       if (stream.status !== 'disabled') stream.owed.push({ event, kind: 'verification' })
     },
     happen(event) {
+      if (event.effect === 'tightens') cancel(event)
       for (const stream of streams.values()) {
         if (takes(stream, event)) stream.owed.push({ event, kind: 'event' })
       }
     },
     delivered: (id) => typesOf(of(id)),
-    due(id) {
-      const { status, byTransmitter, owed } = of(id)
-      const due = owed.filter(({ kind }) => status === 'enabled' || (byTransmitter && kind === 'notice'))
-      return due.map(({ event, held = false }) => ({ ...event, held }))
+    due: (id) => dueOf(of(id)),
+    answerable(id) {
+      const due = dueOf(of(id))
+      return due.filter((event) => !isBehindOpposite(event, due))
+    },
+    keepsStale: (id) => of(id).owed.some(({ stale }) => stale),
+    dropStale(id) {
+      const stream = of(id)
+      if (stream.status === 'enabled') stream.owed = stream.owed.filter(({ stale }) => !stale)
     },
     acknowledge(id, txns) {
       const stream = of(id)
@@ -155,6 +178,27 @@ export function createTransmitterModel(): TransmitterModel {
     },
   }
 }
+
+function dueOf({ status, byTransmitter, owed }: ModelStream): ModelDue[] {
+  const due = owed.filter(
+    ({ kind, stale }) => !stale && (status === 'enabled' || (byTransmitter && kind === 'notice')),
+  )
+  return due.map(({ event, held = false }) => ({ ...event, held }))
+}
+
+/** One answer has no order, so it does not hold what takes access away and what gives it back, nor what comes after that. */
+function isBehindOpposite(event: ModelDue, due: readonly ModelDue[]): boolean {
+  const ofSubject = due.filter((other) => isSamePrincipal(other, event))
+  const back = ofSubject.findIndex(({ effect }) => effect === 'loosens')
+  return (
+    back >= 0 &&
+    ofSubject.some(({ effect }) => effect === 'tightens') &&
+    ofSubject.findIndex(({ txn }) => txn === event.txn) >= back
+  )
+}
+
+const isSamePrincipal = (one: ModelEvent, other: ModelEvent) =>
+  principalOf(one.subject) === principalOf(other.subject)
 
 /** §8.1.2.1: what is paused may be held, and is; a disabled stream holds nothing. */
 function change(stream: ModelStream, status: ModelStatus): void {

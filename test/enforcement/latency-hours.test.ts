@@ -1,22 +1,7 @@
 import assert from 'node:assert/strict'
 import { bucketUpperMs } from '../../src/enforcement/latency-buckets.js'
 import { closedUntil, HOUR_MS, uncoveredRanges } from '../../src/enforcement/latency-hours.js'
-import { parseTime } from '../../src/enforcement/query-time.js'
 import { STAGE_DEADLINES } from './enforcement-fixture.js'
-
-describe('times of a query', () => {
-  it('reads RFC 3339 with any offset', () => {
-    assert.equal(parseTime('from', '2026-11-22T08:00:00Z'), Date.UTC(2026, 10, 22, 8))
-    assert.equal(parseTime('from', '2026-11-22T01:30:00.250+02:00'), Date.UTC(2026, 10, 21, 23, 30, 0, 250))
-    assert.equal(parseTime('from', '2026-11-22t08:00:00.123456z'), Date.UTC(2026, 10, 22, 8, 0, 0, 123))
-  })
-
-  for (const text of ['', 'now', '2026-11-22', '2026-11-22T08:00:00', '2026-02-31T00:00:00Z', '1763798400']) {
-    it(`refuses ${JSON.stringify(text)} and names the parameter`, () => {
-      assert.throws(() => parseTime('from', text), /^InvalidRequest: from must be an RFC 3339 time/)
-    })
-  }
-})
 
 describe('hours of a window', () => {
   const hour = (n: number) => n * HOUR_MS
