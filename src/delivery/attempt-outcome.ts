@@ -31,8 +31,6 @@ const SET_ERRORS = new Set([
 
 /** RFC 6585 §4, RFC 9110 §15.6.4: elsewhere Retry-After asks for nothing that concerns a push. */
 const MAY_ASK_TO_WAIT = new Set([429, 503])
-/** The code of a refusal without an `err` of the standards: a proxy in front of a dead endpoint says 400 too. */
-export const UNNAMED_REFUSAL = 'rejected'
 const MAX_REASON = 300
 
 interface Answer {
@@ -55,7 +53,8 @@ function setErrorOf(body: Buffer): { err: string; description: string } | undefi
 
 /**
  * Classes an RFC 8935 answer: only 202 is success (§2.2); 400 with an `err` is a rejection of the SET (§2.4);
- * everything else, redirects included, is a failure of the endpoint.
+ * everything else, redirects included, is a failure of the endpoint: also a 400 that names none of the standards' errors,
+ * which a proxy in front of a dead receiver says to every SET.
  * @param acceptsAny2xx the receiver's switch `accept_any_2xx`: any 2xx is success
  */
 export function outcomeOfAnswer(
@@ -66,11 +65,12 @@ export function outcomeOfAnswer(
   if (answer.status === 202 || (acceptsAny2xx && is2xx)) return { class: 'received' }
   if (answer.status === 400) {
     const error = setErrorOf(answer.body)
-    const code = error && SET_ERRORS.has(error.err) ? error.err : UNNAMED_REFUSAL
-    const reason = error
-      ? `${error.err}: ${error.description}`.slice(0, MAX_REASON)
-      : 'answered 400 without an err'
-    return { class: 'rejected', code, reason }
+    if (error && SET_ERRORS.has(error.err)) {
+      const reason = `${error.err}: ${error.description}`.slice(0, MAX_REASON)
+      return { class: 'rejected', code: error.err, reason }
+    }
+    // Without its words: they would stand where no erasure of a person looks.
+    return { class: 'failed', failure: classOfStatus(400), reason: 'answered 400 without an err of RFC 8935' }
   }
   const asked = MAY_ASK_TO_WAIT.has(answer.status) ? answer.headers['retry-after'] : undefined
   const wait = retryAfterMs(asked, nowMs)

@@ -1,13 +1,10 @@
 import type { Lease } from '../storage/leases.js'
 import type { AttemptOutcome, FailedOutcome } from './attempt-outcome.js'
 import { retryWaitMs } from './backoff.js'
-import type { EndpointHealth } from './endpoint-health.js'
 import { type FailureClass, traitsOf } from './failure-class.js'
 import type { OpenDelivery } from './open-delivery.js'
 import type { DeliveryResult } from './queue-repository.js'
 
-const PARK_AFTER_ATTEMPTS = 10
-const PARK_AFTER_MS = 60_000
 export const NOT_GRANTED = 'the receiver is no longer granted this event'
 /** Code of a parked SET whose event's stored content does not open. */
 export const UNREADABLE = 'unreadable'
@@ -49,19 +46,20 @@ export function answeredResult(
     : { ...base, outcome: 'park', code: outcome.code, failure: outcome.reason }
 }
 
-/** Tried again later, or parked when others get through at the same endpoint and this one does not. */
+/**
+ * Tried again later, or parked.
+ * @param isHopeless others get through at the same endpoint and this one does not
+ */
 export function failedResult(
   { item, lease, sentAtMs, nowMs }: EndedAttempt,
   outcome: FailedOutcome,
-  endpoint: EndpointHealth,
+  isHopeless: boolean,
 ): DeliveryResult {
   const attempts = item.attempts + 1
   // Without an answer nobody knows whether it left, so it does not count as delivered.
   const deliveredAtMs = traitsOf(outcome.failure).answered ? sentAtMs : null
   const base = { ...frameOf(item, lease), attempts, deliveredAtMs, failure: describeFailure(outcome) }
-  if (traitsOf(outcome.failure).suspectsSet && isHopeless(item, attempts, { endpoint, nowMs })) {
-    return { ...base, outcome: 'park', code: 'keeps_failing' }
-  }
+  if (isHopeless) return { ...base, outcome: 'park', code: 'keeps_failing' }
   const waitMs = Math.max(retryWaitMs(attempts, item.lane !== 'routine'), outcome.retryAfterMs ?? 0)
   return { ...base, outcome: 'retry', nextAttemptAtMs: nowMs + waitMs }
 }
@@ -69,20 +67,6 @@ export function failedResult(
 /** `dns: ENOTFOUND`: as it stands with the SET, and where people and alerts read of it. */
 function describeFailure({ failure, reason }: { failure: FailureClass; reason: string }): string {
   return `${failure}: ${reason}`
-}
-
-function isHopeless(
-  item: OpenDelivery,
-  attempts: number,
-  { endpoint, nowMs }: { endpoint: EndpointHealth; nowMs: number },
-): boolean {
-  const lastSuccessMs = endpoint.lastSuccessMs()
-  const othersSucceed = lastSuccessMs > item.queuedAtMs && nowMs - lastSuccessMs < PARK_AFTER_MS
-  return (
-    othersSucceed &&
-    attempts > 1 &&
-    (attempts >= PARK_AFTER_ATTEMPTS || nowMs - item.queuedAtMs > PARK_AFTER_MS)
-  )
 }
 
 function frameOf({ streamId, lane, eventId, shard }: OpenDelivery, { epoch }: Lease) {

@@ -16,7 +16,13 @@ export interface FailingStreams {
   pause(streamId: string, version: number, reason: string): Promise<void>
   /** Enables it, if it still is paused for failing; resolves once that is durable. */
   enable(streamId: string): Promise<void>
+  /** Sees to streams that were paused for failing and whose endpoint nobody asks any more. */
+  revive(): Promise<unknown>
+  /** Between two looks for such streams, ms. */
+  readonly reviveEveryMs?: number
 }
+
+const REVIVE_EVERY_MS = 60_000
 
 export interface FailingWatchOptions extends Omit<FailureKeeperOptions, 'logger'> {
   readonly clock: Pick<Clock, 'now'>
@@ -29,6 +35,8 @@ export interface FailingWatchOptions extends Omit<FailureKeeperOptions, 'logger'
 export interface FailingWatch extends Pick<FailureKeeper, 'forget' | 'start' | 'stop'> {
   note(failing: Failing, target: StreamTarget): void
   recovered(streamId: string, shard: number): void
+  /** Nobody asks it any more: whether it fails is not known. */
+  unasked(streamId: string, shard: number): void
 }
 
 export function createFailingWatch(options: FailingWatchOptions): FailingWatch {
@@ -40,6 +48,14 @@ export function createFailingWatch(options: FailingWatchOptions): FailingWatch {
     // Whoever sends for it afterwards goes on from what is on record.
     await keeper.flush()
     await streams?.pause(streamId, version, reason)
+  }
+
+  let timer: NodeJS.Timeout | undefined
+
+  function revive(): void {
+    streams?.revive().catch((error: unknown) => {
+      logger.warn('stream.revive_failed', { reason: describeError(error) })
+    })
   }
 
   return {
@@ -63,8 +79,15 @@ export function createFailingWatch(options: FailingWatchOptions): FailingWatch {
       keeper.clear(streamId, shard)
       logger.info('endpoint.recovered', { stream_id: streamId })
     },
+    unasked: keeper.clear,
     forget: keeper.forget,
-    start: keeper.start,
-    stop: keeper.stop,
+    start() {
+      keeper.start()
+      if (streams) timer = setInterval(revive, streams.reviveEveryMs ?? REVIVE_EVERY_MS)
+    },
+    async stop() {
+      clearInterval(timer)
+      await keeper.stop()
+    },
   }
 }

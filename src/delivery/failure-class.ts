@@ -15,7 +15,7 @@ interface FailureTraits {
 }
 
 /**
- * `at_once`: the first one is enough. `soon`: after `PAUSE_SOON_MS` of this class alone. `late`: after
+ * `at_once`: once two SETs met it and none was taken for a minute, else as `late`. `soon`: after `PAUSE_SOON_MS` of this class alone. `late`: after
  * `PAUSE_FAILING_AFTER_H` of failures of any class. `never`: it says nothing about the endpoint.
  */
 type PauseRule = 'at_once' | 'soon' | 'late' | 'never'
@@ -58,7 +58,7 @@ export const FAILURES = {
   /** Too much for the endpoint, whatever the SET. */
   rate_limited: { ...answered, suspectsSet: false, restsAfter: 1 },
   unauthorized: { ...answered, restMs: CALM_MS, pauses: 'soon' },
-  /** One SET alone may be answered so: unless it is parked, its stream is paused and enabled for ever. */
+  /** One SET alone may be answered so: then it is parked, and its stream goes on. */
   gone: { ...answered, restsAfter: 1, restMs: CALM_MS, pauses: 'at_once' },
   /** Never followed: the address was checked, its Location was not. */
   redirect: { ...answered, restMs: CALM_MS },

@@ -20,7 +20,7 @@ export interface FailureKeeperOptions {
 export interface FailureKeeper {
   /** Answers whether it is news: the endpoint did not fail before, or in another way. */
   note(stream: { streamId: string; shard: number; version: number }, failing: Failing): boolean
-  /** The endpoint has answered. */
+  /** The endpoint has answered, or is not asked any more. */
   clear(streamId: string, shard: number): void
   /** Another process has these streams now. */
   forget(streamIds: readonly string[]): void

@@ -50,7 +50,7 @@ export const failureRepository = {
     )
   },
 
-  /** Their endpoints have answered. */
+  /** Their endpoints have answered, or are not asked any more. */
   async clear(
     db: Database,
     streams: readonly { streamId: string; shard: number; epoch: number }[],

@@ -1,3 +1,4 @@
+import { describeError } from '../kernel/errors.js'
 import type { StreamTarget } from './stream-target-repository.js'
 
 /** What is known of where a stream's SETs go. */
@@ -16,12 +17,17 @@ export function createLoadedTarget(deps: {
   load(): Promise<StreamTarget | undefined>
   /** Undefined: the stream is gone, or is not pushed to any more. */
   onLoaded(target: StreamTarget | undefined): void
-  onFault(): void
+  /** @param isNews it did not fail so before */
+  onFault(error: unknown, isNews: boolean): void
+  /** The first load that did not fail after some that did. */
+  onMended(): void
 }): LoadedTarget {
   let target: StreamTarget | undefined
   let generation = 0
   let loading = false
   let gone = false
+  /** Text of the fault that has been told. */
+  let fault: string | undefined
 
   async function load(startedIn: number): Promise<void> {
     loading = true
@@ -30,13 +36,18 @@ export function createLoadedTarget(deps: {
       const loaded = await deps.load()
       if (startedIn !== generation) return
       loading = false
+      if (fault !== undefined) deps.onMended()
+      fault = undefined
       target = loaded
       gone = !loaded
       deps.onLoaded(loaded)
-    } catch {
+    } catch (error) {
       if (startedIn !== generation) return
       loading = false
-      deps.onFault()
+      const text = describeError(error)
+      const isNews = text !== fault
+      fault = text
+      deps.onFault(error, isNews)
     }
   }
 

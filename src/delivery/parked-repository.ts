@@ -3,6 +3,7 @@ import { newId } from '../kernel/ids.js'
 import { LANE_NUMBER, type Lane, type SecurityEvent } from '../secevent/event.js'
 import { type Database, sqlRows, type Transaction } from '../storage/database.js'
 import type { EventRef } from './fan-out-repository.js'
+import { ALL_LANES } from './queue-repository.js'
 import { ERASED, RESULT_COLUMNS } from './result-repository.js'
 
 export interface ParkedRecord {
@@ -70,12 +71,21 @@ const LIST_COLUMNS = [
   'resolution',
 ] as const
 
+/** To the ms, as a cursor holds it, and as the index of the list is. */
+const LISTED_BY = "date_trunc('milliseconds', parked_at at time zone 'UTC')"
+
 /** What a replayed delivery keeps of its first life; the rest starts afresh. */
 const REPLAYED_COLUMNS = `stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn, source_id, order_hash,
   accepted_at, event_timestamp, expects, rendering, delivered_at`
 
 /** Of a delivery: its result has a partition to stand in. */
 const DAY_IS_KEPT = "to_regclass('deliveries_' || to_char(day, 'YYYYMMDD')) is not null"
+
+export interface Replayed {
+  readonly rows: readonly ReplayedDelivery[]
+  /** Of those looked at: more than `rows` when one was queued again meanwhile. */
+  readonly picked: number
+}
 
 export interface ReplayedDelivery {
   readonly id: string
@@ -148,12 +158,12 @@ export const parkedRepository = {
     if (filter.state === 'resolved') query.whereNotNull('resolved_at')
     for (const [term, value] of termsOf(filter)) query.whereRaw(term, [value])
     if (filter.after) {
-      query.whereRaw("(date_trunc('milliseconds', parked_at), id) < (?::timestamptz, ?::uuid)", [
+      query.whereRaw(`(${LISTED_BY}, id) < (?::timestamptz at time zone 'UTC', ?::uuid)`, [
         filter.after.at,
         filter.after.id,
       ])
     }
-    return query.orderByRaw("date_trunc('milliseconds', parked_at) desc, id desc").limit(filter.limit)
+    return query.orderByRaw(`${LISTED_BY} desc, id desc`).limit(filter.limit)
   },
 
   async find(db: Database, id: string): Promise<ParkedRow | undefined> {
@@ -182,34 +192,41 @@ export const parkedRepository = {
   },
 
   /**
-   * Queues parked deliveries again, oldest first, due now, with their attempts forgotten; the safe-order check at claim
-   * time still decides whether each may go out. Columns are named, so that one that comes later keeps its default. Left out
-   * are those whose stream is disabled or gone, whose event is too old, or that another transaction holds.
+   * Queues parked deliveries again, oldest first, due now, with their attempts and their waiting forgotten: how long access
+   * stayed open is told from `accepted_at`, which stays. The safe-order check at claim time still decides whether each may go out. Columns are named, so that one that comes later keeps its default. Left out
+   * are those whose stream is disabled or gone, whose event is too old, that are queued again already, or that another
+   * transaction holds.
    */
-  async replay(trx: Transaction, match: ParkedMatch, limit: number): Promise<ReplayedDelivery[]> {
+  async replay(trx: Transaction, match: ParkedMatch, limit: number): Promise<Replayed> {
     const { sql, bindings } = openWhere(match)
-    const rows = await sqlRows<{ id: string; stream_id: string }>(
+    const [found] = await sqlRows<{ picked: number; rows: { id: string; stream_id: string }[] }>(
       trx,
       `with picked as materialized (
          select id, delivery from parked where ${sql} and kind = 'delivery'
            and exists (select 1 from streams s where s.stream_id = parked.stream_id and s.status <> 'disabled')
            and exists (select 1 from events e
              where e.event_id = parked.event_id and e.day = (parked.delivery ->> 'day')::date and e.content is not null)
+           and not exists (select 1 from delivery_queue o
+             where o.stream_id = parked.stream_id and o.${ALL_LANES} and o.event_id = parked.event_id)
          order by parked_at, id limit ? for update skip locked
        ), queued as (
          insert into delivery_queue (${REPLAYED_COLUMNS}, queued_at)
-         select ${REPLAYED_COLUMNS}, coalesce(q.queued_at, clock_timestamp())
+         select ${REPLAYED_COLUMNS}, clock_timestamp()
          from picked p, jsonb_populate_record(null::delivery_queue, p.delivery) q
          on conflict do nothing
          returning stream_id, event_id
+       ), done as (
+         update parked set resolved_at = clock_timestamp(), resolution = 'replayed'
+         from picked, queued
+         where parked.id = picked.id and queued.stream_id = parked.stream_id and queued.event_id = parked.event_id
+         returning parked.id, parked.stream_id
        )
-       update parked set resolved_at = clock_timestamp(), resolution = 'replayed'
-       from picked, queued
-       where parked.id = picked.id and queued.stream_id = parked.stream_id and queued.event_id = parked.event_id
-       returning parked.id, parked.stream_id`,
+       select (select count(*)::int from picked) as picked,
+         coalesce((select jsonb_agg(jsonb_build_object('id', id, 'stream_id', stream_id)) from done), '[]') as rows`,
       [...bindings, limit],
     )
-    return rows.map((row) => ({ id: row.id, streamId: row.stream_id }))
+    const { picked = 0, rows = [] } = found ?? {}
+    return { picked, rows: rows.map((row) => ({ id: row.id, streamId: row.stream_id })) }
   },
 
   /** Ends parked items for good, oldest first; a delivery becomes a `discarded` result. Answers which. */

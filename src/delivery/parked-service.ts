@@ -7,7 +7,7 @@ import {
   type ParkedMatch,
   type ParkedRow,
   parkedRepository,
-  type ReplayedDelivery,
+  type Replayed,
 } from './parked-repository.js'
 
 export interface ParkedServiceOptions {
@@ -57,10 +57,10 @@ export function createParkedService(options: ParkedServiceOptions): ParkedServic
   }
 
   /** Each item has its own audit row, so that who asks for its target finds it. */
-  async function requeue(match: ParkedMatch, limit: number, actor: string): Promise<ReplayedDelivery[]> {
-    const queued = await db.transaction(async (trx) => {
-      const replayed = await parkedRepository.replay(trx, match, limit)
-      for (const { id, streamId } of replayed) {
+  async function requeue(match: ParkedMatch, limit: number, actor: string): Promise<Replayed> {
+    const replayed = await db.transaction(async (trx) => {
+      const found = await parkedRepository.replay(trx, match, limit)
+      for (const { id, streamId } of found.rows) {
         await audit.record(trx, {
           actor,
           action: 'parked.replay',
@@ -68,14 +68,15 @@ export function createParkedService(options: ParkedServiceOptions): ParkedServic
           detail: { stream_id: streamId },
         })
       }
-      return replayed
+      return found
     })
+    const queued = replayed.rows
     for (const streamId of new Set(queued.map((item) => item.streamId))) {
       options.onReplayed(streamId)
       const count = queued.filter((item) => item.streamId === streamId).length
       options.logger.info('parked.replayed', { stream_id: streamId, count, actor })
     }
-    return queued
+    return replayed
   }
 
   function giveUp(
@@ -92,9 +93,12 @@ export function createParkedService(options: ParkedServiceOptions): ParkedServic
     })
   }
 
-  async function settled(match: ParkedMatch & { to: string }, count: number): Promise<SettledMany> {
+  async function settled(
+    match: ParkedMatch & { to: string },
+    { count, picked }: { count: number; picked: number },
+  ): Promise<SettledMany> {
     const left = await parkedRepository.countOpen(db, match, LEFT_LIMIT)
-    return { count, left, more: count === MANY_LIMIT && left > 0, to: match.to }
+    return { count, left, more: picked === MANY_LIMIT && left > 0, to: match.to }
   }
 
   return {
@@ -108,8 +112,8 @@ export function createParkedService(options: ParkedServiceOptions): ParkedServic
           'Only a parked delivery can be replayed; an event or record was never fit to send. Discard it.',
         )
       }
-      const [queued] = await requeue({ id }, 1, actor)
-      if (!queued) {
+      const { rows } = await requeue({ id }, 1, actor)
+      if (rows.length === 0) {
         throw new Conflict(
           'It cannot be sent again: its stream is disabled or gone, or its event is past retention. Enable the stream, or discard the item.',
         )
@@ -127,14 +131,14 @@ export function createParkedService(options: ParkedServiceOptions): ParkedServic
 
     async replayMatching(match, actor) {
       const to = await parkedRepository.cutOff(db, match.to)
-      const done = await requeue({ ...match, to }, MANY_LIMIT, actor)
-      return settled({ ...match, to }, done.length)
+      const { rows, picked } = await requeue({ ...match, to }, MANY_LIMIT, actor)
+      return settled({ ...match, to }, { count: rows.length, picked })
     },
 
     async discardMatching(match, reason, actor) {
       const to = await parkedRepository.cutOff(db, match.to)
       const done = await giveUp({ ...match, to }, { reason, limit: MANY_LIMIT }, actor)
-      return settled({ ...match, to }, done.length)
+      return settled({ ...match, to }, { count: done.length, picked: done.length })
     },
   }
 }

@@ -12,7 +12,8 @@ export function pauseReason(failing: Failing, nowMs: number, pauseAfterMs: numbe
   if (pauses === 'never') return undefined
   const goesOn =
     'The hub keeps the events, goes on trying and enables the stream when the endpoint takes this.'
-  if (pauses === 'at_once') return `The endpoint says that it is gone (${failing.reason}). ${goesOn}`
+  if (pauses === 'at_once' && failing.isAgreed)
+    return `The endpoint says that it is gone (${failing.reason}). ${goesOn}`
   if (pauses === 'soon' && nowMs - failing.failureSinceMs >= PAUSE_SOON_MS) {
     const since = toTimestamp(failing.failureSinceMs)
     return `The endpoint has refused the stream's authorization_header since ${since} (${failing.reason}). ${goesOn}`

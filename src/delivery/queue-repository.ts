@@ -254,7 +254,8 @@ export const queueRepository = {
   },
 
   /**
-   * Push streams of these shards with open work.
+   * Push streams of these shards with open work; also those whose endpoint is on record as failing, unless `dueWithinS` is given:
+   * who takes over sees to the record of those that are owed nothing.
    * @param dueWithinS only work that fell due in the last so many seconds, which an index range finds however long
    *   the backlog is
    */
@@ -269,8 +270,11 @@ export const queueRepository = {
        from delivery_queue q join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
        where q.shard = any(?::smallint[])
          and (?::float8 is null
-           or q.next_attempt_at between clock_timestamp() - make_interval(secs => ?::float8) and clock_timestamp())`,
-      [[...shards], dueWithinS ?? null, dueWithinS ?? null],
+           or q.next_attempt_at between clock_timestamp() - make_interval(secs => ?::float8) and clock_timestamp())
+       union
+       select f.stream_id, s.shard from stream_failures f join streams s using (stream_id)
+       where ?::float8 is null and s.delivery_method = 'push' and s.shard = any(?::smallint[])`,
+      [[...shards], dueWithinS ?? null, dueWithinS ?? null, dueWithinS ?? null, [...shards]],
     )
     return rows.map((row) => ({ streamId: row.stream_id, shard: row.shard }))
   },

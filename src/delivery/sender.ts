@@ -108,6 +108,10 @@ export function createSender(options: SenderOptions): Sender {
         endpoint = endpointOf(target)
         return target?.method === 'push' ? target : undefined
       },
+      onUnreadable(error) {
+        logger.warn('stream.unreadable', { stream_id: streamId, reason: describeError(error) })
+      },
+      onReadable: () => logger.info('stream.readable', { stream_id: streamId }),
       claim: (page) => claim(streamId, page),
       nextTryMs: (page) => queueRepository.nextTryMs(options.pools[page.lane], streamId, page),
       async attempt(item, target) {
@@ -122,6 +126,7 @@ export function createSender(options: SenderOptions): Sender {
       limits,
       onFailing: failing.note,
       onRecovered: () => failing.recovered(streamId, shard),
+      onUnasked: () => failing.unasked(streamId, shard),
       enable: async () => options.failing?.enable(streamId),
       pausedProbeMs: options.failing?.probeEveryMs ?? PAUSED_PROBE_MS,
     })
@@ -205,8 +210,10 @@ export function createSender(options: SenderOptions): Sender {
     for (const [streamId, entry] of entries) {
       if (entry.dueMs !== Number.POSITIVE_INFINITY || !entry.sender.idle()) continue
       entries.delete(streamId)
-      // Deleted, or polled now: nobody will tell that its endpoint answers.
-      if (entry.sender.version() === undefined) failing.forget([streamId])
+      // Deleted, polled now, or owed nothing any more: nobody will tell that its endpoint answers.
+      if (entry.sender.version() === undefined || entry.sender.isFailing()) {
+        failing.unasked(streamId, entry.shard)
+      }
     }
   }
 

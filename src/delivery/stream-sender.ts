@@ -2,11 +2,13 @@ import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import { LANES, type Lane } from '../secevent/event.js'
 import type { Lease } from '../storage/leases.js'
-import { type AttemptOutcome, type FailedOutcome, UNNAMED_REFUSAL } from './attempt-outcome.js'
-import { answeredResult, type EndedAttempt, failedResult, unsentResult } from './attempt-result.js'
+import { createAttemptEnds } from './attempt-end.js'
+import type { AttemptOutcome } from './attempt-outcome.js'
+import { unsentResult } from './attempt-result.js'
 import { createEndpointHealth, type Failing } from './endpoint-health.js'
 import { type Claim, createLaneIntake, type LaneIntake } from './lane-intake.js'
 import { createLoadedTarget } from './loaded-target.js'
+import { createLoneFailures } from './lone-failures.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPendingQueue } from './pending-queue.js'
 import type { DeliveryResult, LanePage } from './queue-repository.js'
@@ -31,6 +33,10 @@ export interface StreamSenderDeps {
   /** The stream's shard lease; undefined once it is lost. */
   lease(): Lease | undefined
   loadTarget(): Promise<StreamTarget | undefined>
+  /** The stream cannot be read, in another way than before; it is tried again and again. */
+  onUnreadable(error: unknown): void
+  /** It can be read again. */
+  onReadable(): void
   claim(page: LanePage & { readonly limit: number }): Promise<Claim & { version?: number }>
   nextTryMs(page: LanePage): Promise<number | undefined>
   attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
@@ -48,6 +54,8 @@ export interface StreamSenderDeps {
   /** The endpoint rests, after another failure. */
   onFailing(failing: Failing, target: StreamTarget): void
   onRecovered(): void
+  /** Of the stream nothing may be sent: what is known of its endpoint is old from here on. */
+  onUnasked(): void
   /** Enables the stream that the hub paused for failing; resolves once that is durable. */
   enable(): Promise<void>
   /** How often the endpoint of such a stream is asked, ms. */
@@ -67,8 +75,10 @@ export interface StreamSender {
   version(): number | undefined
   /** Stops starting; resolves when nothing is under way. */
   stop(): Promise<void>
-  /** Nothing is known here that the table does not hold as well. */
+  /** Nothing is owed that is due or will be, and nothing is known here that the table does not hold as well. */
   idle(): boolean
+  /** Its endpoint failed last, as far as is known here. */
+  isFailing(): boolean
 }
 
 const PROBES = 2
@@ -82,6 +92,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   const { clock } = deps
   const queue = createPendingQueue<SendItem>(deps.room.count)
   const endpoint = createEndpointHealth()
+  const lone = createLoneFailures()
   const inFlight: Record<Lane, number> = { control: 0, urgent: 0, routine: 0 }
   /** Lanes with a backlog in the table that was not drained yet: a recovered endpoint gets the more urgent one first. */
   const behind = new Set<Lane>(LANES)
@@ -89,16 +100,26 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   /** Stopped for good: a reload under way must not start it again. */
   let ended = false
   let writing = 0
+  /** As last read. */
+  let endpointUrl: string | undefined
   const onQuiet: (() => void)[] = []
   const target = createLoadedTarget({
     load: deps.loadTarget,
     onLoaded(loaded) {
+      if (loaded?.endpointUrl !== endpointUrl) lone.clear()
+      endpointUrl = loaded?.endpointUrl
       if (loaded) goOn(loaded)
       // What may not go out now stays in the table, and so does all but a stopped stream's notice.
       if (!loaded?.sending) toTable()
+      // Nobody asks its endpoint any more, so nobody would see the end of its failing.
+      if (loaded && !loaded.sending && !loaded.noticesOnly) deps.onUnasked()
       if (loaded) pump()
     },
-    onFault: () => deps.wakeAt(clock.now() + AFTER_FAULT_MS),
+    onFault(error, isNews) {
+      if (isNews) deps.onUnreadable(error)
+      deps.wakeAt(clock.now() + AFTER_FAULT_MS)
+    },
+    onMended: deps.onReadable,
   })
 
   const intakes = {} as Record<Lane, LaneIntake>
@@ -155,6 +176,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   function finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded' | 'unreadable'): void {
     const lease = deps.lease()
     if (!lease) return
+    lone.forget(item.eventId)
     write(item, unsentResult({ item, lease, outcome }))
   }
 
@@ -178,6 +200,16 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         pump()
       })
   }
+
+  const endAttempt = createAttemptEnds({
+    ...deps,
+    endpoint,
+    lone,
+    write,
+    leave: (item) => queue.settle(item.eventId),
+    onDown: toTable,
+    onUp: spillAll,
+  })
 
   /** Where this or another process left off with its endpoint. */
   function goOn({ record, pausedForFailing }: StreamTarget): void {
@@ -208,6 +240,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
 
   function pump(): void {
     if (stopped || !deps.lease()) return
+    tellRecovery()
     target.ensure()
     const to = target.get()
     if (!to || !(to.sending || to.noticesOnly)) return
@@ -228,6 +261,13 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       if (queue.waiting(lane) === 0 && !intakes[lane].needsClaim()) behind.delete(lane)
       else isInTurn = false
     }
+  }
+
+  function tellRecovery(): void {
+    const atMs = endpoint.recoversAtMs()
+    if (atMs === undefined) return
+    if (endpoint.settle(clock.now())) deps.onRecovered()
+    else deps.wakeAt(atMs)
   }
 
   /** An attempt starts only with more lease left than its deadline; else it waits for the next renewal. */
@@ -275,64 +315,16 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
           reason: describeError(error),
         }),
       )
-      .then((outcome) => finish({ item, to, sentAtMs }, outcome))
+      .then((outcome) => {
+        queue.finish(item)
+        endAttempt({ item, to, sentAtMs }, outcome)
+      })
       .finally(() => {
         inFlight[item.lane] -= 1
         settleQuiet()
         pump()
       })
       .catch(() => {})
-  }
-
-  function finish(
-    { item, to, sentAtMs }: { item: SendItem; to: StreamTarget; sentAtMs: number },
-    outcome: AttemptOutcome,
-  ): void {
-    queue.finish(item)
-    const lease = deps.lease()
-    if (!lease) {
-      queue.settle(item.eventId)
-      return
-    }
-    const ended = { item, lease, sentAtMs, nowMs: clock.now() }
-    if (outcome.class === 'undeliverable') {
-      // Nothing was sent, so it says nothing about the endpoint.
-      write(item, unsentResult({ item, lease, outcome: 'discarded', failure: outcome.reason }))
-    } else if (outcome.class === 'failed') {
-      fail(ended, to, outcome)
-    } else if (to.pausedForFailing && outcome.class === 'rejected' && outcome.code === UNNAMED_REFUSAL) {
-      // Parked, the notice would ask no more, and the stream would stay paused.
-      fail(ended, to, { class: 'failed', failure: 'unexpected_status', reason: outcome.reason })
-    } else {
-      succeed(ended.nowMs)
-      write(item, answeredResult(ended, outcome), to.pausedForFailing ? deps.enable : undefined)
-    }
-  }
-
-  function succeed(now: number): void {
-    if (!endpoint.succeed(now)) return
-    spillAll()
-    deps.onRecovered()
-  }
-
-  function fail(ended: EndedAttempt, to: StreamTarget, outcome: FailedOutcome): void {
-    const { item, sentAtMs, nowMs } = ended
-    const result = failedResult(ended, outcome, endpoint)
-    if (result.nextAttemptAtMs === undefined) {
-      write(item, result)
-      return
-    }
-    const { failure, retryAfterMs = 0, reason } = outcome
-    const isNews = endpoint.fail({ sentAtMs, nowMs, failure, reason, retryAfterMs })
-    let { nextAttemptAtMs } = result
-    if (endpoint.isDown()) {
-      // The endpoint sets the pace: whatever waits is due at the next probe.
-      nextAttemptAtMs = Math.min(nextAttemptAtMs, endpoint.restUntilMs())
-      toTable()
-      const failing = endpoint.failing()
-      if (isNews && failing) deps.onFailing(failing, to)
-    }
-    write(item, { ...result, nextAttemptAtMs })
   }
 
   return {
@@ -375,10 +367,12 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       queue.clear()
     },
     version: () => target.get()?.version,
+    isFailing: () => endpoint.failing() !== undefined,
     idle: () =>
       isQuiet() &&
       queue.waiting() === 0 &&
-      !endpoint.isDown() &&
+      // Owed nothing, an endpoint that is down is not asked either. A stopped stream is owed what no claim shows.
+      (!endpoint.isDown() || target.get()?.sending === true) &&
       // Of a stream that is gone nothing is ever claimed.
       (target.isGone() || !anyLane((intake) => intake.needsClaim())),
   }

@@ -72,12 +72,12 @@ const MAX_TOGETHER = 500
 
 export function createStreamTargets(db: Database, openSecret: OpenSecret) {
   /** One query at a time: when thousands of streams come to this process at once, their targets take one connection. */
-  const together = createGroupCommit<string, StreamTarget | undefined>({
+  const together = createGroupCommit<string, TargetRow | undefined>({
     maxBatch: MAX_TOGETHER,
     async flush(streamIds) {
       const found = await read('s.stream_id = any(?::uuid[])', [streamIds])
       const byId = new Map(found.map((row) => [row.stream_id, row]))
-      return streamIds.map((streamId) => byId.get(streamId)).map((row) => row && toTarget(row))
+      return streamIds.map((streamId) => byId.get(streamId))
     },
   })
 
@@ -138,8 +138,11 @@ export function createStreamTargets(db: Database, openSecret: OpenSecret) {
       return new Map(rows.map((row) => [row.stream_id, row.version]))
     },
 
-    /** Undefined when the stream is gone. */
-    find: (streamId: string) => together.add(streamId),
+    /** Undefined when the stream is gone. Throws when what it was given sealed does not open: that keeps no other from being read. */
+    async find(streamId: string): Promise<StreamTarget | undefined> {
+      const row = await together.add(streamId)
+      return row && toTarget(row)
+    },
 
     /** Undefined when the stream is gone or another receiver's. */
     async findOwn(receiverId: string, streamId: string): Promise<StreamTarget | undefined> {
@@ -161,6 +164,7 @@ function toRecord(row: TargetRow): RecordedFailure | undefined {
       failures: row.failures,
       lastFailedAtMs: row.failed_s * 1000,
       nextProbeAtMs: row.probe_s * 1000,
+      isAgreed: false,
     },
     isCurrent: row.paused_for_failing || row.failure_version === row.version,
   }

@@ -3,7 +3,9 @@ import { newId } from '../kernel/ids.js'
 import { present } from '../kernel/present.js'
 import type { Database, Transaction } from '../storage/database.js'
 import { createEventTypeRepository } from './event-type-repository.js'
+import type { FrameworkEvents } from './framework-events.js'
 import { createReceiverTermsReadModel, type ReceiverTerms } from './receiver-terms-read-model.js'
+import { applyByHub, isPausedForFailing } from './status-change.js'
 import {
   authorizationContext,
   type DeliveryChoice,
@@ -30,7 +32,8 @@ export interface StreamServiceOptions {
   keys: StreamKeys
   outgoing: UrlGuard
   observer: StreamObserver
-  openWork: Pick<OpenWork, 'discard'>
+  openWork: OpenWork
+  events: FrameworkEvents
   audit: AuditTrail
 }
 
@@ -105,6 +108,7 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
     claimed: ClaimedConfiguration,
     change: (current: Stream, terms: ReceiverTerms) => Omit<StreamConfigurationChange, 'eventsDelivered'>,
   ): Promise<StreamConfiguration> {
+    let isEnabled = false
     const configuration = await db.transaction(async (trx) => {
       const terms = await createReceiverTermsReadModel(trx).hold(receiverId)
       const streams = createStreamRepository(trx)
@@ -123,8 +127,13 @@ export function createStreamService(options: StreamServiceOptions): StreamServic
         eventsDelivered: eventsDelivered(terms, next.eventsRequested, known.types),
       })
       await record(trx, receiverId, action, streamId, auditDetail(saved))
+      if (isPausedForFailing(current) && goesElsewhere(current, saved)) {
+        await applyByHub(trx, options, saved, { status: 'enabled', reason: MOVED, by: 'hub', actor: 'hub' })
+        isEnabled = true
+      }
       return toConfiguration(saved, known, settings)
     })
+    if (isEnabled) options.events.wake()
     // Only a hint here: the sender checks the version at each claim.
     await options.observer.streamChanged(streamId)
     return configuration
@@ -250,6 +259,13 @@ async function followTypes(trx: Transaction, receiverId: string): Promise<string
     changed.push(streamId)
   }
   return changed
+}
+
+const MOVED = 'The stream has another endpoint.'
+
+/** What the hub knew of the endpoint says nothing any more. */
+function goesElsewhere(before: Stream, after: Stream): boolean {
+  return before.deliveryMethod !== after.deliveryMethod || before.endpointUrl !== after.endpointUrl
 }
 
 function deliveryOf(stream: Stream) {

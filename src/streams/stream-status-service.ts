@@ -1,7 +1,8 @@
-import { present } from '../kernel/present.js'
 import type { Database } from '../storage/database.js'
 import type { FrameworkEvents } from './framework-events.js'
 import { createReceiverTermsReadModel } from './receiver-terms-read-model.js'
+import { createSilentPauseReadModel } from './silent-pause-read-model.js'
+import { applyByHub, dropsWork, letsGo, statusAudit } from './status-change.js'
 import type { StatusCause, StatusSetter, Stream, StreamSettings, StreamStatus } from './stream.js'
 import type { AuditTrail, OpenWork, StreamObserver } from './stream-collaborators.js'
 import { inactivityTimeoutOf } from './stream-configuration.js'
@@ -64,7 +65,16 @@ export interface StreamStatusService {
    * durable; whoever sends takes note later, since it waits for this. A stream that is gone is none to enable.
    */
   enableFailing(streamId: string): Promise<void>
+  /**
+   * The notice is all that asks the endpoint of a stream that was paused for failing: where it expired, was discarded or
+   * does not open, writes another; where the stream is not pushed to any more, enables it. Several processes may call it.
+   * @returns how many streams it saw to
+   */
+  reviveFailing(): Promise<number>
 }
+
+/** Since the stream was last changed: a notice is on its way through the log for a while. */
+const NOTICE_SETTLES_S = 300
 
 export function createStreamStatusService(options: StreamStatusServiceOptions): StreamStatusService {
   const { db, events } = options
@@ -75,15 +85,6 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
     return { ...toView(stream), confirmed: confirmed || stream.status === 'enabled' }
   }
 
-  /**
-   * A disabled stream holds nothing, so open work goes when it is disabled; and again when it is enabled, for what a
-   * fan-out under way at that moment still inserted.
-   */
-  const dropsWork = (from: StreamStatus, to: StreamStatus) =>
-    from !== to && (from === 'disabled' || to === 'disabled')
-
-  const letsGo = (from: StreamStatus, to: StreamStatus) => from === 'paused' && to === 'enabled'
-
   async function decide(
     streamId: string,
     wish: Pick<StatusChange, 'status' | 'reason'>,
@@ -93,23 +94,40 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
       const streams = createStreamRepository(trx)
       const current = await streams.lockAny(streamId)
       if (!current) throw new StreamNotFound()
-      const { status, reason } = wish
+      const { status } = wish
       const unchanged = current.status === status && (by === 'hub' || current.statusBy === 'operator')
       const isStale = version !== undefined && version !== current.version
       if (unchanged || isStale || (by === 'hub' && !hubMay(current, status, cause))) {
         return { stream: current, changed: false }
       }
-      if (dropsWork(current.status, status)) await options.openWork.discard(trx, streamId, 'deleted')
-      if (letsGo(current.status, status)) await options.openWork.putHeldInOrder(trx, streamId)
-      const change: StatusChange = { ...wish, by, ...(status === 'paused' ? { cause } : {}) }
-      const stream = await streams.saveStatus(streamId, change)
-      // After the discard, which must not take the notice with it.
-      if (current.status !== status) await events.streamUpdated(trx, streamId, status, reason)
-      await options.audit.record(trx, { actor, ...auditOf(streamId, change) })
-      return { stream, changed: true }
+      const change = { ...wish, by, actor, ...(status === 'paused' ? { cause } : {}) }
+      return { stream: await applyByHub(trx, options, current, change), changed: true }
     })
     if (outcome.changed) events.wake()
     return outcome
+  }
+
+  async function enableFailing(streamId: string): Promise<void> {
+    try {
+      const reason = 'The endpoint takes events again.'
+      const { stream, changed } = await decide(streamId, { status: 'enabled', reason }, { cause: 'failing' })
+      if (changed) void settle(stream).catch(() => {})
+    } catch (error) {
+      if (!(error instanceof StreamNotFound)) throw error
+    }
+  }
+
+  async function renewNotice(streamId: string): Promise<void> {
+    await db.transaction(async (trx) => {
+      const streams = createStreamRepository(trx)
+      const current = await streams.lockAny(streamId)
+      // Another process may have been here since it was found.
+      const [found] = await createSilentPauseReadModel(trx).find(NOTICE_SETTLES_S, streamId)
+      if (!current || !found) return
+      await streams.raiseVersion(streamId)
+      await events.streamUpdated(trx, streamId, current.status, current.statusReason)
+    })
+    events.wake()
   }
 
   return {
@@ -140,7 +158,7 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
         if (current.status !== status) {
           await options.audit.record(trx, {
             actor: `receiver:${receiverId}`,
-            ...auditOf(streamId, change),
+            ...statusAudit(streamId, change),
           })
         }
         return streams.saveStatus(streamId, change)
@@ -153,18 +171,16 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
       return { ...(await settle(outcome.stream)), changed: outcome.changed }
     },
 
-    async enableFailing(streamId) {
-      try {
-        const reason = 'The endpoint takes events again.'
-        const { stream, changed } = await decide(
-          streamId,
-          { status: 'enabled', reason },
-          { cause: 'failing' },
-        )
-        if (changed) void settle(stream).catch(() => {})
-      } catch (error) {
-        if (!(error instanceof StreamNotFound)) throw error
+    enableFailing,
+
+    async reviveFailing() {
+      const found = await createSilentPauseReadModel(db).find(NOTICE_SETTLES_S)
+      for (const streamId of found) {
+        const stream = await createStreamRepository(db).findAny(streamId)
+        if (stream?.deliveryMethod === 'push') await renewNotice(streamId)
+        else await enableFailing(streamId)
       }
+      return found.length
     },
   }
 }
@@ -174,14 +190,6 @@ function hubMay(current: Stream, status: StreamStatus, cause: StatusCause | unde
   if (status === 'paused') return current.status === 'enabled'
   if (status !== 'enabled') return true
   return current.statusBy === 'hub' && (cause === undefined || current.statusCause === cause)
-}
-
-function auditOf(streamId: string, { status, reason, cause }: StatusChange) {
-  return {
-    action: `stream.${status}`,
-    target: `stream:${streamId}`,
-    detail: present({ reason, cause }),
-  }
 }
 
 function toView(stream: Stream): StatusView {

@@ -35,8 +35,7 @@ describe('outcome of a push attempt (RFC 8935)', () => {
   for (const body of ['', 'oops', '[]', 'null', '{"err":7}', '{"err":"made_up"}']) {
     it(`never stumbles over a 400 with the body ${JSON.stringify(body)}`, () => {
       const outcome = answer(400, body)
-      assert.equal(outcome.class, 'rejected')
-      assert.equal(outcome.class === 'rejected' && outcome.code, 'rejected')
+      assert.equal(outcome.class === 'failed' && outcome.failure, 'unexpected_status')
     })
   }
 
@@ -55,20 +54,21 @@ describe('outcome of a push attempt (RFC 8935)', () => {
     })
   }
 
-  it('says what the receiver said when its code is none of the standards’', () => {
+  it('takes 400 with an err of its own for a failure', () => {
     const outcome = answer(400, '{"err":"made_up","description":"words"}')
-    assert.deepEqual(outcome, { class: 'rejected', code: 'rejected', reason: 'made_up: words' })
+    const reason = 'answered 400 without an err of RFC 8935'
+    assert.deepEqual(outcome, { class: 'failed', failure: 'unexpected_status', reason })
     const odd = answer(400, '{"err":"invalid_key","description":7}')
     assert.deepEqual(odd, { class: 'rejected', code: 'invalid_key', reason: 'invalid_key: ' })
   })
 
-  it('says so when a 400 names no error', () => {
+  it('takes 400 without an err for a failure: it is no receiver’s word on this SET', () => {
     for (const body of ['', 'oops', '[]', 'null', '7', '{"err":7}']) {
       const outcome = answer(400, body)
       assert.deepEqual(outcome, {
-        class: 'rejected',
-        code: 'rejected',
-        reason: 'answered 400 without an err',
+        class: 'failed',
+        failure: 'unexpected_status',
+        reason: 'answered 400 without an err of RFC 8935',
       })
     }
   })

@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict'
 import { answeredResult, failedResult, NOT_GRANTED, unsentResult } from '../../src/delivery/attempt-result.js'
-import type { EndpointHealth } from '../../src/delivery/endpoint-health.js'
-import { createEndpointHealth } from '../../src/delivery/endpoint-health.js'
 import type { OpenDelivery } from '../../src/delivery/open-delivery.js'
 
 const NOW = 1_000_000
@@ -33,13 +31,6 @@ const ended = (change: Partial<OpenDelivery> = {}) => ({
   sentAtMs: SENT,
   nowMs: NOW,
 })
-
-/** An endpoint whose last success was at that time; never without one. */
-function endpointAfter(successAtMs?: number): EndpointHealth {
-  const endpoint = createEndpointHealth()
-  if (successAtMs !== undefined) endpoint.succeed(successAtMs)
-  return endpoint
-}
 
 const answered503 = { class: 'failed', failure: 'server_error', reason: 'answered 503' } as const
 const unreached = { class: 'failed', failure: 'connect', reason: 'connection refused' } as const
@@ -85,48 +76,29 @@ describe('what is written about an attempt', () => {
   })
 
   it('is another try when the endpoint failed, delivered only if it answered', () => {
-    const { nextAttemptAtMs, ...result } = failedResult(ended({ attempts: 1 }), answered503, endpointAfter())
+    const { nextAttemptAtMs, ...result } = failedResult(ended({ attempts: 1 }), answered503, false)
     const failed = { ...FRAME, attempts: 2, outcome: 'retry', failure: 'server_error: answered 503' }
     assert.deepEqual(result, { ...failed, deliveredAtMs: SENT })
     // The second wait is half a second, give or take a fifth.
     const waitMs = (nextAttemptAtMs ?? 0) - NOW
     assert.ok(waitMs >= 400 && waitMs <= 600, String(waitMs))
-    const silent = failedResult(ended(), unreached, endpointAfter())
+    const silent = failedResult(ended(), unreached, false)
     assert.deepEqual([silent.deliveredAtMs, silent.failure], [null, 'connect: connection refused'])
   })
 
   it('waits longer for routine SETs, and at least as long as the endpoint asks', () => {
     const waitOf = (lane: OpenDelivery['lane'], retryAfterMs?: number) => {
       const outcome = retryAfterMs === undefined ? answered503 : { ...answered503, retryAfterMs }
-      return (failedResult(ended({ lane }), outcome, endpointAfter()).nextAttemptAtMs ?? 0) - NOW
+      return (failedResult(ended({ lane }), outcome, false).nextAttemptAtMs ?? 0) - NOW
     }
     for (const lane of ['control', 'urgent'] as const) assert.ok(waitOf(lane) <= 240, lane)
     assert.ok(waitOf('routine') >= 800)
     assert.equal(waitOf('urgent', 7_000), 7_000)
     assert.ok(waitOf('urgent', 1) >= 160)
   })
-})
 
-describe('a SET that keeps failing while others get through', () => {
-  const outcomeOf = (change: Partial<OpenDelivery>, successAtMs?: number) => {
-    const result = failedResult(ended(change), answered503, endpointAfter(successAtMs))
-    assert.equal(result.code, result.outcome === 'park' ? 'keeps_failing' : undefined)
-    return result.outcome
-  }
-
-  it('is parked at its tenth attempt', () => {
-    assert.equal(outcomeOf({ attempts: 8 }, NOW - 10), 'retry')
-    assert.equal(outcomeOf({ attempts: 9 }, NOW - 10), 'park')
-  })
-
-  it('is parked when it waits for more than a minute, but never at its first attempt', () => {
-    assert.equal(outcomeOf({ attempts: 1, queuedAtMs: NOW - 60_000 }, NOW - 10), 'retry')
-    assert.equal(outcomeOf({ attempts: 1, queuedAtMs: NOW - 60_001 }, NOW - 10), 'park')
-    assert.equal(outcomeOf({ attempts: 0, queuedAtMs: NOW - 90_000 }, NOW - 10), 'retry')
-  })
-
-  it('is parked with the reason of its last attempt and no further try', () => {
-    assert.deepEqual(failedResult(ended({ attempts: 9 }), answered503, endpointAfter(NOW - 10)), {
+  it('is parked with the reason of its last attempt and no further try when it is hopeless', () => {
+    assert.deepEqual(failedResult(ended({ attempts: 9 }), answered503, true), {
       ...FRAME,
       attempts: 10,
       outcome: 'park',
@@ -134,14 +106,5 @@ describe('a SET that keeps failing while others get through', () => {
       failure: 'server_error: answered 503',
       deliveredAtMs: SENT,
     })
-  })
-
-  it('goes on when nothing else got through since it waits, or not lately', () => {
-    const waiting = { attempts: 20, queuedAtMs: NOW - 300_000 }
-    assert.equal(outcomeOf(waiting), 'retry')
-    assert.equal(outcomeOf(waiting, NOW - 300_000), 'retry')
-    assert.equal(outcomeOf(waiting, NOW - 60_000), 'retry')
-    assert.equal(outcomeOf(waiting, NOW - 59_999), 'park')
-    assert.equal(outcomeOf({ attempts: 20, queuedAtMs: NOW - 10 }, NOW - 10), 'retry')
   })
 })

@@ -80,7 +80,7 @@ export async function startDelivery(
   options: {
     attemptTimeoutMs?: number
     /** Streams are paused for failing; absent: never. */
-    failing?: { pauseAfterMs: number; probeEveryMs: number }
+    failing?: { pauseAfterMs: number; probeEveryMs: number; reviveEveryMs?: number }
     poolsOf?(url: string): Partial<DeliveryOptions['pools']>
     outgoing?: Partial<OutgoingOptions>
   } = {},
@@ -140,6 +140,7 @@ export async function startDelivery(
             await statuses.setStatusByHub(streamId, 'paused', reason, { cause: 'failing', version })
           },
           enable: (streamId: string) => statuses.enableFailing(streamId),
+          revive: () => statuses.reviveFailing(),
         },
       }),
     })

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { newId } from '../../src/kernel/ids.js'
+import type { SecurityEvent } from '../../src/secevent/event.js'
 import { CAEP, SSF } from '../../src/secevent/event-types.js'
 import { createStreamReadModel } from '../../src/streams/stream-read-model.js'
 import { waitUntil } from '../support/wait.js'
@@ -18,7 +19,9 @@ describe('a stream whose endpoint does nothing but fail', () => {
   let streamId: string
 
   beforeEach(async () => {
-    hub = await startDelivery({ failing: { pauseAfterMs: 24 * HOUR_MS, probeEveryMs: 150 } })
+    hub = await startDelivery({
+      failing: { pauseAfterMs: 24 * HOUR_MS, probeEveryMs: 150, reviveEveryMs: 200 },
+    })
     sink = await startSink()
     receiverId = await hub.addReceiver()
     streamId = await hub.addStream({ receiverId, endpointUrl: sink.url })
@@ -56,6 +59,8 @@ describe('a stream whose endpoint does nothing but fail', () => {
       const said = claims.events[SSF.streamUpdated]
       return said ? [said.status] : []
     })
+  /** Of two subjects: what one SET alone is answered says little about its endpoint. */
+  const two = () => [hub.event(), hub.event({ subject: { format: 'email', email: 'bob@example.com' } })]
   const audited = async () =>
     (
       await hub.rows<{ actor: string; action: string; detail: { cause?: string; reason?: string } }>(
@@ -83,8 +88,8 @@ describe('a stream whose endpoint does nothing but fail', () => {
 
   it('is paused at once by 410, keeps its events, and comes back when its notice is taken (SSF 1.0 §8.1.5)', async () => {
     answers(410)
-    const event = hub.event()
-    await hub.fanOut([event])
+    const [event, other] = two() as [SecurityEvent, SecurityEvent]
+    await hub.fanOut([event, other])
     await isStatus('paused')
     const paused = await stream()
     assert.deepEqual([paused.status_by, paused.status_cause], ['hub', 'failing'])
@@ -98,7 +103,7 @@ describe('a stream whose endpoint does nothing but fail', () => {
       sentBefore,
       'nothing but the notice',
     )
-    assert.ok((await stream()).open_deliveries >= 2, 'the event and the notice')
+    assert.ok((await stream()).open_deliveries >= 3, 'the events and the notice')
     await hub.restart()
 
     answers(202)
@@ -106,14 +111,15 @@ describe('a stream whose endpoint does nothing but fail', () => {
     // The notice of the enabling comes by the log, so that for a moment nothing at all may be open.
     await waitUntil('the notice of it', () => notices().includes('enabled'))
     await waitUntil('all of it', async () => (await stream()).open_deliveries === 0)
+    await waitUntil('the word of it', () => notices().includes('enabled'))
     assert.deepEqual([...new Set(notices())], ['paused', 'enabled'])
     assert.ok(typesSent().includes(event.type))
     assert.deepEqual(await audited(), [
       ['hub', 'stream.paused', 'failing'],
       ['hub', 'stream.enabled', undefined],
     ])
-    const enabled = await stream()
-    assert.deepEqual([enabled.status_cause, enabled.failing], [null, null])
+    await waitUntil('the record to go', async () => (await stream()).failing === null)
+    assert.equal((await stream()).status_cause, null)
   })
 
   it('is paused after five minutes of refused authorization, which another process counts on from the record', async () => {
@@ -173,7 +179,7 @@ describe('a stream whose endpoint does nothing but fail', () => {
 
   it('is taken back by its receiver or an operator, whatever its endpoint says, and is paused anew by it', async () => {
     answers(410)
-    await hub.fanOut([hub.event()])
+    await hub.fanOut(two())
     await isStatus('paused')
     sink.received.length = 0
     answers(503)
@@ -190,7 +196,7 @@ describe('a stream whose endpoint does nothing but fail', () => {
 
   it('stays as a person or its receiver wants it', async () => {
     answers(410)
-    await hub.fanOut([hub.event()])
+    await hub.fanOut(two())
     await isStatus('paused')
     await hub.statuses.setStatus(receiverId, streamId, { status: 'paused' })
     await hub.statuses.enableFailing(streamId)
@@ -217,7 +223,7 @@ describe('a stream whose endpoint does nothing but fail', () => {
 
   it('goes on asking when a proxy answers the notice with a 400 that names no err', async () => {
     answers(410)
-    await hub.fanOut([hub.event()])
+    await hub.fanOut(two())
     await isStatus('paused')
     answers(400)
     await onRecord('unexpected_status')
@@ -230,18 +236,89 @@ describe('a stream whose endpoint does nothing but fail', () => {
     await waitUntil('the event', async () => (await stream()).open_deliveries === 0)
   })
 
-  it('parks a SET that alone is answered 410, instead of pausing the stream for it for ever', async () => {
+  it('parks nothing while a gateway answers every SET with a plain 400, and counts no success', async () => {
+    answers(400)
+    await hub.fanOut(
+      Array.from({ length: 6 }, (_, index) => hub.event({ subject: { format: 'opaque', id: `${index}` } })),
+    )
+    const { failures } = await onRecord('unexpected_status')
+    assert.ok(failures >= 3)
+    assert.equal((await hub.rows('select 1 from parked')).length, 0)
+    answers(202)
+    await waitUntil('all of it', async () => (await stream()).open_deliveries === 0)
+    assert.equal((await hub.rows('select 1 from parked')).length, 0)
+  })
+
+  it('is not paused by one SET that alone is answered 410, as that is not the endpoint', async () => {
     const bad = hub.event()
     sink.answer = ({ claims }, res) => void res.writeHead(claims.txn === bad.txn ? 410 : 202).end()
     await hub.fanOut([bad])
+    const tries = () => sink.received.filter(({ claims }) => claims.txn === bad.txn).length
+    await waitUntil('some tries', () => tries() >= 3)
+    const others = two()
+    await hub.fanOut(others)
+    await waitUntil('all else', async () => (await stream()).open_deliveries === 1)
+    await waitUntil(
+      'another try',
+      (
+        (before) => () =>
+          tries() > before
+      )(tries()),
+    )
+    assert.deepEqual([(await stream()).status, notices()], ['enabled', []])
+    assert.equal((await hub.rows('select 1 from parked')).length, 0)
+  })
+
+  it('has another notice written when the one that asks its endpoint has expired', async () => {
+    answers(410)
+    await hub.fanOut(two())
     await isStatus('paused')
-    await hub.rows("update delivery_queue set queued_at = queued_at - interval '2 minutes'")
-    const parked = () => hub.rows<{ code: string; txn: string }>('select code, txn from parked')
-    await waitUntil('the SET to be parked', async () => (await parked()).length === 1)
-    assert.deepEqual(await parked(), [{ code: 'keeps_failing', txn: bad.txn }])
-    await hub.fanOut([hub.event()])
-    await waitUntil('all else', async () => (await stream()).open_deliveries === 0)
-    assert.equal((await stream()).status, 'enabled')
+    await waitUntil('the notice to be tried', () => notices().length >= 1)
+    await hub.rows('delete from delivery_queue where type = ?', [SSF.streamUpdated])
+    await hub.rows("update streams set updated_at = now() - interval '299 seconds'")
+    assert.equal(await hub.statuses.reviveFailing(), 0, 'it may be on its way')
+    const told = sink.received.length
+    await hub.rows("update streams set updated_at = now() - interval '301 seconds'")
+    await waitUntil('another notice', () => sink.received.length > told)
+    assert.equal(await hub.statuses.reviveFailing(), 0, 'one is enough')
+    assert.deepEqual([...new Set(notices())], ['paused'])
+    answers(202)
+    await isStatus('enabled')
+    await waitUntil('all of it', async () => (await stream()).open_deliveries === 0)
+  })
+
+  it('is enabled when it is polled now, though no word of that change came', async () => {
+    answers(410)
+    await hub.fanOut(two())
+    await isStatus('paused')
+    await hub.rows(`update streams set delivery_method = 'poll', endpoint_url = null, version = version + 1,
+      updated_at = now() - interval '301 seconds'`)
+    await isStatus('enabled')
+  })
+
+  it('fails no longer once nobody asks its endpoint: owed nothing any more, or stopped by its receiver', async () => {
+    const isOver = async () =>
+      (await stream()).failing === null &&
+      /^firebreak_failing_endpoints\{failure="server_error"\} 0$/m.test(await hub.metrics())
+    const fail = async () => {
+      answers(503)
+      await hub.fanOut([hub.event()])
+      await onRecord('server_error')
+    }
+    await fail()
+    await hub.rows('delete from delivery_queue')
+    await waitUntil('the record of what is owed nothing to go', isOver)
+    for (const status of ['paused', 'disabled'] as const) {
+      await fail()
+      await hub.statuses.setStatus(receiverId, streamId, { status })
+      await waitUntil(`the record of what is ${status} to go`, isOver)
+      await hub.statuses.setStatus(receiverId, streamId, { status: 'enabled' })
+    }
+    await fail()
+    await hub.delivery.sender.stop()
+    await hub.rows('delete from delivery_queue')
+    await hub.restart()
+    await waitUntil('what another process left on record to go', isOver)
   })
 
   it('is forgotten with its failures once it is deleted', async () => {
@@ -259,7 +336,7 @@ describe('a stream whose endpoint does nothing but fail', () => {
 
   it('tries the notice again when enabling the stream did not become durable', async () => {
     answers(410)
-    await hub.fanOut([hub.event()])
+    await hub.fanOut(two())
     await isStatus('paused')
     await hub.rows('alter table audit_log rename to hidden')
     const tries = notices().length

@@ -5,6 +5,7 @@ import request from 'supertest'
 import { createAuditLog } from '../../src/audit/audit-log.js'
 import { Forbidden } from '../../src/auth/bearer.js'
 import { isAllowed, type Permission, type Role } from '../../src/auth/roles.js'
+import { parkedRepository } from '../../src/delivery/parked-repository.js'
 import { parkedRouter } from '../../src/delivery/parked-router.js'
 import { createParkedService } from '../../src/delivery/parked-service.js'
 import { createApp } from '../../src/http/app.js'
@@ -113,6 +114,24 @@ describe('parked SETs', () => {
     assert.deepEqual(new Set((await list()).map((row) => row.stream_id)), new Set([second]))
   })
 
+  it('wait from the replay on, so that they are not told as untaken for days, and keep when they were accepted', async () => {
+    refuse('invalid_key')
+    await hub.fanOut([hub.event()])
+    await untilParked(2)
+    const days = 3 * 86_400_000
+    await hub.rows(
+      `update parked set delivery = delivery || jsonb_build_object('queued_at', ?::text, 'accepted_at', ?::text)`,
+      [new Date(Date.now() - days).toISOString(), new Date(Date.now() - days).toISOString()],
+    )
+    sink.answer = (_request, res) => void res.writeHead(503).end()
+    await post('replay', { filter: { stream_id: first } }).expect(202)
+    const [row] = await hub.rows<{ queued_at: Date; accepted_at: Date }>(
+      'select queued_at, accepted_at from delivery_queue',
+    )
+    assert.ok(Date.now() - (row?.queued_at.getTime() ?? 0) < days / 3, String(row?.queued_at))
+    assert.ok(Date.now() - (row?.accepted_at.getTime() ?? 0) >= days)
+  })
+
   it('keep their safe order: a replayed all-clear never follows the newer revocation', async () => {
     refuse('invalid_key')
     const allClear = hub.event({
@@ -190,6 +209,47 @@ describe('parked SETs', () => {
       (await list()).map((row) => row.stream_id),
       [second],
     )
+  })
+
+  it('go on past one that is queued again already, however many are behind it', async () => {
+    refuse('invalid_key')
+    await hub.fanOut([hub.event()])
+    await untilParked(2)
+    await hub.rows('delete from parked where stream_id = ?', [second])
+    await hub.rows(`with twin as (select gen_random_uuid() as id from generate_series(1, 504)), events_too as (
+        insert into events select (jsonb_populate_record(e, jsonb_build_object('event_id', twin.id))).* from events e, twin
+      )
+      insert into parked select (jsonb_populate_record(p, jsonb_build_object('id', gen_random_uuid(), 'event_id', twin.id,
+        'parked_at', now(), 'delivery', p.delivery || jsonb_build_object('event_id', twin.id)))).* from parked p, twin`)
+    // The oldest.
+    await hub.rows(`insert into delivery_queue select q.* from parked p, jsonb_populate_record(null::delivery_queue,
+      p.delivery || jsonb_build_object('next_attempt_at', now() + interval '1 hour')) q order by p.parked_at limit 1`)
+    take()
+    const filter = { code: 'invalid_key' }
+    const { body } = await post('replay', { filter }).expect(202)
+    assert.deepEqual([body.replayed, body.left, body.more], [500, 5, true])
+    const rest = await post('replay', { filter: { ...filter, to: body.to } }).expect(202)
+    assert.deepEqual([rest.body.replayed, rest.body.left, rest.body.more], [4, 1, false])
+  })
+
+  it('are listed along an index, page by page', async () => {
+    const asked: { sql: string; bindings: readonly unknown[] }[] = []
+    const note = (query: (typeof asked)[number]) => void asked.push(query)
+    hub.db.on('query', note)
+    const after = { at: new Date().toISOString(), id: randomUUID() }
+    for (const page of [{}, { after }])
+      await parkedRepository.list(hub.db, { state: 'all', limit: 10, ...page })
+    hub.db.removeListener('query', note)
+    assert.equal(asked.length, 2)
+    for (const { sql, bindings } of asked) {
+      const plan = await hub.db.transaction(async (trx) => {
+        await trx.raw('set local enable_seqscan = off; set local enable_sort = off')
+        const { rows } = await trx.raw(`explain ${sql.replaceAll(/\$\d+/g, '?')}`, [...bindings] as string[])
+        return JSON.stringify(rows)
+      })
+      assert.match(plan, /parked_listed/)
+      assert.doesNotMatch(plan, /Sort/)
+    }
   })
 
   it('are given up by filter with a reason that stands with the delivery', async () => {

@@ -15,12 +15,21 @@ const failing = (failure: FailureClass, sinceMs: number, failureSinceMs = sinceM
   failures: 100,
   lastFailedAtMs: NOW,
   nextProbeAtMs: NOW + 4_000,
+  isAgreed: true,
 })
 const reasonFor = (state: Failing) => pauseReason(state, NOW, DAY_MS)
 
 describe('when the hub pauses a failing stream', () => {
   it('is at once when the endpoint says that it is gone', () => {
     assert.match(reasonFor(failing('gone', NOW)) ?? '', /gone \(answered as gone\)/)
+  })
+
+  it('is not at once while one SET alone is answered so', () => {
+    assert.equal(reasonFor({ ...failing('gone', NOW), isAgreed: false }), undefined)
+    assert.match(
+      reasonFor({ ...failing('gone', NOW - DAY_MS), isAgreed: false }) ?? '',
+      /has taken no event since/,
+    )
   })
 
   it('is after five minutes of refused authorization and nothing else', () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { DeliveryResult } from '../../src/delivery/queue-repository.js'
 import { createStreamSender, type SendItem, type StreamSenderDeps } from '../../src/delivery/stream-sender.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
 import { createClock } from '../../src/kernel/clock.js'
@@ -60,6 +61,9 @@ function rig(overrides: Partial<StreamSenderDeps>) {
     limits: { control: 1, urgent: 4, routine: 1 },
     onFailing() {},
     onRecovered() {},
+    onUnasked() {},
+    onUnreadable: (error) => assert.fail(error as Error),
+    onReadable() {},
     enable: () => Promise.reject(new Error('not asked for')),
     pausedProbeMs: 120_000,
     ...overrides,
@@ -297,5 +301,99 @@ describe('stream sender', () => {
       return sent.length === 7
     })
     assert.deepEqual(sent.slice(0, 4).toSorted(), ['u1', 'u2', 'u3', 'u4'])
+  })
+
+  it('parks nothing for an outage: after it one success and one cold backend are no reason', async () => {
+    const results = new Map<string, DeliveryResult>()
+    // Asked again and again while everything failed.
+    const backlog = ['a', 'b'].map((id) => ({
+      ...item(id),
+      attempts: 901,
+      queuedAtMs: Date.now() - 3_600_000,
+    }))
+    const { sender } = rig({
+      claim: async ({ lane }) => {
+        const due = lane === 'urgent' ? backlog.splice(0) : []
+        return { due, stale: [], ungranted: [], unreadable: [] }
+      },
+      attempt: async ({ eventId }) => {
+        if (eventId === 'a') return { class: 'received' }
+        await waitUntil('the success', () => results.has('a'))
+        return { class: 'failed', failure: 'server_error', reason: 'answered 503' }
+      },
+      async writeResult(_lane, result) {
+        results.set(result.eventId, result)
+      },
+    })
+    sender.wake()
+    await waitUntil('both', () => results.size === 2)
+    assert.deepEqual([results.get('a')?.outcome, results.get('b')?.outcome], ['received', 'retry'])
+  })
+
+  it('never parks the notice of a stream that was paused for failing, whatever got through before', async () => {
+    let now = 1_000_000
+    const outcomes: string[] = []
+    const to = { ...targetOf('https://x.example.com', 1), sending: false, noticesOnly: true }
+    for (const pausedForFailing of [false, true]) {
+      let isOther = false
+      outcomes.length = 0
+      const { sender } = rig({
+        clock: { now: () => now, monotonicMs: () => now },
+        loadTarget: async () => ({ ...to, pausedForFailing }),
+        enable: async () => {},
+        claim: async ({ lane, inHand }) => {
+          // In turn with another one that is taken, so that only this one fails.
+          const id = isOther ? `other ${now}` : 'notice'
+          const due = lane === 'urgent' && !inHand.includes(id) ? [item(id)] : []
+          return { due, stale: [], ungranted: [], unreadable: [] }
+        },
+        attempt: async ({ eventId }) => {
+          isOther = eventId === 'notice'
+          if (eventId !== 'notice') return { class: 'received' }
+          return { class: 'failed', failure: 'server_error', reason: 'answered 503' }
+        },
+        async writeResult(_lane, result) {
+          if (result.eventId === 'notice') outcomes.push(result.outcome)
+        },
+      })
+      await waitUntil('ten tries', () => {
+        now += 20_000
+        sender.wake()
+        return outcomes.length >= 10
+      })
+      await sender.stop()
+      assert.equal(outcomes.includes('park'), !pausedForFailing, outcomes.join())
+    }
+  })
+
+  it('tells once of each fault of reading its stream, and when that is over', async () => {
+    const told: string[] = []
+    const answers = [
+      'no key',
+      'no key',
+      'no database',
+      'no database',
+      undefined,
+      undefined,
+      'no key',
+      undefined,
+    ]
+    const { sender } = rig({
+      async loadTarget() {
+        const fault = answers.shift()
+        if (fault) throw new Error(fault)
+        return targetOf('https://x.example.com', 1)
+      },
+      onUnreadable: (error) => void told.push((error as Error).message),
+      onReadable: () => void told.push('readable'),
+    })
+    while (answers.length > 0) {
+      const left = answers.length
+      if (sender.version() === undefined) sender.wake()
+      else void sender.reload()
+      await waitUntil('the load', () => answers.length < left)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    assert.deepEqual(told, ['no key', 'no database', 'readable', 'no key', 'readable'])
   })
 })

@@ -144,7 +144,7 @@ export async function createSsfHarness(overrides: Partial<StreamSettings> = {}, 
     log,
     nextEventId: createEventIds(clock),
   })
-  const streams = createStreamService({ db, settings, keys, outgoing, observer, openWork, audit })
+  const streams = createStreamService({ db, settings, keys, outgoing, observer, openWork, events, audit })
   const types = createEventTypeService({
     db,
     audit,

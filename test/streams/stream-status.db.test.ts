@@ -173,4 +173,35 @@ describe('streams: who sets a status, and what follows', () => {
     assert.equal(paused.status, 200)
     assert.equal(paused.body.status_reason, 'x'.repeat(1_000))
   })
+
+  it('ends with the endpoint that failed: the hub enables what it paused for that when the receiver names another', async () => {
+    const delivery = (path: string) => ({
+      delivery: {
+        method: 'push' as const,
+        endpointUrl: `https://127.0.0.1/${path}`,
+        authorizationHeader: undefined,
+      },
+    })
+    const patch = (choice: object) => ssf.streams.update(a.id, id, { choice, claimed: {} })
+    const status = async () => (await ssf.statuses.read(a.id, id)).status
+    for (const elsewhere of [delivery('two'), { delivery: { method: 'poll' as const } }]) {
+      await patch(delivery('one'))
+      await ssf.statuses.setStatusByHub(id, 'paused', 'gone', { cause: 'failing' })
+      await patch({ ...delivery('one'), description: 'the same endpoint' })
+      assert.equal(await status(), 'paused')
+      ssf.wakes.length = 0
+      await patch(elsewhere)
+      assert.equal(await status(), 'enabled')
+      assert.deepEqual(ssf.wakes, [['urgent']])
+      assert.equal((await notices()).at(-1)?.status, 'enabled')
+      assert.deepEqual((await auditRows()).at(-1)?.action, 'stream.enabled')
+    }
+    for (const cause of ['inactive', undefined] as const) {
+      await patch(delivery('one'))
+      await ssf.statuses.setStatusByHub(id, 'paused', 'other', cause ? { cause } : { by: 'operator' })
+      await patch({ delivery: { method: 'poll' as const } })
+      assert.equal(await status(), 'paused', cause ?? 'operator')
+      await ssf.statuses.setStatusByHub(id, 'enabled', undefined, { by: 'operator' })
+    }
+  })
 })
