@@ -116,7 +116,12 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
     rest,
     claim(waiting = 0) {
       const now = clock.now()
-      if (claiming || !spilled || now < noClaimUntilMs) return
+      if (claiming || !spilled) return
+      if (now < noClaimUntilMs) {
+        // Asked again each time: a timer may come a fraction of a millisecond early, and would be the last to come.
+        deps.wakeAt(noClaimUntilMs)
+        return
+      }
       const hasRoom = waiting < CLAIM_LIMIT / 2
       if (!hasRoom && (now < lookAsideAtMs || waiting >= 2 * CLAIM_LIMIT)) return
       claiming = true

@@ -142,7 +142,8 @@ export function createSender(options: SenderOptions): Sender {
         entry.dueMs = Number.POSITIVE_INFINITY
         entry.sender.wake()
       },
-      Math.max(1, Math.min(atMs - clock.now(), 3_600_000)),
+      // Whole, for a timer cuts fractions off and would come early.
+      Math.max(1, Math.ceil(Math.min(atMs - clock.now(), 3_600_000))),
     )
   }
 
@@ -205,6 +206,11 @@ export function createSender(options: SenderOptions): Sender {
     }
   }
 
+  /** Behind all that wakes a stream: one with work that waits for no time is never left without a look. */
+  function pumpAll(): void {
+    for (const { sender, dueMs } of entries.values()) if (dueMs === Number.POSITIVE_INFINITY) sender.pump()
+  }
+
   /** A stream without work costs no memory; its next row brings it back. */
   function forgetIdle(): void {
     for (const [streamId, entry] of entries) {
@@ -259,6 +265,7 @@ export function createSender(options: SenderOptions): Sender {
       // Behind the hints: a row that nobody announced is found within seconds.
       sweep = setInterval(() => {
         forgetIdle()
+        pumpAll()
         reloadChanged().catch((error: unknown) => {
           logger.warn('streams.check_failed', { reason: describeError(error) })
         })

@@ -366,6 +366,34 @@ describe('stream sender', () => {
     }
   })
 
+  it('asks to be woken again when it is woken a moment before the table may be asked again', async () => {
+    let now = 1_000_000
+    let claims = 0
+    const asked: number[] = []
+    const { sender, sentTo } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      claim: async ({ lane }) => {
+        if (lane !== 'urgent') return { due: [], stale: [], ungranted: [], unreadable: [] }
+        claims += 1
+        if (claims === 1) throw new Error('no connection came free')
+        return { due: claims === 2 ? [item('1')] : [], stale: [], ungranted: [], unreadable: [] }
+      },
+      wakeAt: (atMs) => void asked.push(atMs),
+    })
+    sender.wake()
+    await waitUntil('the claim to fail', () => asked.length > 0)
+    const again = asked[0] as number
+    // A timer is whole, the clock is not.
+    now = again - 0.4
+    asked.length = 0
+    sender.wake()
+    assert.deepEqual([...new Set(asked)], [again])
+    assert.equal(claims, 1)
+    now = again
+    sender.wake()
+    await waitUntil('the row to be sent', () => sentTo.length === 1)
+  })
+
   it('tells once of each fault of reading its stream, and when that is over', async () => {
     const told: string[] = []
     const answers = [
