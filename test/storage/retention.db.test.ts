@@ -109,7 +109,8 @@ describe('retention', () => {
       .db('parked')
       .insert({ id, kind: 'delivery', code: 'c', reason: 'r', stream_id: stream, event_id: event, delivery })
     await test.db('events').update({ content: null })
-    const replay = () => test.db.transaction((trx) => parkedRepository.replay(trx, { id }, 1))
+    const replay = async () =>
+      (await test.db.transaction((trx) => parkedRepository.replay(trx, { id }, 1))).rows
     assert.deepEqual(await replay(), [])
     await test.db('events').update({ content: Buffer.from('sealed') })
     assert.deepEqual(await replay(), [{ id, streamId: stream }])
