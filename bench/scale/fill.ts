@@ -177,7 +177,7 @@ export async function fillSubjects(
       db,
       `insert into stream_subjects (stream_id, match_hash, mode, subject_wrapped, complex_hash, member)
        select n.stream_id, case when i % 4 < 3 then sha256(('simple ' || i)::bytea)
-           when m = 'user' then sha256(('user ' || i)::bytea) else sha256(('tenant ' || i * 7919 % ${TENANTS})::bytea) end,
+           when m = 'user' then sha256(('user ' || i)::bytea) else sha256(('tenant ' || i::bigint * 7919 % ${TENANTS})::bytea) end,
          'added', decode(repeat('5e', 90), 'hex'),
          case when i % 4 < 3 then '' else sha256(('whole ' || i)::bytea) end, m
        from ${numbers} cross join lateral unnest(case when i % 4 < 3 then array[''] else array['user', 'tenant'] end) m`,
@@ -186,7 +186,7 @@ export async function fillSubjects(
     await sqlRows(
       db,
       `with n as (
-         select stream_id, sha256(('user ' || i)::bytea) as a, sha256(('tenant ' || i * 7919 % ${TENANTS})::bytea) as b
+         select stream_id, sha256(('user ' || i)::bytea) as a, sha256(('tenant ' || i::bigint * 7919 % ${TENANTS})::bytea) as b
          from ${numbers} where i % 4 = 3
        ), keys as (
          select stream_id, sha256(a) as hash, '{tenant}'::text[] as rest, 1 as added from n
