@@ -95,14 +95,15 @@ function walk({ name, from, to, start, next, steps }: Walk): string {
  * more of than it holds comes in another one, or in its place by age.
  *
  * Only what may go before older rows of its subject: the others keep hub order, and come by age. So does all that was
- * queued before the stream was last changed: what a pause held goes out in order (SSF 1.0 §8.1.2.1, docs/adr/0032).
+ * queued before the stream was last changed: what a pause held goes out in order (SSF 1.0 §8.1.2.1, docs/adr/0032). What
+ * the hub says of the stream itself is one cause, in order whether or not it was held.
  */
 export async function findOtherCauses(db: Database, query: OtherCausesQuery): Promise<ClaimedDelivery[]> {
   const found = await sqlRows<ClaimedRow>(
     db,
     `${ROUND} ${claimOf(query.method)}
      where q.stream_id = $1 and q.lane = $2 and q.event_id in (select event_id from chosen) and ${MAY_SEND}
-       and q.queued_at > s.updated_at`,
+       and (q.expects = 0 or q.queued_at > s.updated_at)`,
     [
       query.streamId,
       LANE_NUMBER[query.lane],

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { causeOf } from '../../src/delivery/cause.js'
 import { findOtherCauses } from '../../src/delivery/other-causes.js'
 import { newId } from '../../src/kernel/ids.js'
-import { CAEP } from '../../src/secevent/event-types.js'
+import { HUB_SOURCE_ID } from '../../src/secevent/event.js'
+import { CAEP, SSF } from '../../src/secevent/event-types.js'
 import { openPool, sqlRows } from '../../src/storage/database.js'
 import { type DeliveryHarness, startDelivery } from './delivery-harness.js'
 
@@ -89,6 +90,33 @@ describe('causes of a backlog', function () {
     assert.deepEqual(
       (await find()).map(({ delivery }) => delivery.eventId),
       [eventId],
+    )
+  })
+
+  it('of what the hub says of the stream come in its order, held or not', async () => {
+    await queueRows(3, { source: newId(), txn: () => 'held' })
+    const own = () =>
+      hub.event({
+        sourceId: HUB_SOURCE_ID,
+        txn: newId(),
+        type: SSF.verification,
+        subject: { format: 'opaque', id: streamId },
+        claims: {},
+        targetStreamId: streamId,
+      })
+    const held = own()
+    await hub.fanOut([held])
+    await hub.rows('update streams set updated_at = clock_timestamp() where stream_id = ?::uuid', [streamId])
+    const [second, third] = [own(), own()]
+    await hub.fanOut([second, third])
+    // Wherever the rounds begin: an older one is never left behind.
+    for (let round = 0; round < 10; round += 1) {
+      const found = (await find()).map(({ delivery }) => delivery.eventId)
+      assert.deepEqual(found.sort(), [held.eventId, second.eventId])
+    }
+    assert.deepEqual(
+      (await find([held.eventId])).map(({ delivery }) => delivery.eventId).sort(),
+      [second.eventId, third.eventId],
     )
   })
 

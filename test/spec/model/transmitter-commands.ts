@@ -285,7 +285,8 @@ async function poll(
 
 /**
  * In an answer the oldest stands first. Of one subject none goes out while an older one that is due stays behind, except
- * that an urgent one overtakes what is not; of what was held while paused, nothing overtakes anything (§8.1.2.1).
+ * that an urgent one overtakes what is not; of what was held while paused, nothing overtakes anything (§8.1.2.1). A
+ * revocation that came after the pause does not wait for what the pause held (docs/adr/0030).
  */
 function assertOrder(came: readonly { txn: string }[], due: readonly ModelDue[]): void {
   const txns = came.map(({ txn }) => txn)
@@ -299,7 +300,9 @@ function assertOrder(came: readonly { txn: string }[], due: readonly ModelDue[])
     if (!answered.includes(newer)) continue
     for (const older of due.slice(0, index)) {
       if (answered.includes(older) || principalOf(older.subject) !== principalOf(newer.subject)) continue
-      const mayPass = newer.urgent && !older.urgent && !(newer.held && older.held)
+      const overtakes = newer.urgent && !older.urgent && !(newer.held && older.held)
+      const looksAside = newer.effect === 'tightens' && older.held && !newer.held
+      const mayPass = overtakes || looksAside
       assert.ok(mayPass, `${newer.type} went ahead of an older ${older.type}, ${principalOf(older.subject)}`)
     }
   }
