@@ -1,6 +1,6 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import type { Socket } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import { MIN_TLS_VERSION } from './client-tls.js'
 import { OutgoingFailed } from './outgoing-errors.js'
 
@@ -79,8 +79,9 @@ function askFor(proxy: ProxyAddress, authority: string): ClientRequest {
   const url = new URL(proxy.url)
   const secure = url.protocol === 'https:'
   const credentials = [url.username, url.password].map(decodeURIComponent).join(':')
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
   return (secure ? httpsRequest : httpRequest)({
-    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    host,
     port: url.port || (secure ? 443 : 80),
     method: 'CONNECT',
     path: authority,
@@ -94,7 +95,13 @@ function askFor(proxy: ProxyAddress, authority: string): ClientRequest {
         : { 'proxy-authorization': `Basic ${Buffer.from(credentials).toString('base64')}` }),
     },
     ...(secure
-      ? { rejectUnauthorized: true, minVersion: MIN_TLS_VERSION, ...(proxy.ca ? { ca: proxy.ca } : {}) }
+      ? {
+          rejectUnauthorized: true,
+          minVersion: MIN_TLS_VERSION,
+          // Else Node takes it from the Host header, and whoever has a certificate of the endpoint is taken for the proxy.
+          servername: isIP(host) === 0 ? host : '',
+          ...(proxy.ca ? { ca: proxy.ca } : {}),
+        }
       : {}),
   })
 }
