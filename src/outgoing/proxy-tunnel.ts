@@ -1,7 +1,8 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { isIP, type Socket } from 'node:net'
-import { MIN_TLS_VERSION } from './client-tls.js'
+import type { SecureContext } from 'node:tls'
+import { toSecureContext } from './client-tls.js'
 import { OutgoingFailed } from './outgoing-errors.js'
 
 export interface ProxyAddress {
@@ -75,6 +76,18 @@ export function openTunnel(proxy: ProxyAddress, authority: string, timeoutMs: nu
   })
 }
 
+const secureContexts = new WeakMap<ProxyAddress, SecureContext>()
+
+/** That in which its authorities were found to be of use at the start. */
+function secureContextOf(proxy: ProxyAddress): SecureContext {
+  let context = secureContexts.get(proxy)
+  if (!context) {
+    context = toSecureContext({ ca: proxy.ca })
+    secureContexts.set(proxy, context)
+  }
+  return context
+}
+
 function askFor(proxy: ProxyAddress, authority: string): ClientRequest {
   const url = new URL(proxy.url)
   const secure = url.protocol === 'https:'
@@ -97,10 +110,9 @@ function askFor(proxy: ProxyAddress, authority: string): ClientRequest {
     ...(secure
       ? {
           rejectUnauthorized: true,
-          minVersion: MIN_TLS_VERSION,
+          secureContext: secureContextOf(proxy),
           // Else Node takes it from the Host header, and whoever has a certificate of the endpoint is taken for the proxy.
           servername: isIP(host) === 0 ? host : '',
-          ...(proxy.ca ? { ca: proxy.ca } : {}),
         }
       : {}),
   })

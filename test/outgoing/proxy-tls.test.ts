@@ -61,4 +61,11 @@ describe('outgoing: TLS with an egress proxy', function () {
       assert.deepEqual(impostor.asked, [])
     })
   }
+
+  it('believes an authority that is listed without its root', async () => {
+    const below = await authority.issueAuthority('Department')
+    const proxy = await start('localhost', below)
+    await tunnel(urlOf(proxy, 'localhost'), 'gw.example:443', below.cert)
+    assert.equal(proxy.asked.length, 1)
+  })
 })
