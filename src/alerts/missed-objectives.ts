@@ -31,7 +31,7 @@ const LOOK_MS = 5_000
 /**
  * Each revocation is looked at once, when its objective has passed and fan-out has read it: what that costs grows with
  * what was accepted since the last look. A lane that stands still holds up no other. A process that begins looks back
- * over one window.
+ * over one window from its first look on, though it may have to wait for what that needs.
  */
 export function createMissedObjectivesProbe(options: MissedObjectivesOptions): Probe {
   const { objectiveMs, windowMs, clock } = options
@@ -44,7 +44,7 @@ export function createMissedObjectivesProbe(options: MissedObjectivesOptions): P
     const beganMs = clock.monotonicMs()
     for (let slice = 0; slice <= SLICES; slice += 1) {
       const ranges = LANES.flatMap((lane) => {
-        const fromMs = lookedTo.get(lane) ?? nowMs - dueMs - windowMs
+        const fromMs = lookedTo.get(lane) ?? nowMs
         const untilMs = nowMs - Math.max(dueMs, unread.get(lane) ?? 0)
         return fromMs < untilMs ? [{ lane, fromMs, toMs: Math.min(untilMs, fromMs + SLICE_MS) }] : []
       })
@@ -60,6 +60,8 @@ export function createMissedObjectivesProbe(options: MissedObjectivesOptions): P
     kinds: ['objective_missed'],
     async look() {
       const nowMs = clock.now()
+      // Before the lag is asked for: while nobody knows it all waits, and none of it is left out.
+      for (const lane of LANES) lookedTo.set(lane, lookedTo.get(lane) ?? nowMs - dueMs - windowMs)
       const unread = new Map((await options.lag()).map(({ lane, oldestAgeS }) => [lane, oldestAgeS * 1000]))
       const isDone = await catchUp(nowMs, unread)
       // Nobody can say that none was missed of a lane that stands still: its window begins when it goes on.
