@@ -191,7 +191,7 @@ export function createPollService(options: PollServiceOptions): PollService {
         options.minter.mint(delivery, contents.get(delivery.eventId) as EventContent, target),
       ),
     )
-    const newly = chosen.filter(({ delivery }) => delivery.attempts === 0)
+    const newly = chosen.filter(({ delivered }) => !delivered)
     await queueRepository.markDelivered(
       db,
       target.streamId,

@@ -231,6 +231,19 @@ describe('poll service', () => {
       assert.equal(await counted('handed_out'), 2)
     })
 
+    it('takes the ack of a SET that an endpoint never answered before the stream was polled', async () => {
+      const [event] = await queue(subjectOf('switched'))
+      await hub.rows(
+        `update delivery_queue set attempts = 3, last_failure = 'timeout: no answer' where stream_id = ?`,
+        [streamId],
+      )
+      const ack = jtisOf(await call(NOW))
+      assert.deepEqual(ack, [jti(event as { eventId: string })])
+      assert.deepEqual(jtisOf(await call({ ...NOW, ack })), [])
+      const rows = await hub.rows('select outcome, attempts from deliveries where stream_id = ?', [streamId])
+      assert.deepEqual(rows, [{ outcome: 'received', attempts: 4 }])
+    })
+
     it('tells the stream that its receiver was heard of, once a minute', async () => {
       await call({ maxEvents: 0 })
       await call({ maxEvents: 0 })
