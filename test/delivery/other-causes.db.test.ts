@@ -10,6 +10,7 @@ import { type DeliveryHarness, startDelivery } from './delivery-harness.js'
 describe('causes of a backlog', function () {
   this.timeout(60_000)
   let hub: DeliveryHarness
+  let receiverId: string
   let streamId: string
 
   before(async () => {
@@ -17,7 +18,8 @@ describe('causes of a backlog', function () {
   })
   after(() => hub.close())
   beforeEach(async () => {
-    streamId = await hub.addStream({ receiverId: await hub.addReceiver() })
+    receiverId = await hub.addReceiver()
+    streamId = await hub.addStream({ receiverId })
   })
 
   /** Rows of one source without looking at the log: a backlog. */
@@ -35,6 +37,11 @@ describe('causes of a backlog', function () {
     )
     for (let from = 0; from < count; from += 500) await hub.fanOut(events.slice(from, from + 500))
     return events.map(({ eventId }) => eventId)
+  }
+
+  async function letGo() {
+    for (const status of ['paused', 'enabled'] as const)
+      await hub.statuses.setStatus(receiverId, streamId, { status })
   }
 
   const find = async (inHand: string[] = []) =>
@@ -83,14 +90,27 @@ describe('causes of a backlog', function () {
 
   it('are not looked for among what a pause held, which goes out by age', async () => {
     await queueRows(3, { source: newId(), txn: () => 'held' })
-    // As enabling does.
-    await hub.rows('update streams set updated_at = clock_timestamp() where stream_id = ?::uuid', [streamId])
+    await letGo()
     assert.deepEqual(await find(), [])
     const [eventId] = await queueRows(1, { source: newId(), txn: () => 'new' })
     assert.deepEqual(
       (await find()).map(({ delivery }) => delivery.eventId),
       [eventId],
     )
+  })
+
+  it('are found among more of them, all held, than one look holds', async () => {
+    const source = newId()
+    // Two rows of each cause, so that the held ones alone are more than one answer.
+    await queueRows(400, { source, txn: (index) => `held ${index % 200}` })
+    await letGo()
+    const queued = await queueRows(1, { source, txn: () => 'theft' })
+    for (let round = 0; round < 20; round += 1) {
+      assert.deepEqual(
+        (await find()).map(({ delivery }) => delivery.eventId),
+        queued,
+      )
+    }
   })
 
   it('of what the hub says of the stream come in its order, held or not', async () => {
@@ -106,7 +126,7 @@ describe('causes of a backlog', function () {
       })
     const held = own()
     await hub.fanOut([held])
-    await hub.rows('update streams set updated_at = clock_timestamp() where stream_id = ?::uuid', [streamId])
+    await letGo()
     const [second, third] = [own(), own()]
     await hub.fanOut([second, third])
     // Wherever the rounds begin: an older one is never left behind.
