@@ -97,7 +97,7 @@ function walk({ name, from, to, start, next, steps }: Walk): string {
  * more of than it holds comes in another one, or in its place by age.
  *
  * Only what may go before older rows of its subject: the others keep hub order, and come by age. So does all that was
- * queued before the stream was last changed: what a pause held goes out in order (SSF 1.0 §8.1.2.1, docs/adr/0032). What
+ * queued before the status was last set: what a pause held goes out in order (SSF 1.0 §8.1.2.1, docs/adr/0032). What
  * the hub says of the stream itself is one cause, in order whether or not it was held.
  */
 export async function findOtherCauses(db: Database, query: OtherCausesQuery): Promise<ClaimedDelivery[]> {

@@ -74,7 +74,7 @@ export interface StreamStatusService {
   reviveFailing(failed: (streamId: string, error: unknown) => void): Promise<number>
 }
 
-/** Since the stream was last changed: a notice is on its way through the log for a while. */
+/** Since the status was set, or its notice written again: a notice is on its way through the log for a while. */
 const NOTICE_SETTLES_S = 300
 
 export function createStreamStatusService(options: StreamStatusServiceOptions): StreamStatusService {
@@ -125,7 +125,7 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
       // Another process may have been here since it was found.
       const [found] = await createSilentPauseReadModel(trx).find(NOTICE_SETTLES_S, streamId)
       if (!current || !found) return
-      await streams.raiseVersion(streamId)
+      await streams.noteNotice(streamId)
       await events.streamUpdated(trx, streamId, current.status, current.statusReason)
     })
     events.wake()

@@ -3,6 +3,7 @@ import { newId } from '../../src/kernel/ids.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { CAEP, SSF } from '../../src/secevent/event-types.js'
 import { createStreamReadModel } from '../../src/streams/stream-read-model.js'
+import { createStreamRepository } from '../../src/streams/stream-repository.js'
 import { waitUntil } from '../support/wait.js'
 import { type DeliveryHarness, type Sink, startDelivery, startSink } from './delivery-harness.js'
 
@@ -285,6 +286,23 @@ describe('a stream whose endpoint does nothing but fail', () => {
     answers(202)
     await isStatus('enabled')
     await waitUntil('all of it', async () => (await stream()).open_deliveries === 0)
+  })
+
+  it('has another notice written though its receiver adds subjects all the time', async () => {
+    answers(410)
+    await hub.fanOut(two())
+    await isStatus('paused')
+    await waitUntil('the notice to be tried', () => notices().length >= 1)
+    await hub.rows('delete from delivery_queue where type = ?', [SSF.streamUpdated])
+    await hub.db.transaction(async (trx) => {
+      await trx('streams').update({ updated_at: trx.raw("now() - interval '301 seconds'") })
+      await createStreamRepository(trx).saveSubjectCount(streamId, 1)
+    })
+    await waitUntil(
+      'another notice',
+      async () =>
+        (await hub.rows('select from delivery_queue where type = ?', [SSF.streamUpdated])).length > 0,
+    )
   })
 
   it('is seen to though another, silent for longer, cannot be', async () => {

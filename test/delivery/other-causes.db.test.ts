@@ -5,6 +5,7 @@ import { newId } from '../../src/kernel/ids.js'
 import { HUB_SOURCE_ID } from '../../src/secevent/event.js'
 import { CAEP, SSF } from '../../src/secevent/event-types.js'
 import { openPool, sqlRows } from '../../src/storage/database.js'
+import { createStreamRepository } from '../../src/streams/stream-repository.js'
 import { type DeliveryHarness, startDelivery } from './delivery-harness.js'
 
 describe('causes of a backlog', function () {
@@ -99,6 +100,24 @@ describe('causes of a backlog', function () {
     )
   })
 
+  it('are looked for whatever of their stream but its status was set since', async () => {
+    const queued = await queueRows(2, { source: newId(), txn: () => 'theft' })
+    const streams = createStreamRepository(hub.db)
+    const stream = await streams.findAny(streamId)
+    assert.ok(stream)
+    const changes: Record<string, () => Promise<unknown>> = {
+      subjects: () => streams.saveSubjectCount(streamId, 1),
+      configuration: () => streams.saveConfiguration(streamId, stream),
+      TLS: () => streams.raiseVersion(streamId),
+      'the same status': () => hub.statuses.setStatus(receiverId, streamId, { status: 'enabled' }),
+    }
+    for (const [name, change] of Object.entries(changes)) {
+      await change()
+      const found = (await find()).map(({ delivery }) => delivery.eventId)
+      assert.deepEqual(found.sort(), queued, name)
+    }
+  })
+
   it('are found among more of them, all held, than one look holds', async () => {
     const source = newId()
     // Two rows of each cause, so that the held ones alone are more than one answer.
@@ -111,6 +130,20 @@ describe('causes of a backlog', function () {
         queued,
       )
     }
+  })
+
+  it('are not looked for among what came while the stream was being let go', async () => {
+    await hub.statuses.setStatus(receiverId, streamId, { status: 'paused' })
+    await hub.db.transaction(async (trx) => {
+      await trx.raw('select now()')
+      await queueRows(1, { source: newId(), txn: () => 'late' })
+      await createStreamRepository(trx).saveStatus(streamId, {
+        status: 'enabled',
+        reason: undefined,
+        by: 'receiver',
+      })
+    })
+    assert.deepEqual(await find(), [])
   })
 
   it('of what the hub says of the stream come in its order, held or not', async () => {
@@ -134,10 +167,10 @@ describe('causes of a backlog', function () {
       const found = (await find()).map(({ delivery }) => delivery.eventId)
       assert.deepEqual(found.sort(), [held.eventId, second.eventId])
     }
-    assert.deepEqual(
-      (await find([held.eventId])).map(({ delivery }) => delivery.eventId).sort(),
-      [second.eventId, third.eventId],
-    )
+    assert.deepEqual((await find([held.eventId])).map(({ delivery }) => delivery.eventId).sort(), [
+      second.eventId,
+      third.eventId,
+    ])
   })
 
   it('of rows that an older release wrote are one, of a source of their own', async () => {
