@@ -118,6 +118,19 @@ describe('causes of a backlog', function () {
     }
   })
 
+  it('are not looked for among what was held when an older release let the stream go', async () => {
+    await letGo()
+    await queueRows(3, { source: newId(), txn: () => 'held' })
+    // As it wrote it, whatever the release of now had written before.
+    await hub.rows(
+      `update streams set status = 'enabled', status_by = 'receiver', version = version + 1, active_at = now(),
+         updated_at = now() where stream_id = ?`,
+      [streamId],
+    )
+    await createStreamRepository(hub.db).saveSubjectCount(streamId, 1)
+    assert.deepEqual(await find(), [])
+  })
+
   it('are found among more of them, all held, than one look holds', async () => {
     const source = newId()
     // Two rows of each cause, so that the held ones alone are more than one answer.
