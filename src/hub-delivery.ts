@@ -59,7 +59,7 @@ export function openDelivery(base: HubBase, parts: DeliveryParts): HubDelivery {
         await statuses.setStatusByHub(streamId, 'paused', reason, { cause: 'failing', version })
       },
       enable: (streamId) => statuses.enableFailing(streamId),
-      revive: () => statuses.reviveFailing(),
+      revive: (failed) => statuses.reviveFailing(failed),
     },
   })
   const events = createFrameworkEvents({
