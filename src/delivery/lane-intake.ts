@@ -1,4 +1,5 @@
 import type { Clock } from '../kernel/clock.js'
+import { describeError } from '../kernel/errors.js'
 import type { OpenDelivery } from './open-delivery.js'
 import type { PendingQueue } from './pending-queue.js'
 import type { SendItem } from './stream-sender.js'
@@ -24,6 +25,10 @@ export interface LaneIntakeDeps {
   accept(items: readonly SendItem[]): void
   finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded' | 'unreadable'): void
   wakeAt(atMs: number): void
+  /** Claims fail, in another way than before; they are tried again and again. */
+  onFault(error: unknown): void
+  /** They succeed again. */
+  onMended(): void
   /** A claim has ended. */
   onClaimed(): void
 }
@@ -38,6 +43,8 @@ export interface LaneIntake {
   /** Fetches a page, if there is reason to; while so many of the lane wait, no more than a few of each cause. */
   claim(waiting?: number): void
   needsClaim(): boolean
+  /** The last claim failed: nobody knows what of this lane is in the table. */
+  isFaulty(): boolean
   isClaiming(): boolean
   /** Rows that wait for the claim under way. */
   buffered(): number
@@ -67,6 +74,8 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
   let claiming = false
   let noClaimUntilMs = 0
   let lookAsideAtMs = 0
+  /** Text of the fault that has been told. */
+  let fault: string | undefined
   /** By source, since the last claim. */
   const passed = new Map<string, number>()
 
@@ -79,6 +88,18 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
     spill()
     noClaimUntilMs = clock.now() + AFTER_FAULT_MS
     deps.wakeAt(noClaimUntilMs)
+  }
+
+  function fail(error: unknown): void {
+    const text = describeError(error)
+    if (text !== fault) deps.onFault(error)
+    fault = text
+    rest()
+  }
+
+  function succeed(): void {
+    if (fault !== undefined) deps.onMended()
+    fault = undefined
   }
 
   function mayPass(item: SendItem): boolean {
@@ -131,7 +152,7 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
       // What is sent and settled meanwhile must be remembered: the claim's snapshot may be older.
       queue.hold()
       fetchPage(hasRoom ? CLAIM_LIMIT : 0)
-        .catch(rest)
+        .then(succeed, fail)
         .finally(() => {
           claiming = false
           arrivals = []
@@ -141,6 +162,7 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
         .catch(() => {})
     },
     needsClaim: () => spilled,
+    isFaulty: () => fault !== undefined,
     isClaiming: () => claiming,
     buffered: () => arrivals.length,
   }

@@ -113,6 +113,10 @@ export function createSender(options: SenderOptions): Sender {
       },
       onReadable: () => logger.info('stream.readable', { stream_id: streamId }),
       claim: (page) => claim(streamId, page),
+      onUnclaimed(lane, error) {
+        logger.warn('lane.unclaimed', { stream_id: streamId, lane, reason: describeError(error) })
+      },
+      onClaimable: (lane) => logger.info('lane.claimable', { stream_id: streamId, lane }),
       nextTryMs: (page) => queueRepository.nextTryMs(options.pools[page.lane], streamId, page),
       async attempt(item, target) {
         const leave = places.take(item.lane, endpointOf(target))

@@ -38,6 +38,10 @@ export interface StreamSenderDeps {
   /** It can be read again. */
   onReadable(): void
   claim(page: LanePage & { readonly limit: number }): Promise<Claim & { version?: number }>
+  /** The claims of a lane fail, in another way than before; they are tried again and again. */
+  onUnclaimed(lane: Lane, error: unknown): void
+  /** They succeed again. */
+  onClaimable(lane: Lane): void
   nextTryMs(page: LanePage): Promise<number | undefined>
   attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
   /** Resolves when written (or when the lease is gone and the row is another's). */
@@ -138,6 +142,8 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       accept,
       finishUnsent,
       wakeAt: deps.wakeAt,
+      onFault: (error) => deps.onUnclaimed(lane, error),
+      onMended: () => deps.onClaimable(lane),
       onClaimed() {
         settleQuiet()
         if (queue.waiting() > 0 || anyLane((intake) => intake.needsClaim())) pump()
@@ -258,8 +264,10 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       }
       intakes[lane].claim(queue.waiting(lane))
       if (!behind.has(lane)) continue
-      if (queue.waiting(lane) === 0 && !intakes[lane].needsClaim()) behind.delete(lane)
-      else isInTurn = false
+      const isEmpty = queue.waiting(lane) === 0
+      if (isEmpty && !intakes[lane].needsClaim()) behind.delete(lane)
+      // No lane waits for another's connections: what cannot be claimed holds nothing back.
+      else if (!isEmpty || !intakes[lane].isFaulty()) isInTurn = false
     }
   }
 

@@ -64,6 +64,8 @@ function rig(overrides: Partial<StreamSenderDeps>) {
     onUnasked() {},
     onUnreadable: (error) => assert.fail(error as Error),
     onReadable() {},
+    onUnclaimed: (_lane, error) => assert.fail(error as Error),
+    onClaimable() {},
     enable: () => Promise.reject(new Error('not asked for')),
     pausedProbeMs: 120_000,
     ...overrides,
@@ -379,6 +381,7 @@ describe('stream sender', () => {
         return { due: claims === 2 ? [item('1')] : [], stale: [], ungranted: [], unreadable: [] }
       },
       wakeAt: (atMs) => void asked.push(atMs),
+      onUnclaimed() {},
     })
     sender.wake()
     await waitUntil('the claim to fail', () => asked.length > 0)
@@ -423,5 +426,43 @@ describe('stream sender', () => {
       await new Promise((resolve) => setImmediate(resolve))
     }
     assert.deepEqual(told, ['no key', 'no database', 'readable', 'no key', 'readable'])
+  })
+
+  it('sends what other lanes claim while the claims of one fail, and tells of that once', async () => {
+    let now = 1_000_000
+    let fault: string | undefined = 'no connection came free'
+    let claims = 0
+    const told: string[] = []
+    const open: SendItem[] = []
+    const { sender, sentTo } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      claim: async ({ lane }) => {
+        if (lane === 'control') {
+          claims += 1
+          if (fault) throw new Error(fault)
+        }
+        const due = lane === 'urgent' ? open.splice(0) : []
+        return { due, stale: [], ungranted: [], unreadable: [] }
+      },
+      onUnclaimed: (lane, error) => void told.push(`${lane}: ${(error as Error).message}`),
+      onClaimable: (lane) => void told.push(lane),
+    })
+    const claimAgain = async () => {
+      const before = claims
+      now += 500
+      sender.wake()
+      await waitUntil('the claim', () => claims > before)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await claimAgain()
+    open.push(item('1'), item('2'))
+    await claimAgain()
+    await waitUntil('the urgent ones', () => sentTo.length === 2)
+    fault = 'deadlock'
+    await claimAgain()
+    fault = undefined
+    await claimAgain()
+    await claimAgain()
+    assert.deepEqual(told, ['control: no connection came free', 'control: deadlock', 'control'])
   })
 })
