@@ -257,7 +257,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     if (!hasTimeToSend()) return
     let isInTurn = true
     for (const lane of LANES) {
-      while (isInTurn && inFlight[lane] < deps.limits[lane] && deps.mayStart(lane)) {
+      while (isInTurn && inFlight[lane] < deps.limits[lane] && mayTake(lane)) {
         const item = queue.take(lane)
         if (!item) break
         start(item, to)
@@ -269,6 +269,11 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       // No lane waits for another's connections: what cannot be claimed holds nothing back.
       else if (!isEmpty || !intakes[lane].isFaulty()) isInTurn = false
     }
+  }
+
+  /** Whoever is refused a place is woken for it, so it is asked for only when something waits. */
+  function mayTake(lane: Lane): boolean {
+    return queue.waiting(lane) > 0 && deps.mayStart(lane)
   }
 
   function tellRecovery(): void {
@@ -302,7 +307,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     if (!hasTimeToSend()) return
     const probes: SendItem[] = []
     for (const lane of LANES) {
-      while (probes.length < PROBES && deps.mayStart(lane)) {
+      while (probes.length < PROBES && mayTake(lane)) {
         const item = queue.take(lane)
         if (!item) break
         probes.push(item)

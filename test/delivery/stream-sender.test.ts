@@ -465,4 +465,20 @@ describe('stream sender', () => {
     await claimAgain()
     assert.deepEqual(told, ['control: no connection came free', 'control: deadlock', 'control'])
   })
+
+  it('asks for a place only in a lane where something waits', async () => {
+    const asked = new Set<string>()
+    const { sender, sentTo } = rig({
+      mayStart(lane) {
+        asked.add(lane)
+        return true
+      },
+    })
+    sender.wake()
+    await waitUntil('the load', () => sender.idle())
+    assert.deepEqual([...asked], [])
+    sender.offer({ version: 2, items: [item('1')] })
+    await waitUntil('the SET', () => sentTo.length === 1 && sender.idle())
+    assert.deepEqual([...asked], ['urgent'])
+  })
 })
