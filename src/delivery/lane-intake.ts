@@ -22,6 +22,8 @@ export interface LaneIntakeDeps {
   claim(limit: number, inHand: readonly string[]): Promise<Claim>
   /** When the lane's earliest row that waits for another try is due, ms since the epoch. */
   nextTryMs(inHand: readonly string[]): Promise<number | undefined>
+  /** Room in memory for so many more. */
+  hasRoom(arriving: number): boolean
   accept(items: readonly SendItem[]): void
   finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded' | 'unreadable'): void
   wakeAt(atMs: number): void
@@ -50,12 +52,14 @@ export interface LaneIntake {
   buffered(): number
 }
 
-export const CLAIM_LIMIT = 500
+const CLAIM_LIMIT = 500
 /** Between two tries of a query that failed. */
 const AFTER_FAULT_MS = 500
 const SOON_MS = 20
-/** A lane that is sent slowly looks for other causes this often, while it has less than two pages in hand. */
+/** A lane that is sent slowly looks for other causes this often. */
 const LOOK_ASIDE_EVERY_MS = 1_000
+/** What a look may bring, at most. With more than two pages in hand it wants as much room. */
+const LOOK_ASIDE_ROWS = 256
 /** Between two claims, of one source. */
 const MAX_PASSING = 32
 
@@ -109,6 +113,11 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
     return true
   }
 
+  /** However long what is in hand takes: a theft that only a hint told of stands in the table behind it. */
+  function mayLookAside(waiting: number): boolean {
+    return waiting < 2 * CLAIM_LIMIT || deps.hasRoom(LOOK_ASIDE_ROWS)
+  }
+
   async function fetchPage(limit: number): Promise<void> {
     const { due, stale, ungranted, unreadable } = await deps.claim(limit, queue.known())
     for (const item of stale) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'superseded')
@@ -143,15 +152,15 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
         deps.wakeAt(noClaimUntilMs)
         return
       }
-      const hasRoom = waiting < CLAIM_LIMIT / 2
-      if (!hasRoom && (now < lookAsideAtMs || waiting >= 2 * CLAIM_LIMIT)) return
+      const takesPage = waiting < CLAIM_LIMIT / 2
+      if (!takesPage && (now < lookAsideAtMs || !mayLookAside(waiting))) return
       claiming = true
       spilledDuringClaim = false
       lookAsideAtMs = now + LOOK_ASIDE_EVERY_MS
       passed.clear()
       // What is sent and settled meanwhile must be remembered: the claim's snapshot may be older.
       queue.hold()
-      fetchPage(hasRoom ? CLAIM_LIMIT : 0)
+      fetchPage(takesPage ? CLAIM_LIMIT : 0)
         .then(succeed, fail)
         .finally(() => {
           claiming = false

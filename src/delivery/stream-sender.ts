@@ -139,6 +139,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         return claimed
       },
       nextTryMs: (inHand) => deps.nextTryMs(pageOf(lane, inHand)),
+      hasRoom: deps.room.hasRoom,
       accept,
       finishUnsent,
       wakeAt: deps.wakeAt,

@@ -481,4 +481,36 @@ describe('stream sender', () => {
     await waitUntil('the SET', () => sentTo.length === 1 && sender.idle())
     assert.deepEqual([...asked], ['urgent'])
   })
+
+  it('looks aside for other causes however much waits in memory, as long as there is room for them', async () => {
+    let now = 1_000_000
+    let room = 5_000
+    const limits: number[] = []
+    const { sender } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      room: {
+        count(change) {
+          room -= change
+        },
+        hasRoom: (arriving) => arriving < room,
+      },
+      claim: async ({ lane, limit }) => {
+        if (lane === 'urgent') limits.push(limit)
+        return { due: [], stale: [], ungranted: [], unreadable: [] }
+      },
+      attempt: () => new Promise(() => {}),
+    })
+    sender.wake()
+    await waitUntil('the load', () => sender.idle())
+    limits.length = 0
+    sender.offer({ version: 2, items: Array.from({ length: 4_000 }, (_, index) => item(`${index}`)) })
+    room = 200
+    now += 1_000
+    sender.wake()
+    assert.deepEqual(limits, [], 'no room')
+    room = 1_000
+    sender.pump()
+    await waitUntil('the look', () => limits.length > 0)
+    assert.deepEqual(limits, [0])
+  })
 })
