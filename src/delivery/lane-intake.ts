@@ -43,7 +43,7 @@ export interface LaneIntake {
   /** Spills, and lets the table rest: a fault of the database must not become a loop of sending. */
   rest(): void
   /** Fetches a page, if there is reason to; while so many of the lane wait, no more than a few of each cause. */
-  claim(waiting?: number): void
+  claim(waiting: number, limit?: number): void
   needsClaim(): boolean
   /** The last claim failed: nobody knows what of this lane is in the table. */
   isFaulty(): boolean
@@ -144,7 +144,7 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
     },
     spill,
     rest,
-    claim(waiting = 0) {
+    claim(waiting, limit = CLAIM_LIMIT) {
       const now = clock.now()
       if (claiming || !spilled) return
       if (now < noClaimUntilMs) {
@@ -160,7 +160,7 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
       passed.clear()
       // What is sent and settled meanwhile must be remembered: the claim's snapshot may be older.
       queue.hold()
-      fetchPage(takesPage ? CLAIM_LIMIT : 0)
+      fetchPage(takesPage ? limit : 0)
         .then(succeed, fail)
         .finally(() => {
           claiming = false

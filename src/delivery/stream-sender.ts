@@ -86,6 +86,8 @@ export interface StreamSender {
 }
 
 const PROBES = 2
+/** Claimed of each lane for them: a few more, since the oldest may all be of one cause, and that the trouble. */
+const PROBE_ROWS = 16
 /** An attempt must end this long before its lease does. */
 const LEASE_MARGIN_MS = 150
 const RENEWAL_WAIT_MS = 250
@@ -302,7 +304,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       return
     }
     if (queue.waiting() === 0) {
-      for (const lane of LANES) intakes[lane].claim()
+      for (const lane of LANES) intakes[lane].claim(0, PROBE_ROWS)
       return
     }
     if (!hasTimeToSend()) return

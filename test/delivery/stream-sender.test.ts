@@ -513,4 +513,48 @@ describe('stream sender', () => {
     await waitUntil('the look', () => limits.length > 0)
     assert.deepEqual(limits, [0])
   })
+
+  it('claims little for an endpoint that is down, and whole pages once it answers', async () => {
+    let now = 1_000_000
+    let isUp = false
+    let tries = 0
+    const done = new Set<string>()
+    const limits = new Set<number>()
+    const open = Array.from({ length: 100 }, (_, index) => item(`${index}`))
+    const { sender } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      claim: async ({ lane, inHand, limit }) => {
+        limits.add(limit)
+        const isDue = ({ eventId }: SendItem) => !done.has(eventId) && !inHand.includes(eventId)
+        const due = lane === 'urgent' ? open.filter(isDue).slice(0, limit) : []
+        return { due, stale: [], ungranted: [], unreadable: [] }
+      },
+      attempt: async ({ eventId }) => {
+        tries += 1
+        if (!isUp) return { class: 'failed', failure: 'connect', reason: 'ECONNREFUSED' }
+        done.add(eventId)
+        return { class: 'received' }
+      },
+    })
+    sender.wake()
+    await waitUntil('the failure', () => sender.isFailing())
+    limits.clear()
+    tries = 0
+    await waitUntil('five probes', () => {
+      now += 60_000
+      sender.wake()
+      return tries >= 10
+    })
+    assert.deepEqual([...limits], [16])
+    isUp = true
+    limits.clear()
+    now += 60_000
+    sender.wake()
+    await waitUntil('all of it', () => {
+      now += 60_000
+      sender.wake()
+      return done.size === open.length
+    })
+    assert.ok(limits.has(500))
+  })
 })
