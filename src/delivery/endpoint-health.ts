@@ -49,7 +49,6 @@ export interface EndpointHealth {
   isDown(): boolean
   /** No probe before this, ms. */
   restUntilMs(): number
-  lastSuccessMs(): number
   /** Answers whether the endpoint was down until now. */
   succeed(nowMs: number): boolean
   /** When an endpoint that was told as failing may be told as recovered, unless it is down again by then, ms. */
@@ -62,6 +61,8 @@ export interface EndpointHealth {
   failing(): Failing | undefined
   /** Goes on where this or another process left off, with a probe. @param probeEveryMs instead of what the class has */
   resume(failing: Failing, probeEveryMs: number | undefined): void
+  /** It answered, but what that was to lead to failed here: asked again in so long. */
+  postpone(nowMs: number, probeEveryMs: number): void
   /** Something stands on record that is not to be gone on with: what recovers after the next success. */
   expectClearing(): void
   reset(): void
@@ -125,7 +126,6 @@ export function createEndpointHealth(): EndpointHealth {
   return {
     isDown: () => isDown,
     restUntilMs: () => restUntilMs,
-    lastSuccessMs: () => lastSuccessMs,
     failing: () => failing && { ...failing, nextProbeAtMs: restUntilMs, isAgreed: isAgreed(failing) },
     succeed(nowMs) {
       lastSuccessMs = nowMs
@@ -173,6 +173,11 @@ export function createEndpointHealth(): EndpointHealth {
       rounds = Math.min(known.failures, MAX_ROUNDS)
       probeEveryMs = everyMs
       restUntilMs = everyMs === undefined ? 0 : known.lastFailedAtMs + withJitter(everyMs)
+    },
+    postpone(nowMs, everyMs) {
+      isDown = true
+      probeEveryMs = everyMs
+      restUntilMs = nowMs + withJitter(everyMs)
     },
     expectClearing() {
       onRecord = true

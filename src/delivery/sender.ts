@@ -131,9 +131,18 @@ export function createSender(options: SenderOptions): Sender {
       onFailing: failing.note,
       onRecovered: () => failing.recovered(streamId, shard),
       onUnasked: () => failing.unasked(streamId, shard),
-      enable: async () => options.failing?.enable(streamId),
+      enable: () => enable(streamId),
       pausedProbeMs: options.failing?.probeEveryMs ?? PAUSED_PROBE_MS,
     })
+  }
+
+  async function enable(streamId: string): Promise<void> {
+    try {
+      await options.failing?.enable(streamId)
+    } catch (error) {
+      logger.warn('stream.enable_failed', { stream_id: streamId, reason: describeError(error) })
+      throw error
+    }
   }
 
   function wakeAt(streamId: string, atMs: number): void {

@@ -218,6 +218,10 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     leave: (item) => queue.settle(item.eventId),
     onDown: toTable,
     onUp: spillAll,
+    onNotEnabled(to) {
+      // Another state of the stream says itself whether its endpoint rests.
+      if (target.get() === to) endpoint.postpone(clock.now(), deps.pausedProbeMs)
+    },
   })
 
   /** Where this or another process left off with its endpoint. */

@@ -557,4 +557,35 @@ describe('stream sender', () => {
     })
     assert.ok(limits.has(500))
   })
+
+  it('sends the notice no sooner again than to an endpoint that fails when its stream could not be enabled', async () => {
+    let now = 1_000_000
+    let enabled = 0
+    const to = { ...targetOf('https://x.example.com', 1), sending: false, noticesOnly: true }
+    const { sender, sentTo } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      loadTarget: async () => ({ ...to, pausedForFailing: true }),
+      enable: async () => {
+        enabled += 1
+        throw new Error('canceling statement due to statement timeout')
+      },
+      claim: async ({ lane, inHand }) => {
+        const isDue = lane === 'urgent' && !inHand.includes('notice')
+        return { due: isDue ? [item('notice')] : [], stale: [], ungranted: [], unreadable: [] }
+      },
+      writeResult: async () => assert.fail('not before the stream is enabled'),
+    })
+    const tryFor = async (ms: number) => {
+      for (const until = now + ms; now < until; now += 1_000) {
+        sender.wake()
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    }
+    sender.wake()
+    await waitUntil('the notice', () => enabled === 1)
+    await tryFor(90_000)
+    assert.equal(sentTo.length, 1)
+    await tryFor(60_000)
+    assert.deepEqual([sentTo.length, enabled], [2, 2])
+  })
 })
