@@ -80,6 +80,7 @@ export function createSender(options: SenderOptions): Sender {
   const hinted = new Set<number>()
   const openRoom = createWaitingRooms(options.waitingLimits)
   let followingHints = false
+  let checking = false
   let stopping = false
   let sweep: NodeJS.Timeout | undefined
 
@@ -211,12 +212,20 @@ export function createSender(options: SenderOptions): Sender {
   /** Behind the word of changes: a stream that was changed while nobody listened is read again within seconds. */
   async function reloadChanged(): Promise<void> {
     const inUse = [...entries].filter(([, { sender }]) => sender.version() !== undefined)
-    if (inUse.length === 0) return
-    const versions = await options.targets.versionsOf(inUse.map(([streamId]) => streamId))
-    for (const [streamId, { sender }] of inUse) {
-      const version = sender.version()
-      if (version !== undefined && version !== versions.get(streamId)) await sender.reload()
-    }
+    if (inUse.length === 0 || checking) return
+    checking = true
+    const versions = await options.targets
+      .versionsOf(inUse.map(([streamId]) => streamId))
+      .finally(() => {
+        checking = false
+      })
+    // Each waits for the attempts of its own stream to end, and for no other's.
+    await Promise.all(
+      inUse.map(async ([streamId, { sender }]) => {
+        const version = sender.version()
+        if (version !== undefined && version !== versions.get(streamId)) await sender.reload()
+      }),
+    )
   }
 
   /** Behind all that wakes a stream: one with work that waits for no time is never left without a look. */
