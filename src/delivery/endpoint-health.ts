@@ -59,6 +59,8 @@ export interface EndpointHealth {
   fail(attempt: FailedAttempt): boolean
   /** Undefined: the last attempt succeeded, or there was none. */
   failing(): Failing | undefined
+  /** It was told as failing, or a record says so, and not yet as recovered. */
+  isOnRecord(): boolean
   /** Goes on where this or another process left off, with a probe. @param probeEveryMs instead of what the class has */
   resume(failing: Failing, probeEveryMs: number | undefined): void
   /** It answered, but what that was to lead to failed here: asked again in so long. */
@@ -127,6 +129,7 @@ export function createEndpointHealth(): EndpointHealth {
     isDown: () => isDown,
     restUntilMs: () => restUntilMs,
     failing: () => failing && { ...failing, nextProbeAtMs: restUntilMs, isAgreed: isAgreed(failing) },
+    isOnRecord: () => onRecord,
     succeed(nowMs) {
       lastSuccessMs = nowMs
       const wasDown = isDown

@@ -239,7 +239,7 @@ export function createSender(options: SenderOptions): Sender {
       if (entry.dueMs !== Number.POSITIVE_INFINITY || !entry.sender.idle()) continue
       entries.delete(streamId)
       // Deleted, polled now, or owed nothing any more: nobody will tell that its endpoint answers.
-      if (entry.sender.version() === undefined || entry.sender.isFailing()) {
+      if (entry.sender.version() === undefined || entry.sender.isOnRecord()) {
         failing.unasked(streamId, entry.shard)
       }
     }

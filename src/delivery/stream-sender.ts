@@ -81,8 +81,8 @@ export interface StreamSender {
   stop(): Promise<void>
   /** Nothing is owed that is due or will be, and nothing is known here that the table does not hold as well. */
   idle(): boolean
-  /** Its endpoint failed last, as far as is known here. */
-  isFailing(): boolean
+  /** Its endpoint stands on record as failing, as far as is known here. */
+  isOnRecord(): boolean
 }
 
 const PROBES = 2
@@ -387,7 +387,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       queue.clear()
     },
     version: () => target.get()?.version,
-    isFailing: () => endpoint.failing() !== undefined,
+    isOnRecord: endpoint.isOnRecord,
     idle: () =>
       isQuiet() &&
       queue.waiting() === 0 &&

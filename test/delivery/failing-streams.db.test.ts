@@ -323,6 +323,12 @@ describe('a stream whose endpoint does nothing but fail', () => {
     await hub.rows('delete from delivery_queue')
     await hub.restart()
     await waitUntil('what another process left on record to go', isOver)
+    await fail()
+    await hub.delivery.sender.stop()
+    await hub.rows('delete from delivery_queue')
+    await hub.rows('update streams set version = version + 1')
+    await hub.restart()
+    await waitUntil('what it left of the stream before a change to go', isOver)
   })
 
   it('is forgotten with its failures once it is deleted', async () => {

@@ -537,7 +537,7 @@ describe('stream sender', () => {
       },
     })
     sender.wake()
-    await waitUntil('the failure', () => sender.isFailing())
+    await waitUntil('the failure', () => sender.isOnRecord())
     limits.clear()
     tries = 0
     await waitUntil('five probes', () => {
