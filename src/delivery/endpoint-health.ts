@@ -68,6 +68,8 @@ export interface EndpointHealth {
   /** Something stands on record that is not to be gone on with: what recovers after the next success. */
   expectClearing(): void
   reset(): void
+  /** It is another one from now on, of which nothing is known. */
+  replace(): void
 }
 
 /** The breaker of one stream's endpoint: opens fast, and lets a probe through every few seconds. */
@@ -186,6 +188,10 @@ export function createEndpointHealth(): EndpointHealth {
       onRecord = true
     },
     reset: clear,
+    replace() {
+      clear()
+      lastSuccessMs = 0
+    },
   }
 }
 

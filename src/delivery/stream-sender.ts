@@ -112,7 +112,10 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   const target = createLoadedTarget({
     load: deps.loadTarget,
     onLoaded(loaded) {
-      if (loaded?.endpointUrl !== endpointUrl) lone.clear()
+      if (loaded?.endpointUrl !== endpointUrl) {
+        lone.clear()
+        endpoint.replace()
+      }
       endpointUrl = loaded?.endpointUrl
       if (loaded) goOn(loaded)
       // What may not go out now stays in the table, and so does all but a stopped stream's notice.

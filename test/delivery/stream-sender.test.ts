@@ -588,4 +588,38 @@ describe('stream sender', () => {
     await tryFor(60_000)
     assert.deepEqual([sentTo.length, enabled], [2, 2])
   })
+
+  it('knows nothing of a new endpoint by what the former one took', async () => {
+    for (const latter of ['https://former.example.com', 'https://latter.example.com']) {
+      let to = targetOf('https://former.example.com', 1)
+      const agreed: boolean[] = []
+      const { sender, sentTo } = rig({
+        loadTarget: async () => to,
+        claim: async ({ lane, inHand }) => {
+          const isDue = ({ eventId }: SendItem) => to.version === 2 && !inHand.includes(eventId)
+          const due = lane === 'urgent' ? [item('a'), item('b')].filter(isDue) : []
+          return { due, stale: [], ungranted: [], unreadable: [] }
+        },
+        attempt: async ({ eventId }) => {
+          sentTo.push(eventId)
+          return eventId === 'taken'
+            ? { class: 'received' }
+            : { class: 'failed', failure: 'gone', reason: 'answered 410' }
+        },
+        onFailing: ({ isAgreed }) => void agreed.push(isAgreed),
+      })
+      sender.wake()
+      await waitUntil('the load', () => sender.idle())
+      sender.offer({ version: 1, items: [item('taken')] })
+      await waitUntil('the SET', () => sentTo.length === 1 && sender.idle())
+      to = targetOf(latter, 2)
+      await sender.reload()
+      await waitUntil('failures of both', () => {
+        sender.pump()
+        return agreed.length >= 3
+      })
+      await sender.stop()
+      assert.equal(agreed.at(-1), latter !== 'https://former.example.com', latter)
+    }
+  })
 })
