@@ -27,6 +27,8 @@ export interface LaneIntakeDeps {
   accept(items: readonly SendItem[]): void
   finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded' | 'unreadable'): void
   wakeAt(atMs: number): void
+  /** The same, and this lane is to be spilled then: rows of the table fall due. */
+  wakeForRows(atMs: number): void
   /** Claims fail, in another way than before; they are tried again and again. */
   onFault(error: unknown): void
   /** They succeed again. */
@@ -131,7 +133,7 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
     deps.accept(arrivals.filter((item) => !queue.has(item.eventId)))
     arrivals = []
     const dueMs = await deps.nextTryMs(queue.known())
-    if (dueMs !== undefined) deps.wakeAt(Math.max(dueMs, clock.now() + SOON_MS))
+    if (dueMs !== undefined) deps.wakeForRows(Math.max(dueMs, clock.now() + SOON_MS))
   }
 
   return {

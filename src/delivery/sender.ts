@@ -154,7 +154,7 @@ export function createSender(options: SenderOptions): Sender {
     entry.timer = setTimeout(
       () => {
         entry.dueMs = Number.POSITIVE_INFINITY
-        entry.sender.wake()
+        entry.sender.due()
       },
       // Whole, for a timer cuts fractions off and would come early.
       Math.max(1, Math.ceil(Math.min(atMs - clock.now(), 3_600_000))),

@@ -50,7 +50,7 @@ export interface StreamSenderDeps {
   readonly room: WaitingRoom
   /** Room in the shares of this lane; when there is none, `pump` is called once there may be. */
   mayStart(lane: Lane): boolean
-  /** Calls `wake` once the shared clock has reached `atMs`; only the earliest time is kept. */
+  /** Calls `due` once the shared clock has reached `atMs`; only the earliest time is kept. */
   wakeAt(atMs: number): void
   readonly attemptTimeoutMs: number
   /** Requests in flight per lane. */
@@ -69,8 +69,10 @@ export interface StreamSenderDeps {
 export interface StreamSender {
   /** Takes rows that fan-out has just queued. Those of another version of the stream are claimed from the table. */
   offer(rows: OfferedRows): void
-  /** There may be rows in the table, or a time asked for with `wakeAt` has come. */
+  /** There may be rows in the table. */
   wake(): void
+  /** A time asked for with `wakeAt` has come. */
+  due(): void
   /** Starts what may be started. */
   pump(): void
   /** Status, endpoint or grants changed: drops what waits, lets attempts end, reads the stream again. */
@@ -106,6 +108,8 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   /** Stopped for good: a reload under way must not start it again. */
   let ended = false
   let writing = 0
+  /** The earliest time that was asked for because rows fall due: the others are no reason to ask the table. */
+  let rowsDueMs = Number.POSITIVE_INFINITY
   /** As last read. */
   let endpointUrl: string | undefined
   const onQuiet: (() => void)[] = []
@@ -148,6 +152,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       accept,
       finishUnsent,
       wakeAt: deps.wakeAt,
+      wakeForRows,
       onFault: (error) => deps.onUnclaimed(lane, error),
       onMended: () => deps.onClaimable(lane),
       onClaimed() {
@@ -162,6 +167,11 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   }
   const anyLane = (is: (intake: LaneIntake) => boolean) => LANES.some((lane) => is(intakes[lane]))
   const underWay = () => inFlight.control + inFlight.urgent + inFlight.routine
+
+  function wakeForRows(atMs: number): void {
+    rowsDueMs = Math.min(rowsDueMs, atMs)
+    deps.wakeAt(atMs)
+  }
 
   function isQuiet(): boolean {
     return underWay() === 0 && writing === 0 && !anyLane((intake) => intake.isClaiming())
@@ -207,7 +217,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         writing -= 1
         queue.settle(item.eventId)
         // While it was being written no claim could see when it is due.
-        if (result.nextAttemptAtMs !== undefined) deps.wakeAt(result.nextAttemptAtMs)
+        if (result.nextAttemptAtMs !== undefined) wakeForRows(result.nextAttemptAtMs)
         settleQuiet()
         pump()
       })
@@ -365,6 +375,16 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     },
     wake() {
       for (const lane of LANES) intakes[lane].spill()
+      pump()
+    },
+    due() {
+      if (clock.now() >= rowsDueMs) {
+        rowsDueMs = Number.POSITIVE_INFINITY
+        for (const lane of LANES) intakes[lane].spill()
+      } else if (rowsDueMs !== Number.POSITIVE_INFINITY) {
+        // Of two times only the earlier was kept.
+        deps.wakeAt(rowsDueMs)
+      }
       pump()
     },
     pump,

@@ -622,4 +622,45 @@ describe('stream sender', () => {
       assert.equal(agreed.at(-1), latter !== 'https://former.example.com', latter)
     }
   })
+
+  it('asks the table when rows fall due, and for no other time that comes before', async () => {
+    let now = 1_000_000
+    let leaseMs = Number.POSITIVE_INFINITY
+    let claims = 0
+    let asked: number[] = []
+    let open: SendItem[] = []
+    const { sender, sentTo } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      lease: () => ({ unit: 0, epoch: 1, endsAtMonotonicMs: leaseMs }),
+      claim: async ({ lane }) => {
+        claims += 1
+        return { due: lane === 'urgent' ? open.splice(0) : [], stale: [], ungranted: [], unreadable: [] }
+      },
+      nextTryMs: async ({ lane }) => (lane === 'urgent' && now < 1_010_000 ? 1_010_000 : undefined),
+      wakeAt: (atMs) => void asked.push(atMs),
+    })
+    sender.wake()
+    await waitUntil('the claims', () => claims === 3 && sender.idle())
+    assert.deepEqual(asked, [1_010_000])
+    asked = []
+    leaseMs = now + 100
+    sender.offer({ version: 2, items: [item('1')] })
+    assert.deepEqual([...new Set(asked)], [1_000_250], 'once the lease is renewed')
+    now += 250
+    leaseMs = Number.POSITIVE_INFINITY
+    asked = []
+    sender.due()
+    await waitUntil('the SET', () => sentTo.length === 1 && sender.idle())
+    assert.equal(claims, 3)
+    assert.deepEqual(asked, [1_010_000], 'which was dropped for the earlier one')
+    now = 1_010_000
+    open = [item('2')]
+    sender.due()
+    await waitUntil('the row', () => sentTo.length === 2 && sender.idle())
+    const before = claims
+    asked = []
+    now += 60_000
+    sender.due()
+    assert.deepEqual([claims, asked], [before, []])
+  })
 })
