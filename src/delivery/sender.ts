@@ -4,26 +4,22 @@ import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
 import { createFailingWatch, type FailingStreams } from './failing-watch.js'
-import type { EventContent, OpenDelivery } from './open-delivery.js'
-import { findOtherCauses } from './other-causes.js'
 import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
-import { type ClaimedDelivery, type LanePage, queueRepository } from './queue-repository.js'
+import { createPushClaims, type PushClaimsOptions } from './push-claims.js'
+import { queueRepository } from './queue-repository.js'
 import { createResultWriters } from './result-writers.js'
 import { createSendPlaces } from './send-places.js'
-import { createStreamSender, type OfferedRows, type SendItem, type StreamSender } from './stream-sender.js'
+import { createStreamSender, type OfferedRows, type StreamSender } from './stream-sender.js'
 import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
 import { createWaitingRooms, type WaitingLimits } from './waiting-room.js'
 
-export interface SenderOptions extends PushAttemptOptions {
+export interface SenderOptions extends PushAttemptOptions, PushClaimsOptions {
   /** Absent: no stream is paused. */
   readonly failing?: FailingStreams
   /** A pool per lane, so that no lane waits for another's statements. */
   readonly pools: Readonly<Record<Lane, Database>>
   readonly leases: LeaseSet
   readonly targets: StreamTargets
-  openContent(
-    row: Pick<ClaimedDelivery, 'delivery' | 'day' | 'sealedContent'>,
-  ): Promise<EventContent | undefined>
   /** Requests in flight per stream. */
   readonly concurrency: number
   readonly waitingLimits?: WaitingLimits
@@ -68,6 +64,7 @@ export function createSender(options: SenderOptions): Sender {
       inFlight.set(count, { lane, endpoints: standing })
   })
   const attempt = createPushAttempt(options)
+  const claim = createPushClaims(options)
   const writers = createResultWriters(options)
   const failing = createFailingWatch({
     db: options.pools.routine,
@@ -161,38 +158,6 @@ export function createSender(options: SenderOptions): Sender {
     )
   }
 
-  /** The oldest; when there are more, a few of each cause beside them. */
-  async function claimRows(streamId: string, page: LanePage & { readonly limit: number }) {
-    const { lane } = page
-    const db = options.pools[lane]
-    const oldest = page.limit > 0 ? await queueRepository.claimForPush(db, streamId, page) : []
-    if (oldest.length < page.limit) return oldest
-    const inHand = [...page.inHand, ...oldest.map(({ delivery }) => delivery.eventId)]
-    return [...oldest, ...(await findOtherCauses(db, { streamId, lane, method: 'push', inHand }))]
-  }
-
-  async function claim(streamId: string, page: LanePage & { readonly limit: number }) {
-    const rows = await claimRows(streamId, page)
-    const due: SendItem[] = []
-    const stale: OpenDelivery[] = []
-    const ungranted: OpenDelivery[] = []
-    const unreadable: OpenDelivery[] = []
-    for (const row of rows) {
-      if (!row.granted) ungranted.push(row.delivery)
-      else if (row.superseded) stale.push(row.delivery)
-      else {
-        const content = await options.openContent(row)
-        if (content) due.push({ ...row.delivery, content, bytes: row.sealedContent?.length ?? 0 })
-        else {
-          unreadable.push(row.delivery)
-          logger.error('set.unreadable', { stream_id: streamId, event_ids: [row.delivery.eventId] })
-        }
-      }
-    }
-    const version = rows[0]?.version
-    return { due, stale, ungranted, unreadable, ...(version === undefined ? {} : { version }) }
-  }
-
   async function loadShards(shards: readonly number[], dueWithinS?: number): Promise<void> {
     if (shards.length === 0) return
     // For all lanes, so by the pool that waits for none of them.
@@ -214,11 +179,9 @@ export function createSender(options: SenderOptions): Sender {
     const inUse = [...entries].filter(([, { sender }]) => sender.version() !== undefined)
     if (inUse.length === 0 || checking) return
     checking = true
-    const versions = await options.targets
-      .versionsOf(inUse.map(([streamId]) => streamId))
-      .finally(() => {
-        checking = false
-      })
+    const versions = await options.targets.versionsOf(inUse.map(([streamId]) => streamId)).finally(() => {
+      checking = false
+    })
     // Each waits for the attempts of its own stream to end, and for no other's.
     await Promise.all(
       inUse.map(async ([streamId, { sender }]) => {

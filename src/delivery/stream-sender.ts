@@ -1,19 +1,17 @@
-import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import { LANES, type Lane } from '../secevent/event.js'
-import type { Lease } from '../storage/leases.js'
 import { createAttemptEnds } from './attempt-end.js'
 import type { AttemptOutcome } from './attempt-outcome.js'
 import { unsentResult } from './attempt-result.js'
-import { createEndpointHealth, type Failing } from './endpoint-health.js'
-import { type Claim, createLaneIntake, type LaneIntake } from './lane-intake.js'
+import { createEndpointHealth } from './endpoint-health.js'
+import { createLaneIntakes } from './lane-intakes.js'
 import { createLoadedTarget } from './loaded-target.js'
 import { createLoneFailures } from './lone-failures.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPendingQueue } from './pending-queue.js'
-import type { DeliveryResult, LanePage } from './queue-repository.js'
+import type { DeliveryResult } from './queue-repository.js'
+import type { StreamSenderDeps } from './stream-sender-deps.js'
 import type { StreamTarget } from './stream-target-repository.js'
-import type { WaitingRoom } from './waiting-room.js'
 
 export interface SendItem extends OpenDelivery {
   readonly content: EventContent
@@ -26,44 +24,6 @@ export interface OfferedRows {
   /** Of the stream when they were matched. */
   readonly version: number
   readonly items: readonly SendItem[]
-}
-
-export interface StreamSenderDeps {
-  readonly clock: Clock
-  /** The stream's shard lease; undefined once it is lost. */
-  lease(): Lease | undefined
-  loadTarget(): Promise<StreamTarget | undefined>
-  /** The stream cannot be read, in another way than before; it is tried again and again. */
-  onUnreadable(error: unknown): void
-  /** It can be read again. */
-  onReadable(): void
-  claim(page: LanePage & { readonly limit: number }): Promise<Claim & { version?: number }>
-  /** The claims of a lane fail, in another way than before; they are tried again and again. */
-  onUnclaimed(lane: Lane, error: unknown): void
-  /** They succeed again. */
-  onClaimable(lane: Lane): void
-  nextTryMs(page: LanePage): Promise<number | undefined>
-  attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
-  /** Resolves when written (or when the lease is gone and the row is another's). */
-  writeResult(lane: Lane, result: DeliveryResult): Promise<void>
-  /** Of this stream in memory. */
-  readonly room: WaitingRoom
-  /** Room in the shares of this lane; when there is none, `pump` is called once there may be. */
-  mayStart(lane: Lane): boolean
-  /** Calls `due` once the shared clock has reached `atMs`; only the earliest time is kept. */
-  wakeAt(atMs: number): void
-  readonly attemptTimeoutMs: number
-  /** Requests in flight per lane. */
-  readonly limits: Readonly<Record<Lane, number>>
-  /** The endpoint rests, after another failure. */
-  onFailing(failing: Failing, target: StreamTarget): void
-  onRecovered(): void
-  /** Of the stream nothing may be sent: what is known of its endpoint is old from here on. */
-  onUnasked(): void
-  /** Enables the stream that the hub paused for failing; resolves once that is durable. */
-  enable(): Promise<void>
-  /** How often the endpoint of such a stream is asked, ms. */
-  readonly pausedProbeMs: number
 }
 
 export interface StreamSender {
@@ -135,37 +95,31 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     onMended: deps.onReadable,
   })
 
-  const intakes = {} as Record<Lane, LaneIntake>
-  for (const lane of LANES) {
-    intakes[lane] = createLaneIntake({
-      clock,
-      queue,
-      claim: async (limit, inHand) => {
-        const claimed = await deps.claim({ ...pageOf(lane, inHand), limit })
-        // Memory proposes, SQL decides: a claim that saw another version of the stream makes us read it again.
-        const known = target.get()
-        if (known && claimed.version !== undefined && claimed.version !== known.version) startAnew()
-        return claimed
-      },
-      nextTryMs: (inHand) => deps.nextTryMs(pageOf(lane, inHand)),
-      hasRoom: deps.room.hasRoom,
-      accept,
-      finishUnsent,
-      wakeAt: deps.wakeAt,
-      wakeForRows,
-      onFault: (error) => deps.onUnclaimed(lane, error),
-      onMended: () => deps.onClaimable(lane),
-      onClaimed() {
-        settleQuiet()
-        if (queue.waiting() > 0 || anyLane((intake) => intake.needsClaim())) pump()
-      },
-    })
-  }
+  const intakes = createLaneIntakes({
+    clock,
+    queue,
+    async claim(page) {
+      const claimed = await deps.claim(page)
+      // Memory proposes, SQL decides: a claim that saw another version of the stream makes us read it again.
+      const known = target.get()
+      if (known && claimed.version !== undefined && claimed.version !== known.version) startAnew()
+      return claimed
+    },
+    nextTryMs: deps.nextTryMs,
+    isStopped: () => target.get()?.sending === false,
+    hasRoom: deps.room.hasRoom,
+    accept,
+    finishUnsent,
+    wakeAt: deps.wakeAt,
+    wakeForRows,
+    onFault: deps.onUnclaimed,
+    onMended: deps.onClaimable,
+    onClaimed() {
+      settleQuiet()
+      if (queue.waiting() > 0 || intakes.needClaim()) pump()
+    },
+  })
 
-  const pageOf = (lane: Lane, inHand: readonly string[]): LanePage => {
-    return { lane, inHand, noticesOnly: target.get()?.sending === false }
-  }
-  const anyLane = (is: (intake: LaneIntake) => boolean) => LANES.some((lane) => is(intakes[lane]))
   const underWay = () => inFlight.control + inFlight.urgent + inFlight.routine
 
   function wakeForRows(atMs: number): void {
@@ -174,7 +128,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   }
 
   function isQuiet(): boolean {
-    return underWay() === 0 && writing === 0 && !anyLane((intake) => intake.isClaiming())
+    return underWay() === 0 && writing === 0 && !intakes.areClaiming()
   }
 
   function settleQuiet(): void {
@@ -211,7 +165,7 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     void written
       .catch(() => {
         // The row is still in the table: whoever holds the shard sends it again, under the same jti.
-        intakes[item.lane].rest()
+        intakes.of[item.lane].rest()
       })
       .finally(() => {
         writing -= 1
@@ -258,10 +212,8 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   }
 
   function spillAll(): void {
-    for (const lane of LANES) {
-      intakes[lane].spill()
-      behind.add(lane)
-    }
+    intakes.spill()
+    for (const lane of LANES) behind.add(lane)
   }
 
   function pump(): void {
@@ -282,12 +234,12 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
         if (!item) break
         start(item, to)
       }
-      intakes[lane].claim(queue.waiting(lane))
+      intakes.of[lane].claim(queue.waiting(lane))
       if (!behind.has(lane)) continue
       const isEmpty = queue.waiting(lane) === 0
-      if (isEmpty && !intakes[lane].needsClaim()) behind.delete(lane)
+      if (isEmpty && !intakes.of[lane].needsClaim()) behind.delete(lane)
       // No lane waits for another's connections: what cannot be claimed holds nothing back.
-      else if (!isEmpty || !intakes[lane].isFaulty()) isInTurn = false
+      else if (!isEmpty || !intakes.of[lane].isFaulty()) isInTurn = false
     }
   }
 
@@ -315,13 +267,13 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
 
   /** Two tries at an endpoint that is down, most urgent first: two, because the first may itself be the trouble. */
   function probe(to: StreamTarget): void {
-    if (underWay() > 0 || anyLane((intake) => intake.isClaiming())) return
+    if (underWay() > 0 || intakes.areClaiming()) return
     if (clock.now() < endpoint.restUntilMs()) {
       deps.wakeAt(endpoint.restUntilMs())
       return
     }
     if (queue.waiting() === 0) {
-      for (const lane of LANES) intakes[lane].claim(0, PROBE_ROWS)
+      for (const lane of LANES) intakes.of[lane].claim(0, PROBE_ROWS)
       return
     }
     if (!hasTimeToSend()) return
@@ -368,19 +320,18 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       if (to && version > to.version) startAnew()
       const isOpen = !endpoint.isDown() && to?.sending === true && to.version === version
       for (const item of items) {
-        const buffered = LANES.reduce((sum, lane) => sum + intakes[lane].buffered(), 0)
-        intakes[item.lane].offer(item, isOpen && deps.room.hasRoom(buffered))
+        intakes.of[item.lane].offer(item, isOpen && deps.room.hasRoom(intakes.buffered()))
       }
       pump()
     },
     wake() {
-      for (const lane of LANES) intakes[lane].spill()
+      intakes.spill()
       pump()
     },
     due() {
       if (clock.now() >= rowsDueMs) {
         rowsDueMs = Number.POSITIVE_INFINITY
-        for (const lane of LANES) intakes[lane].spill()
+        intakes.spill()
       } else if (rowsDueMs !== Number.POSITIVE_INFINITY) {
         // Of two times only the earlier was kept.
         deps.wakeAt(rowsDueMs)
@@ -417,6 +368,6 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       // Owed nothing, an endpoint that is down is not asked either. A stopped stream is owed what no claim shows.
       (!endpoint.isDown() || target.get()?.sending === true) &&
       // Of a stream that is gone nothing is ever claimed.
-      (target.isGone() || !anyLane((intake) => intake.needsClaim())),
+      (target.isGone() || !intakes.needClaim()),
   }
 }
