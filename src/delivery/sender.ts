@@ -259,11 +259,11 @@ export function createSender(options: SenderOptions): Sender {
     },
     async stop() {
       clearInterval(sweep)
-      for (const entry of entries.values()) clearTimeout(entry.timer)
-      const stopped = [...entries.values()].map(({ sender }) => sender.stop())
-      await Promise.all(stopped)
+      await Promise.all([...entries.values()].map(({ sender }) => sender.stop()))
       await failing.stop()
       stopping = true
+      // Only now: results that were written meanwhile have asked for a time as well.
+      for (const { timer } of entries.values()) clearTimeout(timer)
       entries.clear()
     },
     health: (): Health => ({ ok: true }),

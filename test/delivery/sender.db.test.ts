@@ -26,7 +26,7 @@ describe('the sender of a process', () => {
 
   it('reads a stream again that was changed in silence, though attempts of others do not end', async () => {
     const silent = await sinkThat(() => {})
-    const former = await sinkThat((_request, res) => void res.writeHead(503, { 'retry-after': '600' }).end())
+    const former = await sinkThat((_request, res) => void res.writeHead(503, { 'retry-after': '60' }).end())
     const latter = await sinkThat((_request, res) => void res.writeHead(202).end())
     for (let count = 0; count < 8; count += 1) await addStream(silent)
     await hub.fanOut([hub.event()])
@@ -41,5 +41,40 @@ describe('the sender of a process', () => {
     )
     await waitUntil('the SET that waits', () => latter.received.length > 0)
     assert.equal(former.received.length, 1)
+  })
+
+  it('leaves no timer behind for a row whose attempt ends while it stops', async () => {
+    let fail = () => {}
+    const sink = await sinkThat((_request, res) => {
+      fail = () => void res.writeHead(503, { 'retry-after': '60' }).end()
+    })
+    await addStream(sink)
+    await hub.fanOut([hub.event()])
+    await waitUntil('the attempt', () => sink.received.length === 1)
+    const { setTimeout: set, clearTimeout: clear } = globalThis
+    const timers = new Set<unknown>()
+    let long = 0
+    globalThis.setTimeout = ((act: () => void, ms: number) => {
+      const timer = set(act, ms)
+      if (ms > 50_000) {
+        long += 1
+        timers.add(timer)
+      }
+      return timer
+    }) as typeof setTimeout
+    globalThis.clearTimeout = ((timer: NodeJS.Timeout) => {
+      timers.delete(timer)
+      clear(timer)
+    }) as typeof clearTimeout
+    try {
+      const stopped = hub.delivery.sender.stop()
+      fail()
+      await stopped
+      assert.deepEqual([long, timers.size], [1, 0])
+    } finally {
+      globalThis.setTimeout = set
+      globalThis.clearTimeout = clear
+      for (const timer of timers) clear(timer as NodeJS.Timeout)
+    }
   })
 })
