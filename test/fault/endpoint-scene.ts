@@ -1,7 +1,8 @@
 import { waitUntil } from '../support/wait.js'
 import { attemptsOf } from './endpoint-watch.js'
 import { ACCEPTED, type RawRequest, startRawEndpoint } from './raw-endpoint.js'
-import type { FaultHub, FaultRig, FaultScene, RunningLoad } from './rig.js'
+import type { FaultHub, FaultRig, FaultScene } from './rig.js'
+import type { RunningLoad } from './running-load.js'
 
 export const TIMEOUT_MS = 2_000
 export interface Ready {

@@ -1,7 +1,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { HubProcess } from '../support/hub-process.js'
+import { startWatchdog } from '../support/watchdog.js'
 
 export interface SeenAttempt {
   readonly outcome: string
@@ -30,7 +34,12 @@ server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => process.stdout.w
 
 /** A port whose queue of connections is full: it refuses nothing and takes nothing, like a firewall that drops. */
 export async function startBlackHole(): Promise<{ url: string; close(): Promise<void> }> {
-  const child = spawn(process.execPath, ['-e', LISTENER], { stdio: ['ignore', 'pipe', 'ignore'] })
+  // A stopped process hears of nobody's end: the watchdog knows it by its folder.
+  const folder = await mkdtemp(join(tmpdir(), 'firebreak-hole-'))
+  const watchdog = startWatchdog(folder)
+  const script = join(folder, 'listener.cjs')
+  await writeFile(script, LISTENER)
+  const child = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'ignore'] })
   const [line] = (await once(child.stdout, 'data')) as [Buffer]
   const port = Number(line.toString())
   child.kill('SIGSTOP')
@@ -42,6 +51,7 @@ export async function startBlackHole(): Promise<{ url: string; close(): Promise<
       const ended = once(child, 'exit')
       child.kill('SIGKILL')
       await ended
+      await watchdog.dismiss()
     },
   }
 }

@@ -11,7 +11,7 @@ import { type SetSink, startSink } from '../support/set-sink.js'
 import { waitUntil } from '../support/wait.js'
 import { type ListedKey, type StrictReceiver, startStrictReceiver } from './strict-receiver.js'
 
-const LEAD_S = 8
+const LEAD_S = 5
 const PUSH_STREAMS = 3
 
 describe('fault: keys rotated under load on two hub processes', function () {

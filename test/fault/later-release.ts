@@ -1,9 +1,8 @@
-import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
-
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
+import { ROOT } from '../support/source-files.js'
+import { startWatchdog } from '../support/watchdog.js'
 
 /** This program once more, with migrations that it does not have yet. */
 export interface LaterRelease {
@@ -16,6 +15,7 @@ export interface LaterRelease {
 /** A copy, because a program finds its migrations beside itself. */
 export async function makeLaterRelease(): Promise<LaterRelease> {
   const folder = await mkdtemp(path.join(tmpdir(), 'firebreak-release-'))
+  const watchdog = startWatchdog(folder)
   for (const part of ['dist/src', 'migrations', 'schemas', 'package.json']) {
     await cp(path.join(ROOT, part), path.join(folder, part), { recursive: true })
   }
@@ -27,6 +27,6 @@ export async function makeLaterRelease(): Promise<LaterRelease> {
         path.join(folder, 'migrations', name),
         `export async function up(knex) { await knex.raw(\`${sql}\`) }\nexport async function down() {}\n`,
       ),
-    remove: () => rm(folder, { recursive: true, force: true }),
+    remove: () => watchdog.dismiss(),
   }
 }

@@ -94,6 +94,29 @@ describe('the ledger that judges the fault suite', () => {
     assert.equal(faults.length, 3)
   })
 
+  it('believes that a SET was taken back only when the database says so (L4)', () => {
+    const subject = 'ada'
+    ledger.accepted('opens', { subject, sentAtMs: performance.now(), effect: 'loosens' })
+    ledger.accepted('closes', { subject, sentAtMs: performance.now(), effect: 'tightens' })
+    take('closes')
+    const closes = { txn: 'closes', outcome: 'received' }
+    assert.deepEqual(ledger.lost(), [])
+    assert.match(ledger.unequal('point', [closes]).join(), /opens was neither taken nor superseded/)
+    assert.deepEqual(ledger.unequal('point', [closes, { txn: 'opens', outcome: 'superseded' }]), [])
+    ledger.excuse()
+    assert.deepEqual(ledger.unequal('point', [closes]), [])
+  })
+
+  it('forgives the loss of what was accepted before it is excused, and of nothing later (L1)', () => {
+    ledger.accepted('on the disk')
+    ledger.excuse()
+    assert.equal(ledger.complete(), true)
+    assert.deepEqual(ledger.missing('point'), ['on the disk'])
+    ledger.accepted('later')
+    assert.equal(ledger.complete(), false)
+    assert.match(ledger.lost().join(), /point misses 1, e\.g\. later/)
+  })
+
   it('counts repeats and sees too many (L5)', () => {
     ledger.accepted('a')
     take('a', 'a', 'a')

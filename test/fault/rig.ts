@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import { pickFreePort } from '../../src/storage/postgres-server.js'
 import { createHubProcess, type HubProcess } from '../support/hub-process.js'
 import { createScene, type Scene } from '../support/hub-scene.js'
@@ -7,20 +6,17 @@ import { type KafkaOptions, type KafkaServer, sharedKafka, startKafka } from '..
 import type { Window } from '../support/ledger.js'
 import { createTestDatabase } from '../support/postgres.js'
 import { type PostgresServer, startPostgresServer } from '../support/postgres-server.js'
-import { type LoadResult, pushLoad } from '../support/set-producer.js'
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js'
-import {
-  ACCOUNT_DISABLED,
-  ACCOUNT_ENABLED,
-  SESSION_ESTABLISHED,
-  SESSION_REVOKED,
-  type Upstream,
-} from '../support/upstream.js'
+import type { Upstream } from '../support/upstream.js'
+import { createHubUsage, type HubUsage } from './hub-usage.js'
 import { seededRandom } from './random.js'
+import { LOAD_TYPES, type RunningLoad, startLoad } from './running-load.js'
 
 /** A hub whose settings a row may change before it starts it again. */
 export interface FaultHub extends HubProcess {
   readonly env: Record<string, string>
+  /** What all that has asked for its metrics was told, its row included. */
+  readonly usage: HubUsage
   /** Kills it unless it is dead, takes the crashpoint away and waits until it is ready again. */
   revive(): Promise<void>
 }
@@ -28,12 +24,6 @@ export interface FaultHub extends HubProcess {
 export interface FaultScene extends Scene {
   readonly databaseUrl: string
   readonly hubs: readonly FaultHub[]
-}
-
-export interface RunningLoad {
-  readonly accepted: number
-  /** Lets what is under way end. */
-  stop(): Promise<LoadResult>
 }
 
 export interface HubOptions {
@@ -87,11 +77,6 @@ export interface FaultRig {
   close(): Promise<void>
 }
 
-const TYPES = [SESSION_REVOKED, SESSION_ESTABLISHED, ACCOUNT_DISABLED, ACCOUNT_ENABLED]
-/** About 60 SETs a second: enough to be always under way, little enough for two slow cores. */
-const BURST = 12
-const PAUSE_MS = 150
-
 export function createFaultRig(options: { seed: number; rowId: string; scale: number }): FaultRig {
   const { scale } = options
   const random = seededRandom(options.seed + hashOf(options.rowId))
@@ -99,6 +84,13 @@ export function createFaultRig(options: { seed: number; rowId: string; scale: nu
   const scenes: FaultScene[] = []
   const hubs: FaultHub[] = []
   let window: Window | undefined
+  let closed = false
+
+  /** A row that is interrupted goes on for a while: what it opens then is closed at once. */
+  function atEnd(close: () => Promise<unknown> | unknown): void {
+    if (closed) void closeOne(close)
+    else closing.push(close)
+  }
 
   const rig: FaultRig = {
     scale,
@@ -106,12 +98,12 @@ export function createFaultRig(options: { seed: number; rowId: string; scale: nu
     scaled: (fullMs, leastMs = 0) => Math.max(fullMs * scale, leastMs),
     async database() {
       const database = await createTestDatabase()
-      closing.push(() => database.close())
+      atEnd(() => database.close())
       return database.url
     },
     async postgres(settings) {
       const server = await startPostgresServer(settings)
-      closing.push(() => server.remove())
+      atEnd(() => server.remove())
       return server
     },
     async kafkaEnv() {
@@ -120,12 +112,12 @@ export function createFaultRig(options: { seed: number; rowId: string; scale: nu
     },
     async kafka(settings) {
       const broker = await startKafka(settings)
-      closing.push(() => broker.remove())
+      atEnd(() => broker.remove())
       return broker
     },
     async proxy(targetPort, port) {
       const proxy = await startTcpProxy({ targetPort, ...(port !== undefined && { port }) })
-      closing.push(() => proxy.close())
+      atEnd(() => proxy.close())
       return proxy
     },
     async hub({ databaseUrl, env = {}, port, entry, start = true } = {}) {
@@ -135,17 +127,29 @@ export function createFaultRig(options: { seed: number; rowId: string; scale: nu
         ...(port !== undefined && { port }),
         ...(entry !== undefined && { entry }),
       })
-      closing.push(() => child.remove())
+      atEnd(() => child.remove())
+      const usage = createHubUsage()
       const hub: FaultHub = {
         ...child,
         env: ownEnv,
+        usage,
+        async ready() {
+          await child.ready()
+          usage.ready(child.pid())
+        },
+        async metrics(options) {
+          const pid = child.pid()
+          const text = await child.metrics(options)
+          usage.told(pid, text)
+          return text
+        },
         async revive() {
           child.signal('SIGKILL')
           await child.ended()
           delete ownEnv.FIREBREAK_CRASHPOINT
           delete ownEnv.FIREBREAK_TEST_FAULTS
           child.start()
-          await child.ready()
+          await hub.ready()
         },
       }
       hubs.push(hub)
@@ -170,65 +174,42 @@ export function createFaultRig(options: { seed: number; rowId: string; scale: nu
     async scene(around, { push = 2, poll = 1, upstream } = {}) {
       const [first] = around
       if (!first?.env.DATABASE_URL) throw new Error('a scene needs a hub with a database')
-      const made = await createScene(around, { types: TYPES, ...(upstream && { upstream }) })
-      closing.push(() => made.close())
+      const made = await createScene(around, { types: LOAD_TYPES, ...(upstream && { upstream }) })
+      atEnd(() => made.close())
       for (let n = 1; n <= push; n += 1) await made.addPush(`push ${n}`)
       for (let n = 1; n <= poll; n += 1) await made.addPoll(`poll ${n}`)
       const scene: FaultScene = { ...made, databaseUrl: first.env.DATABASE_URL, hubs: around }
       scenes.push(scene)
       return scene
     },
-    load: (scene, urls = scene.ingestUrls) => startLoad(scene, urls, random),
+    load(scene, urls = scene.ingestUrls) {
+      const { load, abandon } = startLoad({ scene, urls, random })
+      atEnd(abandon)
+      return load
+    },
     async during(fault) {
       const fromMs = window?.fromMs ?? performance.now()
       const result = await fault()
       window = { fromMs, toMs: performance.now() }
       return result
     },
-    atEnd: (close) => void closing.push(close),
+    atEnd,
     scenes,
     hubs,
     window: () => window,
     async close() {
-      for (const close of closing.splice(0).reverse()) {
-        await Promise.resolve()
-          .then(close)
-          .catch((error: unknown) => console.error(`could not clean up: ${String(error)}`))
-      }
+      closed = true
+      for (const close of closing.splice(0).reverse()) await closeOne(close)
     },
   }
   return rig
 }
 
-function startLoad(scene: FaultScene, urls: readonly string[], random: () => number): RunningLoad {
-  let stopping = false
-  let accepted = 0
-  const refused = new Map<number, number>()
-
-  async function run(): Promise<void> {
-    while (!stopping) {
-      const { upstream, ledger } = scene
-      const onAccepted = () => {
-        accepted += 1
-      }
-      const chunk = await pushLoad({ upstream, ledger, urls, count: BURST, types: TYPES, onAccepted })
-      for (const [status, count] of chunk.refused) refused.set(status, (refused.get(status) ?? 0) + count)
-      await delay(PAUSE_MS * (0.5 + random()))
-    }
-  }
-
-  const running = run()
-  // Whoever stops it hears of its failure; until then it must not end the process.
-  running.catch(() => {})
-  return {
-    get accepted() {
-      return accepted
-    },
-    async stop() {
-      stopping = true
-      await running
-      return { accepted, refused }
-    },
+async function closeOne(close: () => Promise<unknown> | unknown): Promise<void> {
+  try {
+    await close()
+  } catch (error) {
+    console.error(`could not clean up: ${String(error)}`)
   }
 }
 

@@ -17,8 +17,6 @@ export interface Row {
 
 /** Generous on purpose: outcomes are asserted, speed is printed. */
 export interface Bounds {
-  /** L1 may fail: what is lost is counted and printed. */
-  readonly mayLose: boolean
   /** L5: repeats on one stream, as a part of what was accepted, beside `REPEATS_FREE`. */
   readonly repeatsPart: number
   /** L6. */
@@ -32,7 +30,6 @@ export interface Bounds {
 export const REPEATS_FREE = 40
 
 export const BOUNDS: Bounds = {
-  mayLose: false,
   repeatsPart: 0.25,
   recoveryMs: 30_000,
   rssMiB: 512,

@@ -50,7 +50,7 @@ export async function runRow(row: Row, options: RunOptions): Promise<RowReport> 
   })
   try {
     const seen = await withLimit(row.run(rig), LIMIT_MS + options.scale * FULL_LIMIT_MS)
-    const { faults, figures } = await judge(row, rig, sampler)
+    const { faults, figures } = await judge(row, rig)
     if (faults.length === 0) return told(seen, true, figures)
     return told(`${faults.join('; ')}${keepLogs(row, rig)}`, false, figures)
   } catch (error) {

@@ -25,6 +25,7 @@ const BESIDE_FROM = 0.5
 export function startSuite(options: SuiteOptions, out: WriteStream): RunningSuite {
   const { rows, seed, scale } = options
   const rigs = new Set<FaultRig>()
+  let closing = false
   const start = (row: Row): Promise<RowReport> =>
     runRow(row, { seed, scale, onRig: (rig) => void rigs.add(rig) })
 
@@ -36,6 +37,7 @@ export function startSuite(options: SuiteOptions, out: WriteStream): RunningSuit
     const beside = new Map(waiting.map((row) => [row, start(row)]))
     const reports: RowReport[] = []
     for (const [index, row] of rows.entries()) {
+      if (closing) break
       if (out.isTTY) out.write(`${index + 1}/${rows.length} ${row.id} ${row.title} …`)
       const report = await (beside.get(row) ?? start(row))
       reports.push(report)
@@ -47,7 +49,13 @@ export function startSuite(options: SuiteOptions, out: WriteStream): RunningSuit
     return { seed, scale, commit, rows: reports }
   }
 
-  return { ended: run(), close: () => Promise.all([...rigs].map((rig) => rig.close())) }
+  return {
+    ended: run(),
+    close() {
+      closing = true
+      return Promise.all([...rigs].map((rig) => rig.close()))
+    },
+  }
 }
 
 function commitOf(): string {

@@ -13,8 +13,8 @@ const USAGE = `npm run fault [-- options]
   --rows C2,K1   only these rows, or all of a letter: --rows C,K1
   --seed N       repeat a run (default: another one each time)
   --scale X      durations as a part of those of the catalogue (default 0.05)
-  --full         scale 1, and write docs/faults.md
-  --write        write docs/faults.md at another scale
+  --full         scale 1, and write docs/faults.md when all rows are run
+  --write        write docs/faults.md at another scale, or of these rows
   --json         print the report as JSON, and progress on standard error
   --list         print the rows
 
@@ -50,7 +50,8 @@ function readArguments(args: string[]): Wanted | 'help' | 'list' {
     rows: pick(values.rows),
     seed,
     scale,
-    write: values.write ?? values.full ?? false,
+    // Never a table of a few rows where the whole one stands, unless it is asked for.
+    write: values.write ?? (values.full === true && values.rows === undefined),
     json: values.json ?? false,
   }
 }
@@ -90,13 +91,17 @@ async function run(wanted: Wanted): Promise<number> {
   const out = json ? process.stderr : process.stdout
   const say = (text: string) => void out.write(`${text}\n`)
   const running = startSuite(wanted, out)
+  let ending: Promise<unknown> | undefined
   const onSignal = () => {
     for (const signal of SIGNALS) process.off(signal, onSignal)
     say('\ninterrupted; ending what was started (again: at once)')
-    void running.close().finally(() => process.exit(130))
+    ending = running.close()
+    void ending.finally(() => process.exit(130))
   }
   for (const signal of SIGNALS) process.on(signal, onSignal)
   const suite = await running.ended
+  // What it was kept from it did not fail at, and nobody shall write of it.
+  if (ending) return await ending.then(() => 130)
   const failed = suite.rows.filter(({ ok }) => !ok).length
   const skipped = suite.rows.filter((report) => report.skipped).length
   const held = suite.rows.length - failed - skipped

@@ -1,40 +1,35 @@
-import type { HubProcess } from '../support/hub-process.js'
+import type { FaultHub } from './rig.js'
 
 export interface Sampler {
-  /** The most that any hub was seen to use, MiB; undefined when none answered. */
-  rssMiB(): number | undefined
-  /** The longest that the event loop of any hub was late in a second that all were up, p99 of the second, ms. */
-  loopLagMs(): number | undefined
   stop(): Promise<void>
 }
 
 const EVERY_MS = 1_000
+/** So long that a loop that stands still for a while tells of it itself, when it goes on. */
+const SILENT_MS = 30_000
 
-/** Asks the metrics of each hub every second. A hub that is down, or just starting, has none. */
-export function startSampler(hubs: () => readonly HubProcess[]): Sampler {
-  let rss: number | undefined
-  let lag: number | undefined
-  let stopping = false
+/** Asks the metrics of each hub every second, so that its usage knows them. A hub that is down has none. */
+export function startSampler(hubs: () => readonly FaultHub[]): Sampler {
+  const stopping = new AbortController()
   let wake = () => {}
-  const answered = new Set<number>()
 
-  async function sample(hub: HubProcess): Promise<void> {
+  async function sample(hub: FaultHub): Promise<void> {
+    if (!hub.isUp()) return
+    const pid = hub.pid()
+    hub.usage.alive(pid)
+    const timeout = AbortSignal.timeout(SILENT_MS)
     try {
-      const pid = hub.pid()
-      const response = await fetch(`${hub.managementUrl}/metrics`, { signal: AbortSignal.timeout(5_000) })
-      const text = await response.text()
-      rss = most(rss, metricOf(text, 'process_resident_memory_bytes'), 1 / 1_048_576)
-      // The first answer of a process covers its start, when it compiles.
-      if (answered.has(pid)) lag = most(lag, metricOf(text, 'nodejs_eventloop_lag_p99_seconds'), 1_000)
-      answered.add(pid)
+      await hub.metrics({ signal: AbortSignal.any([timeout, stopping.signal]) })
     } catch {
-      // Down on purpose.
+      // Down on purpose, unless it is there and says nothing.
+      if (timeout.aborted && hub.isUp() && hub.pid() === pid) hub.usage.silent(SILENT_MS)
     }
   }
 
   async function run(): Promise<void> {
-    while (!stopping) {
+    while (!stopping.signal.aborted) {
       await Promise.all(hubs().map(sample))
+      if (stopping.signal.aborted) return
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, EVERY_MS)
         wake = () => {
@@ -47,22 +42,10 @@ export function startSampler(hubs: () => readonly HubProcess[]): Sampler {
 
   const running = run()
   return {
-    rssMiB: () => rss,
-    loopLagMs: () => lag,
     async stop() {
-      stopping = true
+      stopping.abort()
       wake()
       await running
     },
   }
-}
-
-function most(known: number | undefined, value: number | undefined, factor: number): number | undefined {
-  if (value === undefined || Number.isNaN(value)) return known
-  return Math.max(known ?? 0, Math.round(value * factor))
-}
-
-function metricOf(text: string, name: string): number | undefined {
-  const found = new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]
-  return found === undefined ? undefined : Number(found)
 }

@@ -9,9 +9,9 @@ import { clusterRoot, createHubProcess, endPostgres, type HubProcess } from '../
 import { createScene } from '../support/hub-scene.js'
 import { processesWith } from '../support/process-list.js'
 import { pushLoad } from '../support/set-producer.js'
+import { ROOT } from '../support/source-files.js'
 import { waitUntil } from '../support/wait.js'
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const PLATFORM = `${process.platform}-${process.arch}`
 const isRoot = process.getuid?.() === 0
 

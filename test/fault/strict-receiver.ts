@@ -16,6 +16,7 @@ export interface StrictReceiver {
   readonly unpublished: string[]
   readonly seen: Map<string, number>
   take(set: string): void
+  /** Throws what ended its watch over the keys. */
   stop(): Promise<void>
 }
 
@@ -42,7 +43,9 @@ export function startStrictReceiver(hubs: readonly HubProcess[], leadS: number):
     }
   }
 
-  const watching = hubs.map(watch)
+  const watching = Promise.all(hubs.map(watch))
+  // Whoever stops it hears of its failure; until then it must not end the process.
+  watching.catch(() => {})
   return {
     unpublished,
     seen,
@@ -64,7 +67,7 @@ export function startStrictReceiver(hubs: readonly HubProcess[], leadS: number):
     },
     async stop() {
       stopping.abort()
-      await Promise.all(watching)
+      await watching
     },
   }
 }

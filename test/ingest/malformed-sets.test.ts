@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { createIngestHandler } from '../../src/ingest/ingest-handler.js'
@@ -10,6 +9,7 @@ import type { Transmitter } from '../../src/ingest/transmitter.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics, type Metrics } from '../../src/kernel/metrics.js'
+import { exchange } from '../support/raw-exchange.js'
 import {
   ec,
   HEADER,
@@ -139,26 +139,7 @@ describe('ingest: malformed SETs at the endpoint', () => {
     assert.equal(log.events.length, 0)
   })
 
-  /** Sends bytes and gives back all that comes until the connection ends. */
-  function raw(text: string, end: 'keep' | 'close' = 'keep'): Promise<string> {
-    return new Promise((resolve) => {
-      let seen = ''
-      const socket = connect(server.port, '127.0.0.1', () => {
-        socket.write(text)
-        if (end === 'close') socket.end()
-      })
-      const timer = setTimeout(() => socket.destroy(), 20_000)
-      socket.on('data', (chunk) => {
-        seen += chunk.toString('latin1')
-        if (end === 'keep' && seen.includes('\r\n\r\n')) socket.end()
-      })
-      socket.on('error', () => {})
-      socket.on('close', () => {
-        clearTimeout(timer)
-        resolve(seen)
-      })
-    })
-  }
+  const raw = (text: string, end?: 'sent') => exchange(server.port, text, end)
 
   const start = `POST /ingest/${TRANSMITTER_ID} HTTP/1.1\r\nHost: hub\r\n`
   for (const [title, text] of rawRequests(`/ingest/${TRANSMITTER_ID}`)) {
@@ -176,7 +157,7 @@ describe('ingest: malformed SETs at the endpoint', () => {
 
   it('stores nothing of a body that ends early, and lives on', async () => {
     const set = setOf()
-    const answer = await raw(`${start}Content-Length: ${set.length}\r\n\r\n${set.slice(0, -10)}`, 'close')
+    const answer = await raw(`${start}Content-Length: ${set.length}\r\n\r\n${set.slice(0, -10)}`, 'sent')
     assert.doesNotMatch(answer, / 5\d\d | 202 /)
     assert.equal(log.events.length, 0)
     assert.equal((await post(setOf())).status, 202)

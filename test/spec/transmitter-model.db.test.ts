@@ -1,5 +1,4 @@
 import type { Express } from 'express'
-import fc from 'fast-check'
 import request from 'supertest'
 import { type ReceiverAuth, requireReceiver } from '../../src/auth/callers.js'
 import { pollRouter } from '../../src/delivery/poll-router.js'
@@ -21,13 +20,9 @@ import {
 import { createSubjectService } from '../../src/streams/subject-service.js'
 import { createVerificationService } from '../../src/streams/verification-service.js'
 import { type DeliveryHarness, startDelivery } from '../delivery/delivery-harness.js'
-import {
-  drain,
-  type ModelWorld,
-  type RealTransmitter,
-  transmitterCommands,
-} from './model/transmitter-commands.js'
-import { createTransmitterModel, type ModelReceiver } from './model/transmitter-model.js'
+import { checkAgainstModel, type ModelRun } from './model/check-model.js'
+import type { RealTransmitter } from './model/transmitter-commands.js'
+import type { ModelReceiver } from './model/transmitter-model.js'
 
 /** One takes access away, one gives it back. */
 const TYPES = [CAEP.sessionRevoked, CAEP.sessionEstablished, RISC.optIn, RISC.accountEnabled]
@@ -55,32 +50,16 @@ describe('SSF 1.0 §8.1 against a model of it', function () {
   after(() => hub.close())
 
   it('sends each stream exactly what it owes, in order, held while paused and dropped when disabled (property)', async () => {
-    const seed = Date.now()
-    console.log(`      seed ${seed}`)
-    const commands = fc.commands(transmitterCommands(TYPES, RECEIVERS.length), {
-      maxCommands: 60,
-      size: '+1',
+    await checkAgainstModel(openRun, {
+      types: TYPES,
+      receivers: RECEIVERS,
+      numRuns: RUNS,
+      timeLimitMs: TIME_LIMIT_MS,
     })
-    await fc.assert(
-      fc.asyncProperty(commands, async (list) => {
-        const { real, forget } = await openRun()
-        const world: ModelWorld = {
-          model: createTransmitterModel(),
-          run: { receivers: RECEIVERS, streams: [], states: 0 },
-        }
-        try {
-          await fc.asyncModelRun(() => ({ model: world, real }), list)
-          await drain(world, real)
-        } finally {
-          await forget()
-        }
-      }),
-      { seed, numRuns: RUNS, interruptAfterTimeLimit: TIME_LIMIT_MS },
-    )
   })
 
   /** Receivers of one run: what others left behind is nobody's. */
-  async function openRun(): Promise<{ real: RealTransmitter; forget(): Promise<void> }> {
+  async function openRun(): Promise<ModelRun> {
     const ids = await Promise.all(RECEIVERS.map(addReceiver))
     const real: RealTransmitter = {
       async call(receiver, method, path, body) {
@@ -99,7 +78,7 @@ describe('SSF 1.0 §8.1 against a model of it', function () {
       async settleOwn() {
         const said = own.splice(0)
         await hub.fanOut(said)
-        return said
+        return said.map(({ txn }) => txn)
       },
     }
     return { real, forget: async () => void (await hub.db('receivers').whereIn('id', ids).delete()) }

@@ -21,10 +21,14 @@ export interface HubProcess {
   /** Unset by `env`, the hub makes one of its own. */
   readonly adminToken: string
   pid(): number
-  /** Starts it, for the first time or again: same ports, same data. Does not wait. */
+  /** False before its first start and after its end. */
+  isUp(): boolean
+  /** Starts it, for the first time or again: same ports, same data. Does not wait. Throws once it is removed. */
   start(): void
   /** Waits until /health/ready answers 200. */
   ready(): Promise<void>
+  /** What /metrics says. Some figures start anew with each answer, so all that ask should ask here. */
+  metrics(options?: { signal?: AbortSignal }): Promise<string>
   signal(signal: NodeJS.Signals): void
   /** What a terminal does at Ctrl-C: the signal goes to the whole process group. */
   signalGroup(signal: NodeJS.Signals): void
@@ -79,6 +83,7 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
   const adminToken = 'fbk_op_process-level-tests-only'
   const watchdog = startWatchdog(folder, { marks: 'main.js serve' })
   let child: ChildProcess | undefined
+  let removed = false
   let output = ''
   let stdout = ''
   let stderr = ''
@@ -98,7 +103,10 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
     dataDir,
     adminToken,
     pid: () => current().pid,
+    isUp: () => !hasEnded(),
     start() {
+      // Who waits for its end may be about to start it again.
+      if (removed) throw new Error('the hub was removed')
       child = spawn(process.execPath, [options.entry ?? HUB_ENTRY, 'serve'], {
         cwd: folder,
         // A process group of its own, as a terminal gives a command.
@@ -135,6 +143,10 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
         { deadlineMs: READY_MS, detail: () => output.slice(-2_000) },
       )
     },
+    async metrics({ signal = AbortSignal.timeout(10_000) } = {}) {
+      const response = await fetch(`${hub.managementUrl}/metrics`, { signal })
+      return await response.text()
+    },
     signal: (signal) => void current().kill(signal),
     signalGroup: (signal) => void process.kill(-current().pid, signal),
     async ended(deadlineMs = 20_000) {
@@ -154,6 +166,7 @@ export async function createHubProcess(options: HubProcessOptions = {}): Promise
       return pid !== undefined && isAlive(pid) ? pid : undefined
     },
     async remove() {
+      removed = true
       child?.kill('SIGKILL')
       if (child) await exitOf(child)
       if (!options.dataDir) await endPostgres(dataDir)

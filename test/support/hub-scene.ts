@@ -35,8 +35,8 @@ export interface Scene {
   addPush(name: string, settings?: object): Promise<ScenePush>
   /** As `addPush`, to an endpoint of the caller's own, which writes into the ledger under this name. */
   addPushTo(name: string, endpointUrl: string): Promise<Pick<ScenePush, 'streamId' | 'receiver' | 'token'>>
-  /** With `poll: false` nobody polls it. */
-  addPoll(name: string, options?: { poll?: boolean }): Promise<ScenePoll>
+  /** With `poll: false` nobody polls it; with `forgets` by a client that loses its acknowledgements with the connection. */
+  addPoll(name: string, options?: { poll?: boolean; forgets?: boolean }): Promise<ScenePoll>
   /**
    * Pushes one SET until it is accepted, and writes it into the ledger. Answers it.
    * @param url default: of the first hub
@@ -94,7 +94,7 @@ export async function createScene(
       return { name, sink, ...(await openPush({ name, url: sink.url, settings })) }
     },
     addPushTo: (name, url) => openPush({ name, url, settings: {} }),
-    async addPoll(name, { poll = true } = {}) {
+    async addPoll(name, { poll = true, forgets = false } = {}) {
       const { token } = await addReceiver(admin, name, { signing_alg: 'ES256' })
       const { streamId, path } = await addPollStream(
         hubApi(() => first.url, token),
@@ -105,7 +105,7 @@ export async function createScene(
         ledger.expect(name)
         const onSet = (set: string) => ledger.received(name, set)
         const base = (failures: number) => (hubs[failures % hubs.length] ?? first).url
-        pollers.push(startPoller({ base, path, token, onSet }))
+        pollers.push(startPoller({ base, path, token, onSet, forgets }))
       }
       return { name, streamId, path, token }
     },
@@ -132,8 +132,7 @@ export async function createScene(
 
 /** Sum of a counter or gauge over its labels, as the hub's /metrics says. */
 export async function readMetric(hub: HubProcess, name: string): Promise<number> {
-  const response = await fetch(`${hub.managementUrl}/metrics`, { signal: AbortSignal.timeout(10_000) })
-  const lines = (await response.text()).split('\n')
+  const lines = (await hub.metrics()).split('\n')
   const values = lines.filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
   return values.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
 }

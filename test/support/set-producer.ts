@@ -37,6 +37,8 @@ export interface LoadOptions {
   readonly count: number
   readonly concurrency?: number
   readonly users?: number
+  /** Of the n-th SET, from 0. Default: one user for each round through the types. */
+  subjectOf?(number: number): string
   /** Taken in turn. Default: two of three are urgent, the others routine. */
   readonly types?: readonly string[]
   /** Give up a SET that was not accepted: the hub is going away on purpose. Default: go on until accepted. */
@@ -67,7 +69,7 @@ export async function pushLoad(options: LoadOptions): Promise<LoadResult> {
   async function pushOne(number: number): Promise<void> {
     const txn = `${mark}-${number}`
     const type = types[number % types.length] as string
-    const subject = `user-${Math.floor(number / types.length) % users}`
+    const subject = options.subjectOf?.(number) ?? `user-${Math.floor(number / types.length) % users}`
     const set = await upstream.sign({ txn, type, user: subject })
     const sentAtMs = performance.now()
     for (let tries = 0; ; tries += 1) {

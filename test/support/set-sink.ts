@@ -83,6 +83,8 @@ export interface PollerOptions {
   token: string
   /** Answers the jti to acknowledge with the next poll. */
   onSet(set: string): string
+  /** After a failure it does not know any more what it has not acknowledged. */
+  forgets?: boolean
 }
 
 /** A poll client (RFC 8936 §2.4) that long-polls and acknowledges with the next poll, until stopped. */
@@ -99,6 +101,7 @@ export function startPoller(options: PollerOptions): SetPoller {
       } catch {
         // What was not acknowledged comes again; the acknowledgement is repeated too.
         failures += 1
+        if (options.forgets) ack = []
         await delay(50)
       }
     }

@@ -19,12 +19,13 @@ for signal in QUIT KILL; do
     kill -$signal "$pid" 2>/dev/null; done
   [ "$signal" = KILL ] || sleep 1
 done
+umount -l "$1" 2>/dev/null
 rm -rf "$1"; sleep 0.2; rm -rf "$1"
 `
 
 /**
  * However this process ends, SIGKILL included, its end of the pipe closes: then a shell ends all processes whose command
- * line names the folder and the one that it was told of, and removes the folder. It runs in a session of its own, so a
+ * line names the folder and the one that it was told of, and removes the folder, even if it is a mounted disk. It runs in a session of its own, so a
  * Ctrl-C does not take it along.
  * @param options.marks part of the command line of the watched child: an old pid may belong to a stranger by then
  */
@@ -35,6 +36,8 @@ export function startWatchdog(folder: string, options: { marks?: string } = {}):
   })
   shell.unref()
   ;(shell.stdin as unknown as { unref(): void }).unref()
+  // Whoever ended the shell ended the watch: no reason to end the tests.
+  shell.stdin.on('error', () => {})
   return {
     watch: (pid) => void shell.stdin.write(`${pid ?? ''}\n`),
     async dismiss() {

@@ -68,6 +68,33 @@ describe('upstream: one poll answer', () => {
 })
 
 describe('upstream: the poll loop', () => {
+  /** Polls until the loop rests. @returns how often it polled, 50 at most */
+  async function pollsUntilRest(answer: (poll: number) => PollAnswer): Promise<number> {
+    const ended = new AbortController()
+    let polls = 0
+    const loop = runPollLoop(
+      {
+        url: 'https://t.example/poll',
+        poll: async () => {
+          polls += 1
+          return answer(polls)
+        },
+        take: async () => REFUSED,
+        answered: async () => {
+          if (polls === 50) ended.abort()
+        },
+        errorsDropped: () => {},
+        failed: async () => {},
+      },
+      ended.signal,
+    )
+    const resting = new Promise((resolve) => setTimeout(resolve, 300, 'resting'))
+    assert.equal(await Promise.race([loop, resting]), 'resting')
+    ended.abort()
+    await loop
+    return polls
+  }
+
   /** Runs until `poll` has no more to say. */
   async function run(
     poll: (request: PollRequest, number: number) => PollAnswer | undefined,
@@ -113,55 +140,11 @@ describe('upstream: the poll loop', () => {
   })
 
   it('rests after answers of which it refuses all', async () => {
-    const ended = new AbortController()
-    let polls = 0
-    const loop = runPollLoop(
-      {
-        url: 'https://t.example/poll',
-        poll: async () => {
-          polls += 1
-          return junk(numbered(3, `poll-${polls}`))
-        },
-        take: async () => REFUSED,
-        answered: async () => {
-          if (polls === 50) ended.abort()
-        },
-        errorsDropped: () => {},
-        failed: async () => {},
-      },
-      ended.signal,
-    )
-    const resting = new Promise((resolve) => setTimeout(resolve, 300, 'resting'))
-    assert.equal(await Promise.race([loop, resting]), 'resting')
-    ended.abort()
-    await loop
-    assert.ok(polls < 50)
+    assert.ok((await pollsUntilRest((poll) => junk(numbered(3, `poll-${poll}`)))) < 50)
   })
 
   it('asks once again at once where there is said to be more, and rests when that was not so (RFC 8936 §2.3)', async () => {
-    const ended = new AbortController()
-    let polls = 0
-    const loop = runPollLoop(
-      {
-        url: 'https://t.example/poll',
-        poll: async () => {
-          polls += 1
-          return { sets: [], moreAvailable: true }
-        },
-        take: async () => REFUSED,
-        answered: async () => {
-          if (polls === 50) ended.abort()
-        },
-        errorsDropped: () => {},
-        failed: async () => {},
-      },
-      ended.signal,
-    )
-    const resting = new Promise((resolve) => setTimeout(resolve, 300, 'resting'))
-    assert.equal(await Promise.race([loop, resting]), 'resting')
-    ended.abort()
-    await loop
-    assert.equal(polls, 2)
+    assert.equal(await pollsUntilRest(() => ({ sets: [], moreAvailable: true })), 2)
   })
 
   it('neither acknowledges nor reports what the log did not take, until it does (RFC 8936 §2.4)', async () => {

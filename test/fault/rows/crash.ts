@@ -21,8 +21,7 @@ export async function crashUnderLoad(rig: FaultRig, hub: FaultHub, scene: FaultS
     await hub.revive()
     return performance.now() - died
   })
-  const soFar = load.accepted
-  await waitUntil('the load goes on', () => load.accepted > soFar + 24)
+  await load.goesOn(24, 'again')
   await load.stop()
   return Math.round(downMs)
 }
@@ -137,7 +136,7 @@ const uncommitted: Row = {
     const hub = await rig.hub({ env: kafka })
     const scene = await rig.scene([hub])
     const load = rig.load(scene)
-    await waitUntil('some SETs are accepted', () => load.accepted >= 120)
+    await load.goesOn(120, 'at first')
     await load.stop()
     await scene.settled(60_000)
     const before = scene.ledger.streams().map((name) => scene.ledger.receipts(name).length)
@@ -166,9 +165,13 @@ const polled: Row = {
   expected: 'the SETs are handed out again under the same jti',
   async run(rig) {
     const hub = await rig.hub({ env: crashAt('poll.answered', 3) })
-    const scene = await rig.scene([hub], { push: 1, poll: 2 })
+    const scene = await rig.scene([hub], { push: 1, poll: 0 })
+    const names = ['poll 1', 'poll 2']
+    for (const name of names) await scene.addPoll(name, { forgets: true })
     const downMs = await crashUnderLoad(rig, hub, scene)
-    return `ended at the 3rd answer, ready again after ${downMs} ms`
+    const again = names.map((name) => scene.ledger.duplicates(name)).reduce((sum, count) => sum + count)
+    assert.ok(again > 0, 'nothing was handed out twice')
+    return `ended at the 3rd answer, ready again after ${downMs} ms; ${again} SETs were handed out again`
   },
 }
 
@@ -200,7 +203,7 @@ const migrating: Row = {
       await Promise.all([first.revive(), second.revive()])
       const scene = await rig.scene([first, second])
       const load = rig.load(scene)
-      await waitUntil('it works', () => load.accepted >= 24)
+      await load.goesOn(24, 'at first')
       await load.stop()
       return `ended after migration ${pass}, none of them stood; ${(await applied()).length} stand in the end`
     })
@@ -216,7 +219,7 @@ const drained: Row = {
     const [leaving, staying] = await rig.twoHubs()
     const scene = await rig.scene([staying, leaving])
     const load = rig.load(scene)
-    await waitUntil('the load runs', () => load.accepted >= 48)
+    await load.goesOn(48, 'at first')
     const seen = await rig.during(async () => {
       const statuses: number[] = []
       let over = false

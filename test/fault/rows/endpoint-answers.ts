@@ -9,6 +9,7 @@ import { failures, healthyIsServed, misbehaving, oneHub } from '../endpoint-scen
 import { ACCEPTED, flood, startRawEndpoint } from '../raw-endpoint.js'
 import type { FaultScene } from '../rig.js'
 import type { Row } from '../row.js'
+import { ask } from '../sql.js'
 
 const later = (value: string): SinkAnswer => ({ status: 429, headers: { 'retry-after': value } })
 
@@ -91,7 +92,7 @@ const bloated: Row = {
     const bomb = gzipSync(Buffer.alloc(100 << 20))
     const names = ['a body of 1 GiB', 'endless body', 'gzip bomb', 'huge headers', 'bad chunks']
     const load = rig.load(here.scene)
-    await waitUntil('the hub is warm', () => load.accepted >= 120)
+    await load.goesOn(120, 'until the hub is warm')
     await load.stop()
     const rss = () => readMetric(here.hub, 'process_resident_memory_bytes')
     const before = await rss()
@@ -125,6 +126,8 @@ const bloated: Row = {
           await delay(100)
         }
       })()
+      // Heard of where it is awaited.
+      watching.catch(() => {})
       await failing.finally(() => {
         over = true
       })
@@ -173,14 +176,21 @@ const refusing: Row = {
       await load.stop()
       await healthyIsServed(here.scene)
       point.sink.answerWith(() => 202)
+      let count = 0
       // What is on its way to be parked is parked a moment later.
-      return await waitUntil('all went out', async () => {
-        const count = await replayAll(here.scene, point.streamId)
-        return here.scene.ledger.missing('refuses').length === 0 ? count + 1 : 0
+      await waitUntil('all went out', async () => {
+        count += await replayAll(here.scene, point.streamId)
+        const open = await ask(
+          here.scene.databaseUrl,
+          'select event_id from delivery_queue where stream_id = $1 limit 1',
+          [point.streamId],
+        )
+        return open.length === 0 && here.scene.ledger.missing('refuses').length === 0
       })
+      return count
     })
     assert.ok(replayed > 0)
-    return 'parked with code invalid_key; all of them went out when replayed'
+    return `${replayed} parked with code invalid_key; all of them went out when replayed`
   },
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import { selfSigned } from '../../outgoing/certificate.js'
+import { createAuthority } from '../../support/certificates.js'
 import { waitUntil } from '../../support/wait.js'
 import { failures, healthyIsServed, misbehaving, oneHub, TIMEOUT_MS } from '../endpoint-scene.js'
 import { attemptsOf, startBlackHole } from '../endpoint-watch.js'
@@ -85,16 +86,20 @@ const untrusted: Row = {
   expected: 'a failure with its cause; no SET leaves',
   async run(rig) {
     const here = await oneHub(rig)
+    // Believed, so that each is refused for its own fault and no other.
+    const authority = await createAuthority()
+    rig.atEnd(() => authority.remove())
     const certificates = {
-      expired: selfSigned('127.0.0.1', '210101000000Z'),
-      'wrong host': selfSigned('other.example'),
-      'self-signed': selfSigned('localhost'),
+      expired: await authority.issue({ name: '127.0.0.1', days: -1 }),
+      'wrong host': await authority.issue({ name: 'other.example' }),
+      'self-signed': selfSigned('127.0.0.1'),
     }
     const endpoints: RawEndpoint[] = []
     for (const [name, tls] of Object.entries(certificates)) {
       const endpoint = await startRawEndpoint(() => {}, { tls })
       endpoints.push(endpoint)
-      await here.scene.addPushTo(name, endpoint.url)
+      const { streamId } = await here.scene.addPushTo(name, endpoint.url)
+      await here.scene.admin.call('PUT', `/v1/streams/${streamId}/tls`, { ca: authority.cert })
     }
     const silent = await startRawEndpoint(() => {})
     endpoints.push(silent)
@@ -111,6 +116,8 @@ const untrusted: Row = {
     })
     await load.stop()
     for (const endpoint of endpoints) assert.equal(endpoint.requests(), 0)
+    for (const [index, cause] of [/expired/i, /altname/i, /self.signed/i, /deadline/i].entries())
+      assert.match(told[index] ?? '', cause)
     return told.join('; ')
   },
 }

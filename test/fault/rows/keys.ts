@@ -6,8 +6,9 @@ import { waitUntil } from '../../support/wait.js'
 import { alertIsOpen } from '../alerts.js'
 import { createHubClock } from '../hub-clock.js'
 import { type KeyAnswer, type KeyServer, startKeyServer } from '../key-server.js'
-import type { FaultHub, FaultRig, FaultScene, RunningLoad } from '../rig.js'
+import type { FaultHub, FaultRig, FaultScene } from '../rig.js'
 import type { Row } from '../row.js'
+import type { RunningLoad } from '../running-load.js'
 
 const MINUTE_MS = 60_000
 /** As the hub has it: least time between two fetches of one issuer. */
@@ -28,23 +29,23 @@ async function underLoad(rig: FaultRig, env: Record<string, string> = {}): Promi
   const hub = await rig.hub({ env })
   const scene = await rig.scene([hub], { push: 1, poll: 1, upstream: keys.upstream })
   const load = rig.load(scene)
-  await waitUntil('the load runs', () => load.accepted >= 36)
+  await load.goesOn(36, 'at first')
   return { keys, hub, scene, load, url: scene.ingestUrls[0] as string }
 }
 
-async function goesOn(load: RunningLoad, what: string): Promise<void> {
-  const before = load.accepted
-  await waitUntil(`SETs are taken ${what}`, () => load.accepted > before + 24)
-}
-
-/** Asks until the hub answers as it should; no answer of another kind than those named may come before it. */
+/**
+ * Asks until the hub answers as it should; no answer of another kind than those named may come before it.
+ * @param sign a SET of its own for each try, counted from 1: several may be taken
+ */
 async function comesTo(
   url: string,
-  sign: () => Promise<string>,
+  sign: (number: number) => Promise<string>,
   wanted: { status: number; before: readonly number[] },
 ): Promise<void> {
+  let tries = 0
   await waitUntil(`the hub answers ${wanted.status}`, async () => {
-    const status = await pushSet(url, await sign())
+    tries += 1
+    const status = await pushSet(url, await sign(tries))
     if (status !== wanted.status) assert.ok(wanted.before.includes(status ?? 0), `the hub answered ${status}`)
     return status === wanted.status
   })
@@ -63,17 +64,17 @@ const away: Row = {
     await rig.during(async () => {
       keys.answerWith('down')
       await clock.shift({ monotonicMs: 60 * MINUTE_MS })
-      await goesOn(load, 'an hour later')
+      await load.goesOn(24, 'an hour later')
       assert.equal(await pushSet(url, await keys.signAs('nobody', 'of nobody')), 503)
       assert.ok((await readMetric(hub, 'firebreak_issuer_key_refreshes_total')) > 1)
       await alertIsOpen(scene, 'keys_unavailable', 'source:')
       await load.stop()
       await clock.shift({ monotonicMs: 25 * 60 * MINUTE_MS })
-      await comesTo(url, () => keys.signAs('first', 'a day later'), { status: 503, before: [202] })
+      await comesTo(url, (n) => keys.signAs('first', `a day later ${n}`), { status: 503, before: [202] })
       keys.answerWith('keys')
     })
     const again = rig.load(scene)
-    await goesOn(again, 'when the keys are back')
+    await again.goesOn(24, 'when the keys are back')
     await again.stop()
     return 'known keys after 1 h: 202; an unknown one: 503; known ones after 25 h: 503; with the keys back: 202'
   },
@@ -91,7 +92,8 @@ const changed: Row = {
       for (let n = 0; n < rounds; n += 1) {
         await keys.rotate()
         const began = performance.now()
-        const sign = () => keys.upstream.sign({ txn: `of key ${keys.kid()}`, user: `key ${n}` })
+        const sign = (tried: number) =>
+          keys.upstream.sign({ txn: `of key ${keys.kid()}, ${tried}`, user: `key ${n}` })
         await comesTo(url, sign, { status: 202, before: [503] })
         tookMs.push(performance.now() - began)
         await delay(rig.scaled(10_000, 500))
@@ -113,6 +115,9 @@ const flooded: Row = {
     const { keys, load, url } = await underLoad(rig)
     const seen = new Map<number, number>()
     let over = false
+    rig.atEnd(() => {
+      over = true
+    })
     const flood = async () => {
       const set = await keys.signAs('nobody', 'of nobody')
       while (!over) {
@@ -129,7 +134,7 @@ const flooded: Row = {
       await delay(rig.scaled(30_000, 2_000))
       await keys.rotate()
       const changedAt = performance.now()
-      const sign = () => keys.upstream.sign({ txn: 'of the new key', user: 'new key' })
+      const sign = (n: number) => keys.upstream.sign({ txn: `of the new key ${n}`, user: 'new key' })
       await comesTo(url, sign, { status: 202, before: [503] })
       tookMs = performance.now() - changedAt
       await delay(rig.scaled(30_000, 2 * COOL_DOWN_MS))
@@ -158,13 +163,14 @@ const removed: Row = {
     const { keys, load, url } = await underLoad(rig, clock.env)
     await rig.during(async () => {
       await keys.rotate()
-      await goesOn(load, 'with the new key')
+      await load.goesOn(24, 'with the new key')
       keys.forgetOldKeys()
       assert.equal(await pushSet(url, await keys.signAs('first', 'still believed')), 202)
       await clock.shift({ monotonicMs: 6 * MINUTE_MS })
-      await comesTo(url, () => keys.signAs('first', 'believed no more'), { status: 400, before: [202, 503] })
+      const sign = (n: number) => keys.signAs('first', `believed no more ${n}`)
+      await comesTo(url, sign, { status: 400, before: [202, 503] })
     })
-    await goesOn(load, 'afterwards')
+    await load.goesOn(24, 'afterwards')
     await load.stop()
     return 'the old key was refused with 400 once 6 minutes had gone by'
   },
@@ -194,11 +200,11 @@ const broken: Row = {
           most = Math.max(most, await rss())
           return keys.fetches() > asked && (await refused()) > known
         })
-        await goesOn(load, `while the keys are ${answer}`)
+        await load.goesOn(24, `while the keys are ${answer}`)
       }
       keys.answerWith('keys')
       await keys.rotate()
-      await goesOn(load, 'when the keys are mended')
+      await load.goesOn(24, 'when the keys are mended')
     })
     await load.stop()
     const growth = Math.round((most - before) / 1_048_576)

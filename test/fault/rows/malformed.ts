@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
-import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { readMetric } from '../../support/hub-scene.js'
+import { exchange } from '../../support/raw-exchange.js'
 import { pushSet } from '../../support/set-producer.js'
 import { waitUntil } from '../../support/wait.js'
 import { alertIsOpen } from '../alerts.js'
-import type { FaultHub, FaultRig, FaultScene, RunningLoad } from '../rig.js'
+import { healthyIsServed } from '../endpoint-scene.js'
+import type { FaultHub, FaultRig, FaultScene } from '../rig.js'
 import type { Row } from '../row.js'
+import type { RunningLoad } from '../running-load.js'
 import { ask } from '../sql.js'
 
 interface Ready {
@@ -35,7 +37,7 @@ async function besideOddSender(rig: FaultRig): Promise<Ready> {
     budget_per_s: 1_000_000,
   })
   const load = rig.load(scene)
-  await waitUntil('the load runs', () => load.accepted >= 24)
+  await load.goesOn(24, 'at first')
   return { hub, scene, load, transmitterId: id, path: `/ingest/${id}` }
 }
 
@@ -64,10 +66,9 @@ async function post(
 
 /** Neither among the events nor on its way there. */
 async function nothingStored({ scene, transmitterId, load }: Ready): Promise<void> {
-  // What was appended before it has been read by then.
-  const before = load.accepted
-  await waitUntil('later SETs arrive', () => load.accepted > before + 24)
-  await waitUntil('they all arrive', () => scene.ledger.missing('push 1').length < 24)
+  await load.goesOn(24, 'afterwards')
+  // What was appended before them has been read by then.
+  await healthyIsServed(scene)
   const found = await ask(scene.databaseUrl, 'select event_id from events where source_id = $1', [
     transmitterId,
   ])
@@ -134,25 +135,6 @@ const fuzzed: Row = {
     await here.load.stop()
     return `${rounds} mutations, each 400; ${speed(tookMs)}`
   },
-}
-
-/** Sends bytes and answers what comes back until the connection ends. */
-function exchange(port: number, text: string): Promise<string> {
-  return new Promise((resolve) => {
-    let seen = ''
-    const socket = connect(port, '127.0.0.1', () => socket.write(text))
-    const timer = setTimeout(() => socket.destroy(), 20_000)
-    socket
-      .on('data', (chunk) => {
-        seen += chunk.toString('latin1')
-        if (seen.includes('\r\n\r\n')) socket.end()
-      })
-      .on('error', () => {})
-      .on('close', () => {
-        clearTimeout(timer)
-        resolve(seen)
-      })
-  })
 }
 
 const onTheWire: Row = {

@@ -59,6 +59,7 @@ const signing: Row = {
       }
     })
     await load.stop()
+    await strict.stop()
     assert.deepEqual(strict.unpublished, [])
     assert.ok(strict.seen.size >= 2, 'the key did not change')
     for (const hub of pair) assert.doesNotMatch(hub.output(), /ERR_SEAL_BROKEN|does not open/)

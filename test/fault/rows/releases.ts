@@ -1,14 +1,7 @@
-import { waitUntil } from '../../support/wait.js'
 import { makeLaterRelease } from '../later-release.js'
-import type { RunningLoad } from '../rig.js'
 import type { Row } from '../row.js'
 
 const ADDS = '29991231000000_add_nickname.js'
-
-async function goesOn(load: RunningLoad, what: string): Promise<void> {
-  const before = load.accepted
-  await waitUntil(`SETs are taken ${what}`, () => load.accepted > before + 36)
-}
 
 const upgraded: Row = {
   id: 'U1',
@@ -24,19 +17,19 @@ const upgraded: Row = {
     const newer = await rig.hub({ databaseUrl, env, entry: release.entry, start: false })
     const scene = await rig.scene([older, newer])
     const load = rig.load(scene)
-    await goesOn(load, 'by the older one alone')
+    await load.goesOn(36, 'by the older one alone')
     await rig.during(async () => {
       newer.start()
       await newer.ready()
-      await goesOn(load, 'by both')
+      await load.goesOn(36, 'by both')
       older.signal('SIGTERM')
       await older.ended()
-      await goesOn(load, 'by the newer one alone')
+      await load.goesOn(36, 'by the newer one alone')
       older.start()
       await older.ready()
       newer.signal('SIGTERM')
       await newer.ended()
-      await goesOn(load, 'by the older one on the newer schema')
+      await load.goesOn(36, 'by the older one on the newer schema')
     })
     await load.stop()
     return 'older, both, newer, and older again on the newer schema'

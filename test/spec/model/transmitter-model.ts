@@ -20,6 +20,8 @@ export interface ModelEvent {
   readonly urgent: boolean
   /** Absent: neither takes access away nor gives it back. */
   readonly effect?: 'tightens' | 'loosens'
+  /** What its SET must say beside others, of those that the transmitter makes itself. */
+  readonly says?: Readonly<Record<string, string>>
 }
 
 /** What a stream owes and may send now. */
