@@ -52,7 +52,7 @@ export function openDelivery(base: HubBase, parts: DeliveryParts): Delivery {
         await statuses.setStatusByHub(streamId, 'paused', reason, { cause: 'failing', version })
       },
       enable: (streamId) => statuses.enableFailing(streamId),
-      revive: () => statuses.reviveFailing(),
+      revive: (failed) => statuses.reviveFailing(failed),
     },
   })
   // Delivery tells of endpoints, and is told of the status that follows.

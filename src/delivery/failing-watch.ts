@@ -16,8 +16,11 @@ export interface FailingStreams {
   pause(streamId: string, version: number, reason: string): Promise<void>
   /** Enables it, if it still is paused for failing; resolves once that is durable. */
   enable(streamId: string): Promise<void>
-  /** Sees to streams that were paused for failing and whose endpoint nobody asks any more. */
-  revive(): Promise<unknown>
+  /**
+   * Sees to streams that were paused for failing and whose endpoint nobody asks any more.
+   * @param failed told of a stream that could not be seen to
+   */
+  revive(failed: (streamId: string, error: unknown) => void): Promise<unknown>
   /** Between two looks for such streams, ms. */
   readonly reviveEveryMs?: number
 }
@@ -53,7 +56,9 @@ export function createFailingWatch(options: FailingWatchOptions): FailingWatch {
   let timer: NodeJS.Timeout | undefined
 
   function revive(): void {
-    streams?.revive().catch((error: unknown) => {
+    const failed = (stream_id: string, error: unknown) =>
+      logger.warn('stream.revive_failed', { stream_id, reason: describeError(error) })
+    streams?.revive(failed).catch((error: unknown) => {
       logger.warn('stream.revive_failed', { reason: describeError(error) })
     })
   }

@@ -47,10 +47,12 @@ const ROUND = `
     ) own
     cross join lateral (
       select w.event_id from (
-        select q.event_id, q.next_attempt_at from delivery_queue q where ${rows('q')} and q.cause = own.cause
+        select q.event_id, q.next_attempt_at, q.queued_at, q.expects from delivery_queue q
+        where ${rows('q')} and q.cause = own.cause
         order by q.event_id limit ${LOOK_INTO}
       ) w
       where w.next_attempt_at <= clock_timestamp() and w.event_id not in (select unnest($3::uuid[]))
+        and (w.expects = 0 or w.queued_at > (select updated_at from streams where stream_id = $1))
       limit ${ROWS_PER_CAUSE}
     ) each
     order by turn, place limit ${MAX_ROWS}
@@ -95,15 +97,14 @@ function walk({ name, from, to, start, next, steps }: Walk): string {
  * more of than it holds comes in another one, or in its place by age.
  *
  * Only what may go before older rows of its subject: the others keep hub order, and come by age. So does all that was
- * queued before the stream was last changed: what a pause held goes out in order (SSF 1.0 §8.1.2.1, docs/adr/0032). What
+ * queued before the status was last set: what a pause held goes out in order (SSF 1.0 §8.1.2.1, docs/adr/0032). What
  * the hub says of the stream itself is one cause, in order whether or not it was held.
  */
 export async function findOtherCauses(db: Database, query: OtherCausesQuery): Promise<ClaimedDelivery[]> {
   const found = await sqlRows<ClaimedRow>(
     db,
     `${ROUND} ${claimOf(query.method)}
-     where q.stream_id = $1 and q.lane = $2 and q.event_id in (select event_id from chosen) and ${MAY_SEND}
-       and (q.expects = 0 or q.queued_at > s.updated_at)`,
+     where q.stream_id = $1 and q.lane = $2 and q.event_id in (select event_id from chosen) and ${MAY_SEND}`,
     [
       query.streamId,
       LANE_NUMBER[query.lane],

@@ -210,8 +210,8 @@ export const parkedRepository = {
              where o.stream_id = parked.stream_id and o.${ALL_LANES} and o.event_id = parked.event_id)
          order by parked_at, id limit ? for update skip locked
        ), queued as (
-         insert into delivery_queue (${REPLAYED_COLUMNS}, queued_at)
-         select ${REPLAYED_COLUMNS}, clock_timestamp()
+         insert into delivery_queue (${REPLAYED_COLUMNS}, cause, queued_at)
+         select ${REPLAYED_COLUMNS}, coalesce(cause, 0), clock_timestamp()
          from picked p, jsonb_populate_record(null::delivery_queue, p.delivery) q
          on conflict do nothing
          returning stream_id, event_id

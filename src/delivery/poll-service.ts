@@ -8,11 +8,11 @@ import { createWake, type Wake } from '../kernel/wake.js'
 import type { JtiCodec } from '../secevent/delivery-jti.js'
 import type { Database, Transaction } from '../storage/database.js'
 import { shardOf } from '../streams/stream.js'
-import { NOT_GRANTED, UNREADABLE, UNREADABLE_REASON } from './attempt-result.js'
+import { UNREADABLE, UNREADABLE_REASON } from './attempt-result.js'
 import type { Minter } from './minter.js'
 import type { EventContent, ReceivedDelivery } from './open-delivery.js'
-import { oldestFirst, withinBytes, withoutOpposites } from './poll-answer.js'
-import { inTurns, selectForPoll } from './poll-selection.js'
+import { chooseForPoll, type UnfitReason, type UnfitRow } from './poll-choice.js'
+import { selectForPoll } from './poll-selection.js'
 import { type ClaimedDelivery, queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
@@ -78,22 +78,6 @@ const RECHECK_MS = 2_000
 const MAX_DESCRIPTION_CHARS = 2_000
 const TOUCH_EVERY_MS = 60_000
 const NOTHING: PollAnswer = { sets: {}, moreAvailable: false }
-
-interface UnfitReason {
-  readonly outcome: 'superseded' | 'discarded' | 'parked'
-  readonly failure?: string
-}
-
-interface UnfitRow {
-  readonly row: ClaimedDelivery
-  readonly reason: UnfitReason
-}
-
-interface CheckedRow {
-  readonly row: ClaimedDelivery
-  readonly content?: EventContent
-  readonly reason?: UnfitReason
-}
 
 interface HeldPoll {
   readonly wake: Wake
@@ -177,43 +161,26 @@ export function createPollService(options: PollServiceOptions): PollService {
 
   async function select(target: StreamTarget, limit: number): Promise<PollAnswer> {
     const { rows, moreAvailable } = await selectForPoll(db, target.streamId, limit)
-    const checked = await Promise.all(rows.map(check))
-    const unfit = checked.flatMap(({ row, reason }) => (reason ? [{ row, reason }] : []))
-    const contents = new Map(checked.map(({ row, content }) => [row.delivery.eventId, content]))
+    const { sets: chosen, unfit, cutShort } = await chooseForPoll(options, rows, limit)
     await endUnfit(target, unfit)
     // A page of nothing but unfit rows hides what is behind it.
     if (unfit.length === rows.length && moreAvailable) return select(target, limit)
-    const fit = inTurns(withoutOpposites(checked.flatMap(({ row, reason }) => (reason ? [] : [row]))))
-    const chosen = oldestFirst(withinBytes(fit.slice(0, limit)))
     if (chosen.length === 0) return NOTHING
     const tokens = await Promise.all(
-      chosen.map(({ delivery }) =>
-        options.minter.mint(delivery, contents.get(delivery.eventId) as EventContent, target),
-      ),
+      chosen.map(({ row, content }) => options.minter.mint(row.delivery, content, target)),
     )
-    const newly = chosen.filter(({ delivery }) => delivery.attempts === 0)
+    const newly = chosen.filter(({ row }) => !row.delivered)
     await queueRepository.markDelivered(
       db,
       target.streamId,
-      newly.map(({ delivery }) => delivery.eventId),
+      newly.map(({ row }) => row.delivery.eventId),
       clock.now(),
     )
     instruments.sets.add({ result: 'handed_out' }, chosen.length)
     const sets = Object.fromEntries(
-      chosen.map(({ delivery }, index) => [options.minter.jtiOf(delivery), tokens[index] as string]),
+      chosen.map(({ row }, index) => [options.minter.jtiOf(row.delivery), tokens[index] as string]),
     )
-    return { sets, moreAvailable: moreAvailable || chosen.length < Math.min(fit.length, limit) }
-  }
-
-  /** A row with its event's content, or with the reason why it does not go out. */
-  async function check(row: ClaimedDelivery): Promise<CheckedRow> {
-    if (row.superseded) return { row, reason: { outcome: 'superseded' } }
-    if (!row.granted) return { row, reason: { outcome: 'discarded', failure: NOT_GRANTED } }
-    const content = await options.openContent(row)
-    // Else this one row would be in the way of all the others, for ever.
-    if (!content) return { row, reason: { outcome: 'parked', failure: UNREADABLE_REASON } }
-    const failure = options.minter.refusalOf(row.delivery, content)
-    return failure === undefined ? { row, content } : { row, reason: { outcome: 'discarded', failure } }
+    return { sets, moreAvailable: moreAvailable || cutShort }
   }
 
   async function endUnfit({ streamId }: StreamTarget, unfit: readonly UnfitRow[]): Promise<void> {

@@ -56,8 +56,9 @@ export function createContentOpener(keys: Pick<ContentKeys, 'contentCipher'>) {
     if (!row.sealedContent) return { subject: { format: 'opaque', id: 'erased' }, claims: {} }
     const known = opened.get(row.delivery.eventId)
     if (known) return known
+    // Outside: a day's key that this process cannot open for now says nothing of the content. That is tried again.
+    const cipher = await keys.contentCipher(row.day)
     try {
-      const cipher = await keys.contentCipher(row.day)
       const { sub_id, claims } = JSON.parse(cipher.open(row.sealedContent).toString('utf8')) as {
         sub_id: EventContent['subject']
         claims: EventContent['claims']
@@ -66,7 +67,6 @@ export function createContentOpener(keys: Pick<ContentKeys, 'contentCipher'>) {
       opened.set(row.delivery.eventId, content, { size: row.sealedContent.length })
       return content
     } catch (error) {
-      // A key that cannot be read for now is another matter: that is tried again.
       if (error instanceof SealBroken || error instanceof SyntaxError) return undefined
       throw error
     }

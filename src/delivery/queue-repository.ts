@@ -53,6 +53,8 @@ export interface ClaimedDelivery {
   readonly superseded: boolean
   /** False: the receiver's grants no longer cover it. */
   readonly granted: boolean
+  /** It was handed out before, or answered by an endpoint; one that was tried and never answered was not. */
+  readonly delivered: boolean
   /** Of the stream, as this statement saw it. */
   readonly version: number
 }
@@ -62,6 +64,7 @@ export interface ClaimedRow extends QueueRow {
   content: Buffer | null
   superseded: boolean
   granted: boolean
+  delivered: boolean
   version: number
 }
 
@@ -88,7 +91,8 @@ export const MAY_SEND = `(s.status = 'enabled' or (s.status_by <> 'receiver' and
 
 /** A query of open rows `q` with all that a claim looks at; its conditions follow. */
 export const claimOf = (method: 'push' | 'poll') => `
-       select ${QUEUE_COLUMNS}, q.day, e.content, ${SUPERSEDED} as superseded, ${GRANTED} as granted, s.version
+       select ${QUEUE_COLUMNS}, q.day, e.content, ${SUPERSEDED} as superseded, ${GRANTED} as granted,
+         q.delivered_at is not null as delivered, s.version
        from delivery_queue q
        join streams s on s.stream_id = q.stream_id and s.delivery_method = '${method}'
        join receivers r on r.id = q.receiver_id and r.enabled
@@ -138,6 +142,7 @@ export const toClaimed = (row: ClaimedRow): ClaimedDelivery => ({
   sealedContent: row.content,
   superseded: row.superseded,
   granted: row.granted,
+  delivered: row.delivered,
   version: row.version,
 })
 
@@ -245,6 +250,7 @@ export const queueRepository = {
     eventIds: readonly string[],
     atMs: number,
   ): Promise<void> {
+    if (eventIds.length === 0) return
     await sqlRows(
       db,
       `update delivery_queue set delivered_at = to_timestamp(?::float8), attempts = attempts + 1

@@ -6,7 +6,7 @@ export function createSilentPauseReadModel(db: Database) {
   return {
     /**
      * Streams that the hub paused for failing and whose endpoint nobody asks any more: they are not pushed to, or no notice
-     * is owed to them. At most 100.
+     * is owed to them. At most 100, those that are silent for longest.
      * @param streamId of this one alone
      */
     async find(settleS: number, streamId?: string): Promise<string[]> {
@@ -18,7 +18,7 @@ export function createSilentPauseReadModel(db: Database) {
            and s.updated_at < now() - make_interval(secs => ?::int)
            and (s.delivery_method <> 'push' or not exists (
              select 1 from delivery_queue q where q.stream_id = s.stream_id and q.type = '${SSF.streamUpdated}'))
-         limit 100`,
+         order by s.updated_at, s.stream_id limit 100`,
         [streamId ?? null, settleS],
       )
       return rows.map((row) => row.stream_id)

@@ -74,7 +74,7 @@ interface OverviewRow {
   verified_at: Date | null
   active_at: Date
   created_at: Date
-  updated_at: Date
+  changed_at: Date
 }
 
 export interface StreamFilter {
@@ -88,7 +88,8 @@ export interface StreamFilter {
 const SELECT = `
   select s.*, r.name as receiver_name, f.class as failure_class, f.reason as failure_reason, f.failing_since,
     f.class_since, f.failures, f.last_failed_at,
-    case when f.next_probe_at > clock_timestamp() then f.next_probe_at end as next_probe_at
+    case when f.next_probe_at > clock_timestamp() then f.next_probe_at end as next_probe_at,
+    greatest(s.updated_at, s.configured_at) as changed_at
   from streams s join receivers r on r.id = s.receiver_id
   left join stream_failures f on f.stream_id = s.stream_id and s.delivery_method = 'push'`
 const OPEN_COUNT_LIMIT = 10_000
@@ -156,7 +157,7 @@ function toOverview(row: OverviewRow): StreamOverview {
     verified_at: row.verified_at?.toISOString() ?? null,
     active_at: row.active_at.toISOString(),
     created_at: row.created_at.toISOString(),
-    updated_at: row.updated_at.toISOString(),
+    updated_at: row.changed_at.toISOString(),
   }
 }
 

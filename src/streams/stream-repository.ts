@@ -139,7 +139,7 @@ export function createStreamRepository(db: Database) {
       const saved = await one(
         `update streams set delivery_method = ?, endpoint_url = ?, authorization_wrapped = ?,
            events_requested = ?::text[], events_delivered = ?::text[], description = ?,
-           version = version + 1, active_at = now(), updated_at = now()
+           version = version + 1, active_at = now(), configured_at = now()
          where stream_id = ? returning *`,
         [...configurationBindings(change), streamId],
       )
@@ -147,13 +147,17 @@ export function createStreamRepository(db: Database) {
       return saved as Stream
     },
 
-    /** The stream must be locked by this transaction. */
+    /**
+     * The stream must be locked by this transaction. Only another status moves `updated_at`, by which senders know what
+     * a pause held: also what was queued while this transaction was under way.
+     */
     async saveStatus(streamId: string, change: StatusChange): Promise<Stream> {
       const saved = await one(
         `update streams set status = ?, status_reason = ?, status_by = ?, status_cause = ?,
-           version = version + 1, active_at = now(), updated_at = now()
+           updated_at = case when status = ? then updated_at else clock_timestamp() end, configured_at = now(),
+           version = version + 1, active_at = now()
          where stream_id = ? returning *`,
-        [change.status, change.reason ?? null, change.by, change.cause ?? null, streamId],
+        [change.status, change.reason ?? null, change.by, change.cause ?? null, change.status, streamId],
       )
       return saved as Stream
     },
@@ -165,6 +169,15 @@ export function createStreamRepository(db: Database) {
 
     /** What decides how SETs go has changed outside its row. The stream must be locked by this transaction. */
     async raiseVersion(streamId: string): Promise<void> {
+      await sqlRows(
+        db,
+        'update streams set version = version + 1, configured_at = now() where stream_id = ?',
+        [streamId],
+      )
+    },
+
+    /** The notice of its status was written again. The stream must be locked by this transaction. */
+    async noteNotice(streamId: string): Promise<void> {
       await sqlRows(db, 'update streams set version = version + 1, updated_at = now() where stream_id = ?', [
         streamId,
       ])
@@ -174,7 +187,7 @@ export function createStreamRepository(db: Database) {
     async saveSubjectCount(streamId: string, added: number): Promise<void> {
       await sqlRows(
         db,
-        `update streams set subject_count = subject_count + ?, active_at = now(), updated_at = now()
+        `update streams set subject_count = subject_count + ?, active_at = now(), configured_at = now()
          where stream_id = ?`,
         [added, streamId],
       )

@@ -68,12 +68,13 @@ export interface StreamStatusService {
   /**
    * The notice is all that asks the endpoint of a stream that was paused for failing: where it expired, was discarded or
    * does not open, writes another; where the stream is not pushed to any more, enables it. Several processes may call it.
-   * @returns how many streams it saw to
+   * @param failed told of a stream that could not be seen to, which keeps no other from it
+   * @returns how many streams it found
    */
-  reviveFailing(): Promise<number>
+  reviveFailing(failed: (streamId: string, error: unknown) => void): Promise<number>
 }
 
-/** Since the stream was last changed: a notice is on its way through the log for a while. */
+/** Since the status was set, or its notice written again: a notice is on its way through the log for a while. */
 const NOTICE_SETTLES_S = 300
 
 export function createStreamStatusService(options: StreamStatusServiceOptions): StreamStatusService {
@@ -124,10 +125,16 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
       // Another process may have been here since it was found.
       const [found] = await createSilentPauseReadModel(trx).find(NOTICE_SETTLES_S, streamId)
       if (!current || !found) return
-      await streams.raiseVersion(streamId)
+      await streams.noteNotice(streamId)
       await events.streamUpdated(trx, streamId, current.status, current.statusReason)
     })
     events.wake()
+  }
+
+  async function revive(streamId: string): Promise<void> {
+    const stream = await createStreamRepository(db).findAny(streamId)
+    if (stream?.deliveryMethod === 'push') await renewNotice(streamId)
+    else await enableFailing(streamId)
   }
 
   return {
@@ -173,12 +180,14 @@ export function createStreamStatusService(options: StreamStatusServiceOptions): 
 
     enableFailing,
 
-    async reviveFailing() {
+    async reviveFailing(failed) {
       const found = await createSilentPauseReadModel(db).find(NOTICE_SETTLES_S)
       for (const streamId of found) {
-        const stream = await createStreamRepository(db).findAny(streamId)
-        if (stream?.deliveryMethod === 'push') await renewNotice(streamId)
-        else await enableFailing(streamId)
+        try {
+          await revive(streamId)
+        } catch (error) {
+          failed(streamId, error)
+        }
       }
       return found.length
     },

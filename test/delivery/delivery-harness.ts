@@ -140,7 +140,7 @@ export async function startDelivery(
             await statuses.setStatusByHub(streamId, 'paused', reason, { cause: 'failing', version })
           },
           enable: (streamId: string) => statuses.enableFailing(streamId),
-          revive: () => statuses.reviveFailing(),
+          revive: (failed) => statuses.reviveFailing(failed),
         },
       }),
     })

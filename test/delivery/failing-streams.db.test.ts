@@ -3,6 +3,7 @@ import { newId } from '../../src/kernel/ids.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { CAEP, SSF } from '../../src/secevent/event-types.js'
 import { createStreamReadModel } from '../../src/streams/stream-read-model.js'
+import { createStreamRepository } from '../../src/streams/stream-repository.js'
 import { waitUntil } from '../support/wait.js'
 import { type DeliveryHarness, type Sink, startDelivery, startSink } from './delivery-harness.js'
 
@@ -276,15 +277,58 @@ describe('a stream whose endpoint does nothing but fail', () => {
     await waitUntil('the notice to be tried', () => notices().length >= 1)
     await hub.rows('delete from delivery_queue where type = ?', [SSF.streamUpdated])
     await hub.rows("update streams set updated_at = now() - interval '299 seconds'")
-    assert.equal(await hub.statuses.reviveFailing(), 0, 'it may be on its way')
+    assert.equal(await hub.statuses.reviveFailing(() => {}), 0, 'it may be on its way')
     const told = sink.received.length
     await hub.rows("update streams set updated_at = now() - interval '301 seconds'")
     await waitUntil('another notice', () => sink.received.length > told)
-    assert.equal(await hub.statuses.reviveFailing(), 0, 'one is enough')
+    assert.equal(await hub.statuses.reviveFailing(() => {}), 0, 'one is enough')
     assert.deepEqual([...new Set(notices())], ['paused'])
     answers(202)
     await isStatus('enabled')
     await waitUntil('all of it', async () => (await stream()).open_deliveries === 0)
+  })
+
+  it('has another notice written though its receiver adds subjects all the time', async () => {
+    answers(410)
+    await hub.fanOut(two())
+    await isStatus('paused')
+    await waitUntil('the notice to be tried', () => notices().length >= 1)
+    await hub.rows('delete from delivery_queue where type = ?', [SSF.streamUpdated])
+    await hub.db.transaction(async (trx) => {
+      await trx('streams').update({ updated_at: trx.raw("now() - interval '301 seconds'") })
+      await createStreamRepository(trx).saveSubjectCount(streamId, 1)
+    })
+    await waitUntil(
+      'another notice',
+      async () =>
+        (await hub.rows('select from delivery_queue where type = ?', [SSF.streamUpdated])).length > 0,
+    )
+  })
+
+  it('is seen to though another, silent for longer, cannot be', async () => {
+    const silent = async (seconds: number) => {
+      const id = await hub.addStream({ receiverId, status: 'paused' })
+      await hub.rows(
+        `update streams set status_by = 'hub', status_cause = 'failing',
+           updated_at = now() - make_interval(secs => ?::int) where stream_id = ?`,
+        [seconds, id],
+      )
+      return id
+    }
+    await hub.rows(`create function refuse() returns trigger language plpgsql as
+      $body$ begin raise exception 'no change of this one'; end $body$`)
+    await hub.rows(`create trigger refuse before update of status on streams
+      for each row when (old.status_reason = 'broken') execute function refuse()`)
+    const broken = await silent(302)
+    await hub.rows("update streams set status_reason = 'broken' where stream_id = ?", [broken])
+    streamId = await silent(301)
+    const failed: string[] = []
+    await hub.statuses.reviveFailing((id, error) => {
+      assert.match(String(error), /no change of this one/)
+      failed.push(id)
+    })
+    assert.deepEqual(failed, [broken])
+    await isStatus('enabled')
   })
 
   it('is enabled when it is polled now, though no word of that change came', async () => {

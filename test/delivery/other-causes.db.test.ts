@@ -5,11 +5,13 @@ import { newId } from '../../src/kernel/ids.js'
 import { HUB_SOURCE_ID } from '../../src/secevent/event.js'
 import { CAEP, SSF } from '../../src/secevent/event-types.js'
 import { openPool, sqlRows } from '../../src/storage/database.js'
+import { createStreamRepository } from '../../src/streams/stream-repository.js'
 import { type DeliveryHarness, startDelivery } from './delivery-harness.js'
 
 describe('causes of a backlog', function () {
   this.timeout(60_000)
   let hub: DeliveryHarness
+  let receiverId: string
   let streamId: string
 
   before(async () => {
@@ -17,7 +19,8 @@ describe('causes of a backlog', function () {
   })
   after(() => hub.close())
   beforeEach(async () => {
-    streamId = await hub.addStream({ receiverId: await hub.addReceiver() })
+    receiverId = await hub.addReceiver()
+    streamId = await hub.addStream({ receiverId })
   })
 
   /** Rows of one source without looking at the log: a backlog. */
@@ -35,6 +38,11 @@ describe('causes of a backlog', function () {
     )
     for (let from = 0; from < count; from += 500) await hub.fanOut(events.slice(from, from + 500))
     return events.map(({ eventId }) => eventId)
+  }
+
+  async function letGo() {
+    for (const status of ['paused', 'enabled'] as const)
+      await hub.statuses.setStatus(receiverId, streamId, { status })
   }
 
   const find = async (inHand: string[] = []) =>
@@ -83,14 +91,72 @@ describe('causes of a backlog', function () {
 
   it('are not looked for among what a pause held, which goes out by age', async () => {
     await queueRows(3, { source: newId(), txn: () => 'held' })
-    // As enabling does.
-    await hub.rows('update streams set updated_at = clock_timestamp() where stream_id = ?::uuid', [streamId])
+    await letGo()
     assert.deepEqual(await find(), [])
     const [eventId] = await queueRows(1, { source: newId(), txn: () => 'new' })
     assert.deepEqual(
       (await find()).map(({ delivery }) => delivery.eventId),
       [eventId],
     )
+  })
+
+  it('are looked for whatever of their stream but its status was set since', async () => {
+    const queued = await queueRows(2, { source: newId(), txn: () => 'theft' })
+    const streams = createStreamRepository(hub.db)
+    const stream = await streams.findAny(streamId)
+    assert.ok(stream)
+    const changes: Record<string, () => Promise<unknown>> = {
+      subjects: () => streams.saveSubjectCount(streamId, 1),
+      configuration: () => streams.saveConfiguration(streamId, stream),
+      TLS: () => streams.raiseVersion(streamId),
+      'the same status': () => hub.statuses.setStatus(receiverId, streamId, { status: 'enabled' }),
+    }
+    for (const [name, change] of Object.entries(changes)) {
+      await change()
+      const found = (await find()).map(({ delivery }) => delivery.eventId)
+      assert.deepEqual(found.sort(), queued, name)
+    }
+  })
+
+  it('are not looked for among what was held when an older release let the stream go', async () => {
+    await letGo()
+    await queueRows(3, { source: newId(), txn: () => 'held' })
+    // As it wrote it, whatever the release of now had written before.
+    await hub.rows(
+      `update streams set status = 'enabled', status_by = 'receiver', version = version + 1, active_at = now(),
+         updated_at = now() where stream_id = ?`,
+      [streamId],
+    )
+    await createStreamRepository(hub.db).saveSubjectCount(streamId, 1)
+    assert.deepEqual(await find(), [])
+  })
+
+  it('are found among more of them, all held, than one look holds', async () => {
+    const source = newId()
+    // Two rows of each cause, so that the held ones alone are more than one answer.
+    await queueRows(400, { source, txn: (index) => `held ${index % 200}` })
+    await letGo()
+    const queued = await queueRows(1, { source, txn: () => 'theft' })
+    for (let round = 0; round < 20; round += 1) {
+      assert.deepEqual(
+        (await find()).map(({ delivery }) => delivery.eventId),
+        queued,
+      )
+    }
+  })
+
+  it('are not looked for among what came while the stream was being let go', async () => {
+    await hub.statuses.setStatus(receiverId, streamId, { status: 'paused' })
+    await hub.db.transaction(async (trx) => {
+      await trx.raw('select now()')
+      await queueRows(1, { source: newId(), txn: () => 'late' })
+      await createStreamRepository(trx).saveStatus(streamId, {
+        status: 'enabled',
+        reason: undefined,
+        by: 'receiver',
+      })
+    })
+    assert.deepEqual(await find(), [])
   })
 
   it('of what the hub says of the stream come in its order, held or not', async () => {
@@ -106,7 +172,7 @@ describe('causes of a backlog', function () {
       })
     const held = own()
     await hub.fanOut([held])
-    await hub.rows('update streams set updated_at = clock_timestamp() where stream_id = ?::uuid', [streamId])
+    await letGo()
     const [second, third] = [own(), own()]
     await hub.fanOut([second, third])
     // Wherever the rounds begin: an older one is never left behind.
@@ -114,10 +180,10 @@ describe('causes of a backlog', function () {
       const found = (await find()).map(({ delivery }) => delivery.eventId)
       assert.deepEqual(found.sort(), [held.eventId, second.eventId])
     }
-    assert.deepEqual(
-      (await find([held.eventId])).map(({ delivery }) => delivery.eventId).sort(),
-      [second.eventId, third.eventId],
-    )
+    assert.deepEqual((await find([held.eventId])).map(({ delivery }) => delivery.eventId).sort(), [
+      second.eventId,
+      third.eventId,
+    ])
   })
 
   it('of rows that an older release wrote are one, of a source of their own', async () => {

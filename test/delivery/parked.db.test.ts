@@ -5,6 +5,7 @@ import request from 'supertest'
 import { createAuditLog } from '../../src/audit/audit-log.js'
 import { Forbidden } from '../../src/auth/bearer.js'
 import { isAllowed, type Permission, type Role } from '../../src/auth/roles.js'
+import { causeOf } from '../../src/delivery/cause.js'
 import { parkedRepository } from '../../src/delivery/parked-repository.js'
 import { parkedRouter } from '../../src/delivery/parked-router.js'
 import { createParkedService } from '../../src/delivery/parked-service.js'
@@ -130,6 +131,26 @@ describe('parked SETs', () => {
     )
     assert.ok(Date.now() - (row?.queued_at.getTime() ?? 0) < days / 3, String(row?.queued_at))
     assert.ok(Date.now() - (row?.accepted_at.getTime() ?? 0) >= days)
+  })
+
+  it('keep their cause, by which they get their turns, and have none where an older release parked them', async () => {
+    refuse('invalid_key')
+    const event = hub.event()
+    await hub.fanOut([event])
+    await untilParked(2)
+    await hub.rows("update parked set delivery = delivery - 'cause' where stream_id = ?", [second])
+    sink.answer = (_request, res) => void res.writeHead(503).end()
+    await post('replay', { filter: { code: 'invalid_key' } }).expect(202)
+    const causes = await hub.rows<{ stream_id: string; cause: number }>(
+      'select stream_id, cause from delivery_queue',
+    )
+    assert.deepEqual(
+      new Map(causes.map(({ stream_id, cause }) => [stream_id, cause])),
+      new Map([
+        [first, causeOf(event.sourceId, event.txn)],
+        [second, 0],
+      ]),
+    )
   })
 
   it('keep their safe order: a replayed all-clear never follows the newer revocation', async () => {

@@ -43,6 +43,8 @@ describe('poll service', () => {
   let touched: string[]
   let received: ReceivedDelivery[]
   let warnings: [string, LogFields | undefined][]
+  /** Events whose content was opened. */
+  let opened: string[]
 
   before(async () => {
     hub = await startDelivery()
@@ -56,12 +58,14 @@ describe('poll service', () => {
     touched = []
     received = []
     warnings = []
+    opened = []
     open(LONG_MS)
   })
   afterEach(() => polls.drain())
 
   function open(holdMs: number): void {
     metrics = createMetrics()
+    const openContent = createContentOpener(hub.keys)
     const targets = createStreamTargets(hub.db, (sealed, context) => hub.keys.open(sealed, context))
     polls = createPollService({
       db: hub.db,
@@ -72,7 +76,10 @@ describe('poll service', () => {
         jtis: hub.keys.jtis,
       }),
       jtis: hub.keys.jtis,
-      openContent: createContentOpener(hub.keys),
+      openContent(row) {
+        opened.push(row.delivery.eventId)
+        return openContent(row)
+      },
       clock: {
         now: () => Date.now(),
         monotonicMs() {
@@ -231,6 +238,19 @@ describe('poll service', () => {
       assert.equal(await counted('handed_out'), 2)
     })
 
+    it('takes the ack of a SET that an endpoint never answered before the stream was polled', async () => {
+      const [event] = await queue(subjectOf('switched'))
+      await hub.rows(
+        `update delivery_queue set attempts = 3, last_failure = 'timeout: no answer' where stream_id = ?`,
+        [streamId],
+      )
+      const ack = jtisOf(await call(NOW))
+      assert.deepEqual(ack, [jti(event as { eventId: string })])
+      assert.deepEqual(jtisOf(await call({ ...NOW, ack })), [])
+      const rows = await hub.rows('select outcome, attempts from deliveries where stream_id = ?', [streamId])
+      assert.deepEqual(rows, [{ outcome: 'received', attempts: 4 }])
+    })
+
     it('tells the stream that its receiver was heard of, once a minute', async () => {
       await call({ maxEvents: 0 })
       await call({ maxEvents: 0 })
@@ -311,6 +331,79 @@ describe('poll service', () => {
       const rows = await hub.rows('select outcome, failure from deliveries where stream_id = ?', [streamId])
       assert.deepEqual(rows, Array(2).fill({ outcome: 'discarded', failure: fields.reason }))
       assert.match(fields.reason, /subject/)
+    })
+  })
+
+  describe('what it opens', () => {
+    const unreadable = ({ eventId }: { eventId: string }) =>
+      hub.rows('update events set content = ? where event_id = ?', [Buffer.alloc(200, 7), eventId])
+    const parked = async () =>
+      (
+        await hub.rows<{ event_id: string }>(
+          `select event_id from parked where stream_id = ? and code = 'unreadable' order by event_id`,
+          [streamId],
+        )
+      ).map((row) => row.event_id)
+    type Queued = Awaited<ReturnType<typeof queue>>[number]
+
+    it('is the content of what it hands out, and no other', async () => {
+      const txns = Array.from({ length: 60 }, (_, n) => ({ ...subjectOf(`o${n}`), txn: `txn ${n}` }))
+      const events = await queue(...txns)
+      const answer = await call({ ...NOW, maxEvents: 2 })
+      assert.deepEqual([jtisOf(answer).length, answer.moreAvailable], [2, true])
+      const handedOut = events.filter((event) => answer.sets[jti(event)])
+      assert.deepEqual(
+        opened.sort(),
+        handedOut.map(({ eventId }) => eventId),
+      )
+    })
+
+    it('is not what an answer has no room for', async () => {
+      const reason_admin = { en: 'x'.repeat(60_000) }
+      await queue(
+        ...Array.from({ length: 20 }, (_, n) => ({ ...subjectOf(`r${n}`), claims: { reason_admin } })),
+      )
+      const answer = await call(NOW)
+      assert.equal(opened.length, jtisOf(answer).length)
+      assert.equal(answer.moreAvailable, true)
+    })
+
+    it('goes on to the next for each that is unfit, and says that there are more', async () => {
+      const events = (await queue(...[1, 2, 3, 4].map((n) => subjectOf(`n${n}`)))) as [
+        Queued,
+        Queued,
+        Queued,
+        Queued,
+      ]
+      for (const event of events.slice(0, 2)) await unreadable(event)
+      const answer = await call({ ...NOW, maxEvents: 1 })
+      assert.deepEqual(jtisOf(answer), [jti(events[2])])
+      assert.equal(answer.moreAvailable, true)
+      const [first, second, third] = events.map(({ eventId }) => eventId)
+      assert.deepEqual(await parked(), [first, second])
+      assert.deepEqual(opened.sort(), [first, second, third])
+    })
+
+    it('goes on behind a page of nothing but unfit ones', async () => {
+      // Of one cause, so that the first look does not reach the last.
+      const cause = { sourceId: newId(), txn: 'one' }
+      const events = await queue(
+        ...Array.from({ length: 8 }, (_, n) => ({ ...subjectOf(`p${n}`), ...cause })),
+      )
+      for (const event of events.slice(0, 7)) await unreadable(event)
+      const answer = await call({ ...NOW, maxEvents: 1 })
+      assert.deepEqual(jtisOf(answer), [jti(events[7] as Queued)])
+      assert.equal((await parked()).length, 7)
+    })
+
+    it('gives an all-clear at once whose older revocation will never open', async () => {
+      const [tight, clear] = (await queue(
+        { ...compliance('not-compliant'), ...subjectOf('shut') },
+        { ...compliance('compliant'), ...subjectOf('shut') },
+      )) as [Queued, Queued]
+      await unreadable(tight)
+      assert.deepEqual(jtisOf(await call(NOW)), [jti(clear)])
+      assert.deepEqual(await parked(), [tight.eventId])
     })
   })
 

@@ -3,6 +3,7 @@ import { parkedRepository } from '../../src/delivery/parked-repository.js'
 import { createContentOpener, createEventPreparer } from '../../src/delivery/prepare-event.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { silentLogger } from '../../src/kernel/logger.js'
+import { SealBroken } from '../../src/keys/aead.js'
 import { createKeyService } from '../../src/keys/key-service.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { waitUntil } from '../support/wait.js'
@@ -97,6 +98,29 @@ describe('an event whose stored content does not open', () => {
       }
     })
   }
+
+  it('is not one whose day has a key that this process cannot open: that is tried again', async () => {
+    const open = () =>
+      createKeyService({ db: hub.db, clock: createClock(), leadMs: 3_600_000, logger: silentLogger })
+    const running = await open()
+    const other = await open()
+    const { id: ringKey } = await other.ring.addKey(hub.db, 0)
+    await other.refresh()
+    const day = '2020-01-02'
+    const { event, sealedContent } = await createEventPreparer(other)(
+      hub.event({ ...subject(1), acceptedAtMs: Date.parse(day) }),
+    )
+    const openContent = createContentOpener(running)
+    const row = { delivery: event, day, sealedContent }
+    // As under a master key that this process was not given.
+    const spoilt = (sql: string) => hub.rows(`update key_ring set ${sql} where key_id = ?`, [ringKey])
+    await spoilt('secret = secret || secret')
+    await assert.rejects(openContent(row), SealBroken)
+    await spoilt('secret = substr(secret, 1, length(secret) / 2)')
+    assert.deepEqual((await openContent(row))?.subject, event.subject)
+    await hub.rows("delete from data_keys where purpose = 'content' and day = ?", [day])
+    assert.equal(await createContentOpener(await open())(row), undefined, 'its key is gone for good')
+  })
 
   it('is not one that another process sealed under a key which this one has not read yet', async () => {
     const open = () =>

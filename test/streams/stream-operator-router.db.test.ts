@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { SSF } from '../../src/secevent/event-types.js'
+import { createStreamRepository } from '../../src/streams/stream-repository.js'
 import { createSsfHarness, type SsfHarness, type TestReceiver, UNKNOWN_ID } from './ssf-harness.js'
 
 describe('streams: operators’ view', () => {
@@ -43,6 +44,21 @@ describe('streams: operators’ view', () => {
     assert.equal(res.body.description, 'one')
     assert.equal(res.body.open_deliveries, 1)
     assert.match(res.body.oldest_open_at, /Z$/)
+  })
+
+  it('says when it was last changed, be it the status or anything else', async () => {
+    const id = await ssf.createStream(a)
+    const streams = createStreamRepository(ssf.db)
+    const shown = async (): Promise<string> =>
+      (await ssf.call('get', `/v1/streams/${id}`, 'viewer')).body.updated_at
+    // As an older release leaves it.
+    await ssf.db('streams').where({ stream_id: id }).update({ updated_at: '2026-01-02T03:04:05Z' })
+    assert.equal(await shown(), '2026-01-02T03:04:05.000Z')
+    await streams.saveSubjectCount(id, 1)
+    const configured = await shown()
+    assert.ok(configured > '2026-01-03', configured)
+    await streams.saveStatus(id, { status: 'paused', reason: undefined, by: 'operator' })
+    assert.ok((await shown()) >= configured)
   })
 
   it('pauses and enables with a reason, an audit row each, and word to the receiver', async () => {
