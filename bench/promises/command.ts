@@ -1,4 +1,6 @@
+import { mkdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openKit, type Tools, withCleanups } from '../kit.js'
 import { writeMarked } from '../report.js'
@@ -31,6 +33,7 @@ export async function runPromisesCommand(args: readonly string[], { signal, say 
     process.stdout.write(PROMISES_HELP)
     return
   }
+  if (options.profileFolder !== undefined) mkdirSync(resolve(options.profileFolder), { recursive: true })
   const findings: Finding[] = []
   for (const name of options.only) {
     say(`${name}: starting`)
@@ -40,6 +43,7 @@ export async function runPromisesCommand(args: readonly string[], { signal, say 
         cleanups,
         signal,
         quick: options.quick,
+        ...(options.profileFolder === undefined ? {} : { profileFolder: resolve(options.profileFolder) }),
         say: (text) => say(`${name}: ${text}`),
       }),
     )

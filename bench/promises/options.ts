@@ -11,6 +11,8 @@ export interface PromisesOptions {
   readonly json: boolean
   /** Writes the table into docs/promises.md. */
   readonly document: boolean
+  /** For V8 CPU profiles of the hubs. */
+  readonly profileFolder?: string
 }
 
 export const PROMISES_HELP = `npm run bench -- promises [options]
@@ -18,6 +20,7 @@ export const PROMISES_HELP = `npm run bench -- promises [options]
   --only burst,polls  some of: ${MEASURE_NAMES.join(', ')}; default all
   --quick             short and small: about 3 minutes, and no figures to go by
   --json              the findings as JSON on standard output
+  --profile FOLDER    a V8 CPU profile of each hub
   --docs              also writes the table into docs/promises.md (with all measures, not --quick)
 
 burst     one event to 1,000 receivers, against the bare process
@@ -45,6 +48,7 @@ export function parsePromisesOptions(args: readonly string[]): PromisesOptions |
     quick,
     json: values.json === true,
     document,
+    ...(values.profile === undefined ? {} : { profileFolder: values.profile }),
   }
 }
 
@@ -58,6 +62,7 @@ function parse(args: readonly string[]) {
   try {
     const options = {
       only: { type: 'string' },
+      profile: { type: 'string' },
       quick: { type: 'boolean' },
       json: { type: 'boolean' },
       docs: { type: 'boolean' },

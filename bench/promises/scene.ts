@@ -8,6 +8,7 @@ export interface PromiseContext extends Tools {
   readonly cleanups: Cleanups
   /** Shorter and fewer: to see that it runs, not for figures. */
   readonly quick: boolean
+  readonly profileFolder?: string
 }
 
 export interface Scene {
@@ -17,12 +18,17 @@ export interface Scene {
 
 /** A hub (Postgres log) and a bare process with that many push streams each. */
 export async function openScene(
-  { kit, signal, cleanups }: PromiseContext,
+  { kit, signal, cleanups, profileFolder }: PromiseContext,
   { streams, lastApart = false }: { streams: number; lastApart?: boolean },
 ): Promise<Scene> {
   const endpoints = await kit.sink.ask<string[]>('open', { streams, lastApart })
   const bare = await openBare(kit, endpoints, { signal, cleanups })
-  const hub = await startHubUnderTest({ source: kit.source, endpoints, signal })
+  const hub = await startHubUnderTest({
+    source: kit.source,
+    endpoints,
+    signal,
+    ...(profileFolder === undefined ? {} : { profileFolder }),
+  })
   cleanups.push(() => hub.stop())
   return { hub, bare }
 }

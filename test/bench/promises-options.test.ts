@@ -9,11 +9,12 @@ describe('bench: options of promises', () => {
     const flags = { quick: false, json: false, document: false }
     assert.deepEqual(parsePromisesOptions([]), { only: all, ...flags })
     assert.deepEqual(parsePromisesOptions(['--docs']), { only: all, ...flags, document: true })
-    assert.deepEqual(parsePromisesOptions(['--only', 'soak, burst', '--quick', '--json']), {
+    assert.deepEqual(parsePromisesOptions(['--only', 'soak, burst', '--quick', '--json', '--profile', 'p']), {
       only: ['soak', 'burst'],
       quick: true,
       json: true,
       document: false,
+      profileFolder: 'p',
     })
     assert.equal(parsePromisesOptions(['--help']), undefined)
   })
