@@ -5,10 +5,10 @@ import type { HubEventLog } from './hub-event-log.js'
 import { crashpoint } from './kernel/crashpoint.js'
 import type { LeaseSet } from './storage/leases.js'
 import { ensureDayPartition } from './storage/partitions.js'
-import { createFrameworkEvents } from './streams/framework-events.js'
+import { createFrameworkEvents, type FrameworkEvents } from './streams/framework-events.js'
 import { createStreamMatcher } from './streams/stream-matching.js'
 import { createStreamRepository } from './streams/stream-repository.js'
-import { createStreamStatusService } from './streams/stream-status-service.js'
+import { createStreamStatusService, type StreamStatusService } from './streams/stream-status-service.js'
 
 export interface DeliveryParts {
   readonly shards: LeaseSet
@@ -17,10 +17,17 @@ export interface DeliveryParts {
   readonly nextEventId: () => string
 }
 
+/** Delivery tells of endpoints, and is told of the status that follows: neither can be made without the other. */
+export interface HubDelivery {
+  readonly delivery: Delivery
+  readonly statuses: StreamStatusService
+  readonly events: FrameworkEvents
+}
+
 const HOUR_MS = 3_600_000
 
 /** Gives delivery what it needs of the streams, the time-to-revoke metrics and the way out. */
-export function openDelivery(base: HubBase, parts: DeliveryParts): Delivery {
+export function openDelivery(base: HubBase, parts: DeliveryParts): HubDelivery {
   const { config, pools, keys, outgoing } = base
   const streams = createStreamRepository(pools.api)
   const delivery: Delivery = createDelivery({
@@ -55,18 +62,18 @@ export function openDelivery(base: HubBase, parts: DeliveryParts): Delivery {
       revive: (failed) => statuses.reviveFailing(failed),
     },
   })
-  // Delivery tells of endpoints, and is told of the status that follows.
+  const events = createFrameworkEvents({
+    issuer: base.issuer,
+    log: parts.eventLog.transactional,
+    nextEventId: parts.nextEventId,
+  })
   const statuses = createStreamStatusService({
     db: pools.api,
-    events: createFrameworkEvents({
-      issuer: base.issuer,
-      log: parts.eventLog.transactional,
-      nextEventId: parts.nextEventId,
-    }),
+    events,
     observer: delivery,
     openWork: delivery,
     audit: base.audit,
-    settings: {},
+    settings: config.inactivityTimeoutS ? { inactivityTimeoutS: config.inactivityTimeoutS } : {},
   })
-  return delivery
+  return { delivery, statuses, events }
 }

@@ -4,7 +4,6 @@ import { createCallLimiter } from './auth/call-limiter.js'
 import { createOperatorService } from './auth/operator-service.js'
 import { createReceiverAuth } from './auth/receiver-auth.js'
 import { createReceiverService } from './auth/receiver-service.js'
-import type { Delivery } from './delivery/delivery-service.js'
 import { createErasureService } from './delivery/erasure-service.js'
 import { createParkedService } from './delivery/parked-service.js'
 import { createAcknowledgementRepository } from './enforcement/acknowledgement-repository.js'
@@ -12,6 +11,7 @@ import { createAcknowledgementService } from './enforcement/acknowledgement-serv
 import type { RevocationMetrics } from './enforcement/revocation-metrics.js'
 import { createClientAddress } from './http/client-address.js'
 import type { HubBase } from './hub-base.js'
+import type { HubDelivery } from './hub-delivery.js'
 import type { HubEventLog } from './hub-event-log.js'
 import { openKeyRotation } from './hub-keys.js'
 import { openExternalTokens, toIssuerWatch } from './hub-oauth.js'
@@ -33,19 +33,17 @@ import { createQueryGate } from './storage/query-gate.js'
 import { createDefaultSubjects } from './streams/default-subjects.js'
 import { createEventTypeRegistry } from './streams/event-type-registry.js'
 import { createEventTypeService } from './streams/event-type-service.js'
-import { createFrameworkEvents } from './streams/framework-events.js'
 import { createInactivityWatch } from './streams/inactivity-watch.js'
 import { createReceiverChanges } from './streams/receiver-changes.js'
 import type { StreamSettings } from './streams/stream.js'
 import { createStreamService, type StreamService } from './streams/stream-service.js'
-import { createStreamStatusService, type StreamStatusService } from './streams/stream-status-service.js'
+import type { StreamStatusService } from './streams/stream-status-service.js'
 import { createStreamTlsService } from './streams/stream-tls-service.js'
 import { createSubjectService } from './streams/subject-service.js'
 import { createVerificationService } from './streams/verification-service.js'
 
-export interface ServiceParts {
+export interface ServiceParts extends HubDelivery {
   readonly eventLog: Pick<HubEventLog, 'log' | 'transactional'>
-  readonly delivery: Delivery
   readonly revocation: RevocationMetrics
   readonly attempts: AttemptLimiter
   readonly nextEventId: () => string
@@ -129,7 +127,7 @@ export function createServices(base: HubBase, parts: ServiceParts) {
   }
 }
 
-function createStreamServices(base: HubBase, { eventLog, delivery, nextEventId }: ServiceParts) {
+function createStreamServices(base: HubBase, { delivery, statuses, events }: ServiceParts) {
   const { config, issuer, keys, audit, outgoing } = base
   const db = base.pools.api
   const settings: StreamSettings = {
@@ -140,13 +138,12 @@ function createStreamServices(base: HubBase, { eventLog, delivery, nextEventId }
     subjectRemovalGraceS: config.subjectRemovalGraceS,
     ...(config.inactivityTimeoutS ? { inactivityTimeoutS: config.inactivityTimeoutS } : {}),
   }
-  const events = createFrameworkEvents({ issuer, log: eventLog.transactional, nextEventId })
   const shared = { db, settings, keys, audit, events, observer: delivery, openWork: delivery }
   return {
     settings,
     defaultSubjects: createDefaultSubjects(db, base.clock),
     streams: createStreamService({ ...shared, outgoing }),
-    statuses: createStreamStatusService(shared),
+    statuses,
     subjects: createSubjectService(shared),
     verifications: createVerificationService(shared),
     streamTls: createStreamTlsService({ ...shared, clock: base.clock }),

@@ -118,7 +118,8 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
   const { log, relay } = eventLog
   const revocation = createRevocationMetrics(metrics, EVENTS_SUPPORTED)
   const nextEventId = createEventIds(clock)
-  const delivery = openDelivery(base, { shards, revocation, eventLog, nextEventId })
+  const streamWork = openDelivery(base, { shards, revocation, eventLog, nextEventId })
+  const { delivery } = streamWork
   const deadlines = {
     received: config.receivedDeadlineMs,
     applied: config.appliedDeadlineMs,
@@ -155,8 +156,8 @@ async function startWork(base: HubBase, { doors, workers }: { doors: Doors; work
   }
   const attempts = createAttemptLimiter({ clock })
   const services = createServices(base, {
+    ...streamWork,
     eventLog,
-    delivery,
     revocation,
     attempts,
     nextEventId,

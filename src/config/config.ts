@@ -233,7 +233,9 @@ export function issuerOf(config: Pick<Config, 'issuer' | 'port'>): string {
   return config.issuer ?? `http://127.0.0.1:${config.port}`
 }
 
-/** Effective values for a person, secrets masked; a database URL keeps everything but its password. */
+const MASK = '********'
+
+/** Effective values for a person, secrets masked; a URL of a database or a proxy keeps everything but that. */
 export function describeConfig(config: Config): { name: SettingName; value: string; isDefault: boolean }[] {
   const values = config as Readonly<Record<string, unknown>>
   const plain = z.object(SETTINGS).parse({}) as Given
@@ -250,8 +252,13 @@ function describeValue(name: SettingName, value: unknown): string {
     return metaOf(name).defaultText ?? ''
   }
   if (!metaOf(name).secret) return String(value)
-  if (typeof value !== 'string' || !URL.canParse(value) || !value.includes('@')) return '********'
-  const url = new URL(value)
-  url.password = url.password ? '********' : ''
+  const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined
+  // Without a user it is a secret as a whole, though it may look like a URL.
+  if (!url?.username) return MASK
+  // A user alone is a token.
+  if (url.password) url.password = MASK
+  else url.username = MASK
+  // node-postgres takes it from there too.
+  if (url.searchParams.has('password')) url.searchParams.set('password', MASK)
   return url.href
 }

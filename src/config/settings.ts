@@ -278,7 +278,8 @@ export const SETTINGS = {
   }),
   PUSH_CONCURRENCY: setting(whole(1, 64).prefault('12'), {
     section: 'Delivery',
-    description: 'Push requests in flight per stream.',
+    description:
+      'Push requests in flight per stream in the urgent lane; a third as many in control, half as many in routine. Never more than 16 per endpoint and lane.',
   }),
   POLL_HOLD_MS: setting(whole(0, 55_000).prefault('25000'), {
     section: 'Delivery',

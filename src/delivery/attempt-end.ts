@@ -27,6 +27,8 @@ export interface AttemptEndsDeps {
   onFailing(failing: Failing, target: StreamTarget): void
   /** Enables the stream that the hub paused for failing; resolves once that is durable. */
   enable(): Promise<void>
+  /** That failed: the row stays in the table, and the endpoint is asked again. */
+  onNotEnabled(target: StreamTarget): void
 }
 
 interface Attempt {
@@ -67,6 +69,15 @@ export function createAttemptEnds(
     write(item, { ...result, nextAttemptAtMs })
   }
 
+  async function enable(to: StreamTarget): Promise<void> {
+    try {
+      await deps.enable()
+    } catch (error) {
+      deps.onNotEnabled(to)
+      throw error
+    }
+  }
+
   return ({ item, to, sentAtMs }, outcome) => {
     const lease = deps.lease()
     if (!lease) {
@@ -84,7 +95,7 @@ export function createAttemptEnds(
       if (outcome.class === 'received') lone.received(item.eventId)
       else lone.forget(item.eventId)
       if (endpoint.succeed(ended.nowMs)) deps.onUp()
-      write(item, answeredResult(ended, outcome), to.pausedForFailing ? deps.enable : undefined)
+      write(item, answeredResult(ended, outcome), to.pausedForFailing ? () => enable(to) : undefined)
     }
   }
 }

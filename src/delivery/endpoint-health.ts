@@ -49,7 +49,6 @@ export interface EndpointHealth {
   isDown(): boolean
   /** No probe before this, ms. */
   restUntilMs(): number
-  lastSuccessMs(): number
   /** Answers whether the endpoint was down until now. */
   succeed(nowMs: number): boolean
   /** When an endpoint that was told as failing may be told as recovered, unless it is down again by then, ms. */
@@ -60,11 +59,17 @@ export interface EndpointHealth {
   fail(attempt: FailedAttempt): boolean
   /** Undefined: the last attempt succeeded, or there was none. */
   failing(): Failing | undefined
+  /** It was told as failing, or a record says so, and not yet as recovered. */
+  isOnRecord(): boolean
   /** Goes on where this or another process left off, with a probe. @param probeEveryMs instead of what the class has */
   resume(failing: Failing, probeEveryMs: number | undefined): void
+  /** It answered, but what that was to lead to failed here: asked again in so long. */
+  postpone(nowMs: number, probeEveryMs: number): void
   /** Something stands on record that is not to be gone on with: what recovers after the next success. */
   expectClearing(): void
   reset(): void
+  /** It is another one from now on, of which nothing is known. */
+  replace(): void
 }
 
 /** The breaker of one stream's endpoint: opens fast, and lets a probe through every few seconds. */
@@ -125,8 +130,8 @@ export function createEndpointHealth(): EndpointHealth {
   return {
     isDown: () => isDown,
     restUntilMs: () => restUntilMs,
-    lastSuccessMs: () => lastSuccessMs,
     failing: () => failing && { ...failing, nextProbeAtMs: restUntilMs, isAgreed: isAgreed(failing) },
+    isOnRecord: () => onRecord,
     succeed(nowMs) {
       lastSuccessMs = nowMs
       const wasDown = isDown
@@ -174,10 +179,19 @@ export function createEndpointHealth(): EndpointHealth {
       probeEveryMs = everyMs
       restUntilMs = everyMs === undefined ? 0 : known.lastFailedAtMs + withJitter(everyMs)
     },
+    postpone(nowMs, everyMs) {
+      isDown = true
+      probeEveryMs = everyMs
+      restUntilMs = nowMs + withJitter(everyMs)
+    },
     expectClearing() {
       onRecord = true
     },
     reset: clear,
+    replace() {
+      clear()
+      lastSuccessMs = 0
+    },
   }
 }
 

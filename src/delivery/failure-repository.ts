@@ -1,5 +1,6 @@
 import { type Database, sqlRows } from '../storage/database.js'
 import type { Failing } from './endpoint-health.js'
+import { UNDER_LEASE } from './result-repository.js'
 
 export interface FailureRecord extends Failing {
   readonly streamId: string
@@ -10,12 +11,7 @@ export interface FailureRecord extends Failing {
   readonly epoch: number
 }
 
-/** Only the process that sends for a stream knows of its endpoint. */
-const UNDER_LEASE = `cross join lateral (
-  select from leases l where l.kind = 'delivery' and l.unit = r.shard and l.epoch = r.epoch
-    and l.expires_at > clock_timestamp() limit 1) valid`
-
-/** Sole writer of `stream_failures`. */
+/** Sole writer of `stream_failures`: only the process that sends for a stream knows of its endpoint. */
 export const failureRepository = {
   /** Streams that are gone, and those of a lease that is over, are left out. */
   async save(db: Database, records: readonly FailureRecord[]): Promise<void> {

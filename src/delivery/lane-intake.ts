@@ -1,4 +1,5 @@
 import type { Clock } from '../kernel/clock.js'
+import { describeError } from '../kernel/errors.js'
 import type { OpenDelivery } from './open-delivery.js'
 import type { PendingQueue } from './pending-queue.js'
 import type { SendItem } from './stream-sender.js'
@@ -21,9 +22,17 @@ export interface LaneIntakeDeps {
   claim(limit: number, inHand: readonly string[]): Promise<Claim>
   /** When the lane's earliest row that waits for another try is due, ms since the epoch. */
   nextTryMs(inHand: readonly string[]): Promise<number | undefined>
+  /** Room in memory for so many more. */
+  hasRoom(arriving: number): boolean
   accept(items: readonly SendItem[]): void
   finishUnsent(item: OpenDelivery, outcome: 'superseded' | 'discarded' | 'unreadable'): void
   wakeAt(atMs: number): void
+  /** The same, and this lane is to be spilled then: rows of the table fall due. */
+  wakeForRows(atMs: number): void
+  /** Claims fail, in another way than before; they are tried again and again. */
+  onFault(error: unknown): void
+  /** They succeed again. */
+  onMended(): void
   /** A claim has ended. */
   onClaimed(): void
 }
@@ -36,19 +45,23 @@ export interface LaneIntake {
   /** Spills, and lets the table rest: a fault of the database must not become a loop of sending. */
   rest(): void
   /** Fetches a page, if there is reason to; while so many of the lane wait, no more than a few of each cause. */
-  claim(waiting?: number): void
+  claim(waiting: number, limit?: number): void
   needsClaim(): boolean
+  /** The last claim failed: nobody knows what of this lane is in the table. */
+  isFaulty(): boolean
   isClaiming(): boolean
   /** Rows that wait for the claim under way. */
   buffered(): number
 }
 
-export const CLAIM_LIMIT = 500
+const CLAIM_LIMIT = 500
 /** Between two tries of a query that failed. */
 const AFTER_FAULT_MS = 500
 const SOON_MS = 20
-/** A lane that is sent slowly looks for other causes this often, while it has less than two pages in hand. */
+/** A lane that is sent slowly looks for other causes this often. */
 const LOOK_ASIDE_EVERY_MS = 1_000
+/** What a look may bring, at most. With more than two pages in hand it wants as much room. */
+const LOOK_ASIDE_ROWS = 256
 /** Between two claims, of one source. */
 const MAX_PASSING = 32
 
@@ -67,6 +80,8 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
   let claiming = false
   let noClaimUntilMs = 0
   let lookAsideAtMs = 0
+  /** Text of the fault that has been told. */
+  let fault: string | undefined
   /** By source, since the last claim. */
   const passed = new Map<string, number>()
 
@@ -81,11 +96,28 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
     deps.wakeAt(noClaimUntilMs)
   }
 
+  function fail(error: unknown): void {
+    const text = describeError(error)
+    if (text !== fault) deps.onFault(error)
+    fault = text
+    rest()
+  }
+
+  function succeed(): void {
+    if (fault !== undefined) deps.onMended()
+    fault = undefined
+  }
+
   function mayPass(item: SendItem): boolean {
     const count = passed.get(item.sourceId) ?? 0
     if (item.effect !== 'tightens' || count >= MAX_PASSING || queue.holdsCauseOf(item)) return false
     passed.set(item.sourceId, count + 1)
     return true
+  }
+
+  /** However long what is in hand takes: a theft that only a hint told of stands in the table behind it. */
+  function mayLookAside(waiting: number): boolean {
+    return waiting < 2 * CLAIM_LIMIT || deps.hasRoom(LOOK_ASIDE_ROWS)
   }
 
   async function fetchPage(limit: number): Promise<void> {
@@ -101,7 +133,7 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
     deps.accept(arrivals.filter((item) => !queue.has(item.eventId)))
     arrivals = []
     const dueMs = await deps.nextTryMs(queue.known())
-    if (dueMs !== undefined) deps.wakeAt(Math.max(dueMs, clock.now() + SOON_MS))
+    if (dueMs !== undefined) deps.wakeForRows(Math.max(dueMs, clock.now() + SOON_MS))
   }
 
   return {
@@ -114,7 +146,7 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
     },
     spill,
     rest,
-    claim(waiting = 0) {
+    claim(waiting, limit = CLAIM_LIMIT) {
       const now = clock.now()
       if (claiming || !spilled) return
       if (now < noClaimUntilMs) {
@@ -122,16 +154,16 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
         deps.wakeAt(noClaimUntilMs)
         return
       }
-      const hasRoom = waiting < CLAIM_LIMIT / 2
-      if (!hasRoom && (now < lookAsideAtMs || waiting >= 2 * CLAIM_LIMIT)) return
+      const takesPage = waiting < CLAIM_LIMIT / 2
+      if (!takesPage && (now < lookAsideAtMs || !mayLookAside(waiting))) return
       claiming = true
       spilledDuringClaim = false
       lookAsideAtMs = now + LOOK_ASIDE_EVERY_MS
       passed.clear()
       // What is sent and settled meanwhile must be remembered: the claim's snapshot may be older.
       queue.hold()
-      fetchPage(hasRoom ? CLAIM_LIMIT : 0)
-        .catch(rest)
+      fetchPage(takesPage ? limit : 0)
+        .then(succeed, fail)
         .finally(() => {
           claiming = false
           arrivals = []
@@ -141,6 +173,7 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
         .catch(() => {})
     },
     needsClaim: () => spilled,
+    isFaulty: () => fault !== undefined,
     isClaiming: () => claiming,
     buffered: () => arrivals.length,
   }

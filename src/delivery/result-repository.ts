@@ -17,7 +17,7 @@ export const ERASED = 'erased'
  * Only under a lease that is still valid on the database's clock may a result be written. The limit makes it one look
  * into the index per result: as a join it read all results once per lease.
  */
-const UNDER_LEASE = `cross join lateral (
+export const UNDER_LEASE = `cross join lateral (
   select from leases l where l.kind = 'delivery' and l.unit = r.shard and l.epoch = r.epoch
     and l.expires_at > clock_timestamp() limit 1) valid`
 

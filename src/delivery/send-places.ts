@@ -7,6 +7,8 @@ export interface SendPlacesOptions {
   readonly perEndpoint?: number
   /** An attempt that takes longer makes its endpoint a slow one. */
   readonly slowAfterMs?: number
+  /** Slow endpoints that nothing is sent to are forgotten, the oldest first, when a lane has more. */
+  readonly maxIdleSlow?: number
   /** A place may be free for this stream, which was refused one. */
   wake(streamId: string): void
 }
@@ -39,7 +41,6 @@ interface Endpoint {
 const BUDGETS: Readonly<Record<Lane, number>> = { control: 64, urgent: 256, routine: 128 }
 const PER_ENDPOINT = 16
 const SLOW_AFTER_MS = 1_000
-/** Slow endpoints that nothing is sent to are forgotten, the oldest first, when there are more. */
 const MAX_IDLE_SLOW = 10_000
 
 /**
@@ -75,19 +76,23 @@ interface LanePlaces {
 
 function createLanePlaces(options: SendPlacesOptions & { budget: number }): LanePlaces {
   const { budget, perEndpoint = PER_ENDPOINT, slowAfterMs = SLOW_AFTER_MS } = options
+  const { maxIdleSlow = MAX_IDLE_SLOW } = options
   const limits: Record<Standing, number> = { prompt: budget, slow: Math.max(1, Math.floor(budget / 2)) }
   const held: Record<Standing, number> = { prompt: 0, slow: 0 }
   const endpoints = new Map<string, Endpoint>()
   /** Endpoints where streams wait though the endpoint itself has room, in the order of their turns. */
   const queues: Record<Standing, Set<Endpoint>> = { prompt: new Set(), slow: new Set() }
+  /** The one that has been idle for longest first. */
   const idleSlow = new Set<Endpoint>()
 
+  /** Of one that is about to be in use. */
   function endpointOf(name: string): Endpoint {
     let endpoint = endpoints.get(name)
     if (!endpoint) {
       endpoint = { name, standing: 'prompt', held: 0, overdue: 0, waiting: new Set() }
       endpoints.set(name, endpoint)
     }
+    idleSlow.delete(endpoint)
     return endpoint
   }
 
@@ -134,12 +139,10 @@ function createLanePlaces(options: SendPlacesOptions & { budget: number }): Lane
     if (endpoint.held > 0 || endpoint.waiting.size > 0) return
     if (endpoint.standing === 'prompt') endpoints.delete(endpoint.name)
     else idleSlow.add(endpoint)
-    if (idleSlow.size <= MAX_IDLE_SLOW) return
-    for (const idle of idleSlow) {
-      const isIdle = idle.held === 0 && idle.waiting.size === 0
-      if (isIdle && endpoints.get(idle.name) === idle) endpoints.delete(idle.name)
-    }
-    idleSlow.clear()
+    if (idleSlow.size <= maxIdleSlow) return
+    const oldest = idleSlow.values().next().value as Endpoint
+    idleSlow.delete(oldest)
+    endpoints.delete(oldest.name)
   }
 
   return {

@@ -4,26 +4,22 @@ import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
 import { createFailingWatch, type FailingStreams } from './failing-watch.js'
-import type { EventContent, OpenDelivery } from './open-delivery.js'
-import { findOtherCauses } from './other-causes.js'
 import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
-import { type ClaimedDelivery, type LanePage, queueRepository } from './queue-repository.js'
+import { createPushClaims, type PushClaimsOptions } from './push-claims.js'
+import { queueRepository } from './queue-repository.js'
 import { createResultWriters } from './result-writers.js'
 import { createSendPlaces } from './send-places.js'
-import { createStreamSender, type OfferedRows, type SendItem, type StreamSender } from './stream-sender.js'
+import { createStreamSender, type OfferedRows, type StreamSender } from './stream-sender.js'
 import type { StreamTarget, StreamTargets } from './stream-target-repository.js'
 import { createWaitingRooms, type WaitingLimits } from './waiting-room.js'
 
-export interface SenderOptions extends PushAttemptOptions {
+export interface SenderOptions extends PushAttemptOptions, PushClaimsOptions {
   /** Absent: no stream is paused. */
   readonly failing?: FailingStreams
   /** A pool per lane, so that no lane waits for another's statements. */
   readonly pools: Readonly<Record<Lane, Database>>
   readonly leases: LeaseSet
   readonly targets: StreamTargets
-  openContent(
-    row: Pick<ClaimedDelivery, 'delivery' | 'day' | 'sealedContent'>,
-  ): Promise<EventContent | undefined>
   /** Requests in flight per stream. */
   readonly concurrency: number
   readonly waitingLimits?: WaitingLimits
@@ -68,6 +64,7 @@ export function createSender(options: SenderOptions): Sender {
       inFlight.set(count, { lane, endpoints: standing })
   })
   const attempt = createPushAttempt(options)
+  const claim = createPushClaims(options)
   const writers = createResultWriters(options)
   const failing = createFailingWatch({
     db: options.pools.routine,
@@ -80,6 +77,7 @@ export function createSender(options: SenderOptions): Sender {
   const hinted = new Set<number>()
   const openRoom = createWaitingRooms(options.waitingLimits)
   let followingHints = false
+  let checking = false
   let stopping = false
   let sweep: NodeJS.Timeout | undefined
 
@@ -113,6 +111,10 @@ export function createSender(options: SenderOptions): Sender {
       },
       onReadable: () => logger.info('stream.readable', { stream_id: streamId }),
       claim: (page) => claim(streamId, page),
+      onUnclaimed(lane, error) {
+        logger.warn('lane.unclaimed', { stream_id: streamId, lane, reason: describeError(error) })
+      },
+      onClaimable: (lane) => logger.info('lane.claimable', { stream_id: streamId, lane }),
       nextTryMs: (page) => queueRepository.nextTryMs(options.pools[page.lane], streamId, page),
       async attempt(item, target) {
         const leave = places.take(item.lane, endpointOf(target))
@@ -127,9 +129,18 @@ export function createSender(options: SenderOptions): Sender {
       onFailing: failing.note,
       onRecovered: () => failing.recovered(streamId, shard),
       onUnasked: () => failing.unasked(streamId, shard),
-      enable: async () => options.failing?.enable(streamId),
+      enable: () => enable(streamId),
       pausedProbeMs: options.failing?.probeEveryMs ?? PAUSED_PROBE_MS,
     })
+  }
+
+  async function enable(streamId: string): Promise<void> {
+    try {
+      await options.failing?.enable(streamId)
+    } catch (error) {
+      logger.warn('stream.enable_failed', { stream_id: streamId, reason: describeError(error) })
+      throw error
+    }
   }
 
   function wakeAt(streamId: string, atMs: number): void {
@@ -140,43 +151,11 @@ export function createSender(options: SenderOptions): Sender {
     entry.timer = setTimeout(
       () => {
         entry.dueMs = Number.POSITIVE_INFINITY
-        entry.sender.wake()
+        entry.sender.due()
       },
       // Whole, for a timer cuts fractions off and would come early.
       Math.max(1, Math.ceil(Math.min(atMs - clock.now(), 3_600_000))),
     )
-  }
-
-  /** The oldest; when there are more, a few of each cause beside them. */
-  async function claimRows(streamId: string, page: LanePage & { readonly limit: number }) {
-    const { lane } = page
-    const db = options.pools[lane]
-    const oldest = page.limit > 0 ? await queueRepository.claimForPush(db, streamId, page) : []
-    if (oldest.length < page.limit) return oldest
-    const inHand = [...page.inHand, ...oldest.map(({ delivery }) => delivery.eventId)]
-    return [...oldest, ...(await findOtherCauses(db, { streamId, lane, method: 'push', inHand }))]
-  }
-
-  async function claim(streamId: string, page: LanePage & { readonly limit: number }) {
-    const rows = await claimRows(streamId, page)
-    const due: SendItem[] = []
-    const stale: OpenDelivery[] = []
-    const ungranted: OpenDelivery[] = []
-    const unreadable: OpenDelivery[] = []
-    for (const row of rows) {
-      if (!row.granted) ungranted.push(row.delivery)
-      else if (row.superseded) stale.push(row.delivery)
-      else {
-        const content = await options.openContent(row)
-        if (content) due.push({ ...row.delivery, content, bytes: row.sealedContent?.length ?? 0 })
-        else {
-          unreadable.push(row.delivery)
-          logger.error('set.unreadable', { stream_id: streamId, event_ids: [row.delivery.eventId] })
-        }
-      }
-    }
-    const version = rows[0]?.version
-    return { due, stale, ungranted, unreadable, ...(version === undefined ? {} : { version }) }
   }
 
   async function loadShards(shards: readonly number[], dueWithinS?: number): Promise<void> {
@@ -198,12 +177,18 @@ export function createSender(options: SenderOptions): Sender {
   /** Behind the word of changes: a stream that was changed while nobody listened is read again within seconds. */
   async function reloadChanged(): Promise<void> {
     const inUse = [...entries].filter(([, { sender }]) => sender.version() !== undefined)
-    if (inUse.length === 0) return
-    const versions = await options.targets.versionsOf(inUse.map(([streamId]) => streamId))
-    for (const [streamId, { sender }] of inUse) {
-      const version = sender.version()
-      if (version !== undefined && version !== versions.get(streamId)) await sender.reload()
-    }
+    if (inUse.length === 0 || checking) return
+    checking = true
+    const versions = await options.targets.versionsOf(inUse.map(([streamId]) => streamId)).finally(() => {
+      checking = false
+    })
+    // Each waits for the attempts of its own stream to end, and for no other's.
+    await Promise.all(
+      inUse.map(async ([streamId, { sender }]) => {
+        const version = sender.version()
+        if (version !== undefined && version !== versions.get(streamId)) await sender.reload()
+      }),
+    )
   }
 
   /** Behind all that wakes a stream: one with work that waits for no time is never left without a look. */
@@ -217,7 +202,7 @@ export function createSender(options: SenderOptions): Sender {
       if (entry.dueMs !== Number.POSITIVE_INFINITY || !entry.sender.idle()) continue
       entries.delete(streamId)
       // Deleted, polled now, or owed nothing any more: nobody will tell that its endpoint answers.
-      if (entry.sender.version() === undefined || entry.sender.isFailing()) {
+      if (entry.sender.version() === undefined || entry.sender.isOnRecord()) {
         failing.unasked(streamId, entry.shard)
       }
     }
@@ -274,11 +259,11 @@ export function createSender(options: SenderOptions): Sender {
     },
     async stop() {
       clearInterval(sweep)
-      for (const entry of entries.values()) clearTimeout(entry.timer)
-      const stopped = [...entries.values()].map(({ sender }) => sender.stop())
-      await Promise.all(stopped)
+      await Promise.all([...entries.values()].map(({ sender }) => sender.stop()))
       await failing.stop()
       stopping = true
+      // Only now: results that were written meanwhile have asked for a time as well.
+      for (const { timer } of entries.values()) clearTimeout(timer)
       entries.clear()
     },
     health: (): Health => ({ ok: true }),

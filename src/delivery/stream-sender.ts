@@ -1,19 +1,17 @@
-import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import { LANES, type Lane } from '../secevent/event.js'
-import type { Lease } from '../storage/leases.js'
 import { createAttemptEnds } from './attempt-end.js'
 import type { AttemptOutcome } from './attempt-outcome.js'
 import { unsentResult } from './attempt-result.js'
-import { createEndpointHealth, type Failing } from './endpoint-health.js'
-import { type Claim, createLaneIntake, type LaneIntake } from './lane-intake.js'
+import { createEndpointHealth } from './endpoint-health.js'
+import { createLaneIntakes } from './lane-intakes.js'
 import { createLoadedTarget } from './loaded-target.js'
 import { createLoneFailures } from './lone-failures.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { createPendingQueue } from './pending-queue.js'
-import type { DeliveryResult, LanePage } from './queue-repository.js'
+import type { DeliveryResult } from './queue-repository.js'
+import type { StreamSenderDeps } from './stream-sender-deps.js'
 import type { StreamTarget } from './stream-target-repository.js'
-import type { WaitingRoom } from './waiting-room.js'
 
 export interface SendItem extends OpenDelivery {
   readonly content: EventContent
@@ -28,45 +26,13 @@ export interface OfferedRows {
   readonly items: readonly SendItem[]
 }
 
-export interface StreamSenderDeps {
-  readonly clock: Clock
-  /** The stream's shard lease; undefined once it is lost. */
-  lease(): Lease | undefined
-  loadTarget(): Promise<StreamTarget | undefined>
-  /** The stream cannot be read, in another way than before; it is tried again and again. */
-  onUnreadable(error: unknown): void
-  /** It can be read again. */
-  onReadable(): void
-  claim(page: LanePage & { readonly limit: number }): Promise<Claim & { version?: number }>
-  nextTryMs(page: LanePage): Promise<number | undefined>
-  attempt(item: SendItem, target: StreamTarget): Promise<AttemptOutcome>
-  /** Resolves when written (or when the lease is gone and the row is another's). */
-  writeResult(lane: Lane, result: DeliveryResult): Promise<void>
-  /** Of this stream in memory. */
-  readonly room: WaitingRoom
-  /** Room in the shares of this lane; when there is none, `pump` is called once there may be. */
-  mayStart(lane: Lane): boolean
-  /** Calls `wake` once the shared clock has reached `atMs`; only the earliest time is kept. */
-  wakeAt(atMs: number): void
-  readonly attemptTimeoutMs: number
-  /** Requests in flight per lane. */
-  readonly limits: Readonly<Record<Lane, number>>
-  /** The endpoint rests, after another failure. */
-  onFailing(failing: Failing, target: StreamTarget): void
-  onRecovered(): void
-  /** Of the stream nothing may be sent: what is known of its endpoint is old from here on. */
-  onUnasked(): void
-  /** Enables the stream that the hub paused for failing; resolves once that is durable. */
-  enable(): Promise<void>
-  /** How often the endpoint of such a stream is asked, ms. */
-  readonly pausedProbeMs: number
-}
-
 export interface StreamSender {
   /** Takes rows that fan-out has just queued. Those of another version of the stream are claimed from the table. */
   offer(rows: OfferedRows): void
-  /** There may be rows in the table, or a time asked for with `wakeAt` has come. */
+  /** There may be rows in the table. */
   wake(): void
+  /** A time asked for with `wakeAt` has come. */
+  due(): void
   /** Starts what may be started. */
   pump(): void
   /** Status, endpoint or grants changed: drops what waits, lets attempts end, reads the stream again. */
@@ -77,11 +43,13 @@ export interface StreamSender {
   stop(): Promise<void>
   /** Nothing is owed that is due or will be, and nothing is known here that the table does not hold as well. */
   idle(): boolean
-  /** Its endpoint failed last, as far as is known here. */
-  isFailing(): boolean
+  /** Its endpoint stands on record as failing, as far as is known here. */
+  isOnRecord(): boolean
 }
 
 const PROBES = 2
+/** Claimed of each lane for them: a few more, since the oldest may all be of one cause, and that the trouble. */
+const PROBE_ROWS = 16
 /** An attempt must end this long before its lease does. */
 const LEASE_MARGIN_MS = 150
 const RENEWAL_WAIT_MS = 250
@@ -100,13 +68,18 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   /** Stopped for good: a reload under way must not start it again. */
   let ended = false
   let writing = 0
+  /** The earliest time that was asked for because rows fall due: the others are no reason to ask the table. */
+  let rowsDueMs = Number.POSITIVE_INFINITY
   /** As last read. */
   let endpointUrl: string | undefined
   const onQuiet: (() => void)[] = []
   const target = createLoadedTarget({
     load: deps.loadTarget,
     onLoaded(loaded) {
-      if (loaded?.endpointUrl !== endpointUrl) lone.clear()
+      if (loaded?.endpointUrl !== endpointUrl) {
+        lone.clear()
+        endpoint.replace()
+      }
       endpointUrl = loaded?.endpointUrl
       if (loaded) goOn(loaded)
       // What may not go out now stays in the table, and so does all but a stopped stream's notice.
@@ -122,37 +95,40 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     onMended: deps.onReadable,
   })
 
-  const intakes = {} as Record<Lane, LaneIntake>
-  for (const lane of LANES) {
-    intakes[lane] = createLaneIntake({
-      clock,
-      queue,
-      claim: async (limit, inHand) => {
-        const claimed = await deps.claim({ ...pageOf(lane, inHand), limit })
-        // Memory proposes, SQL decides: a claim that saw another version of the stream makes us read it again.
-        const known = target.get()
-        if (known && claimed.version !== undefined && claimed.version !== known.version) startAnew()
-        return claimed
-      },
-      nextTryMs: (inHand) => deps.nextTryMs(pageOf(lane, inHand)),
-      accept,
-      finishUnsent,
-      wakeAt: deps.wakeAt,
-      onClaimed() {
-        settleQuiet()
-        if (queue.waiting() > 0 || anyLane((intake) => intake.needsClaim())) pump()
-      },
-    })
-  }
+  const intakes = createLaneIntakes({
+    clock,
+    queue,
+    async claim(page) {
+      const claimed = await deps.claim(page)
+      // Memory proposes, SQL decides: a claim that saw another version of the stream makes us read it again.
+      const known = target.get()
+      if (known && claimed.version !== undefined && claimed.version !== known.version) startAnew()
+      return claimed
+    },
+    nextTryMs: deps.nextTryMs,
+    isStopped: () => target.get()?.sending === false,
+    hasRoom: deps.room.hasRoom,
+    accept,
+    finishUnsent,
+    wakeAt: deps.wakeAt,
+    wakeForRows,
+    onFault: deps.onUnclaimed,
+    onMended: deps.onClaimable,
+    onClaimed() {
+      settleQuiet()
+      if (queue.waiting() > 0 || intakes.needClaim()) pump()
+    },
+  })
 
-  const pageOf = (lane: Lane, inHand: readonly string[]): LanePage => {
-    return { lane, inHand, noticesOnly: target.get()?.sending === false }
-  }
-  const anyLane = (is: (intake: LaneIntake) => boolean) => LANES.some((lane) => is(intakes[lane]))
   const underWay = () => inFlight.control + inFlight.urgent + inFlight.routine
 
+  function wakeForRows(atMs: number): void {
+    rowsDueMs = Math.min(rowsDueMs, atMs)
+    deps.wakeAt(atMs)
+  }
+
   function isQuiet(): boolean {
-    return underWay() === 0 && writing === 0 && !anyLane((intake) => intake.isClaiming())
+    return underWay() === 0 && writing === 0 && !intakes.areClaiming()
   }
 
   function settleQuiet(): void {
@@ -189,13 +165,13 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     void written
       .catch(() => {
         // The row is still in the table: whoever holds the shard sends it again, under the same jti.
-        intakes[item.lane].rest()
+        intakes.of[item.lane].rest()
       })
       .finally(() => {
         writing -= 1
         queue.settle(item.eventId)
         // While it was being written no claim could see when it is due.
-        if (result.nextAttemptAtMs !== undefined) deps.wakeAt(result.nextAttemptAtMs)
+        if (result.nextAttemptAtMs !== undefined) wakeForRows(result.nextAttemptAtMs)
         settleQuiet()
         pump()
       })
@@ -209,6 +185,10 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     leave: (item) => queue.settle(item.eventId),
     onDown: toTable,
     onUp: spillAll,
+    onNotEnabled(to) {
+      // Another state of the stream says itself whether its endpoint rests.
+      if (target.get() === to) endpoint.postpone(clock.now(), deps.pausedProbeMs)
+    },
   })
 
   /** Where this or another process left off with its endpoint. */
@@ -232,10 +212,8 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
   }
 
   function spillAll(): void {
-    for (const lane of LANES) {
-      intakes[lane].spill()
-      behind.add(lane)
-    }
+    intakes.spill()
+    for (const lane of LANES) behind.add(lane)
   }
 
   function pump(): void {
@@ -251,16 +229,23 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
     if (!hasTimeToSend()) return
     let isInTurn = true
     for (const lane of LANES) {
-      while (isInTurn && inFlight[lane] < deps.limits[lane] && deps.mayStart(lane)) {
+      while (isInTurn && inFlight[lane] < deps.limits[lane] && mayTake(lane)) {
         const item = queue.take(lane)
         if (!item) break
         start(item, to)
       }
-      intakes[lane].claim(queue.waiting(lane))
+      intakes.of[lane].claim(queue.waiting(lane))
       if (!behind.has(lane)) continue
-      if (queue.waiting(lane) === 0 && !intakes[lane].needsClaim()) behind.delete(lane)
-      else isInTurn = false
+      const isEmpty = queue.waiting(lane) === 0
+      if (isEmpty && !intakes.of[lane].needsClaim()) behind.delete(lane)
+      // No lane waits for another's connections: what cannot be claimed holds nothing back.
+      else if (!isEmpty || !intakes.of[lane].isFaulty()) isInTurn = false
     }
+  }
+
+  /** Whoever is refused a place is woken for it, so it is asked for only when something waits. */
+  function mayTake(lane: Lane): boolean {
+    return queue.waiting(lane) > 0 && deps.mayStart(lane)
   }
 
   function tellRecovery(): void {
@@ -282,19 +267,19 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
 
   /** Two tries at an endpoint that is down, most urgent first: two, because the first may itself be the trouble. */
   function probe(to: StreamTarget): void {
-    if (underWay() > 0 || anyLane((intake) => intake.isClaiming())) return
+    if (underWay() > 0 || intakes.areClaiming()) return
     if (clock.now() < endpoint.restUntilMs()) {
       deps.wakeAt(endpoint.restUntilMs())
       return
     }
     if (queue.waiting() === 0) {
-      for (const lane of LANES) intakes[lane].claim()
+      for (const lane of LANES) intakes.of[lane].claim(0, PROBE_ROWS)
       return
     }
     if (!hasTimeToSend()) return
     const probes: SendItem[] = []
     for (const lane of LANES) {
-      while (probes.length < PROBES && deps.mayStart(lane)) {
+      while (probes.length < PROBES && mayTake(lane)) {
         const item = queue.take(lane)
         if (!item) break
         probes.push(item)
@@ -335,13 +320,22 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       if (to && version > to.version) startAnew()
       const isOpen = !endpoint.isDown() && to?.sending === true && to.version === version
       for (const item of items) {
-        const buffered = LANES.reduce((sum, lane) => sum + intakes[lane].buffered(), 0)
-        intakes[item.lane].offer(item, isOpen && deps.room.hasRoom(buffered))
+        intakes.of[item.lane].offer(item, isOpen && deps.room.hasRoom(intakes.buffered()))
       }
       pump()
     },
     wake() {
-      for (const lane of LANES) intakes[lane].spill()
+      intakes.spill()
+      pump()
+    },
+    due() {
+      if (clock.now() >= rowsDueMs) {
+        rowsDueMs = Number.POSITIVE_INFINITY
+        intakes.spill()
+      } else if (rowsDueMs !== Number.POSITIVE_INFINITY) {
+        // Of two times only the earlier was kept.
+        deps.wakeAt(rowsDueMs)
+      }
       pump()
     },
     pump,
@@ -367,13 +361,13 @@ export function createStreamSender(deps: StreamSenderDeps): StreamSender {
       queue.clear()
     },
     version: () => target.get()?.version,
-    isFailing: () => endpoint.failing() !== undefined,
+    isOnRecord: endpoint.isOnRecord,
     idle: () =>
       isQuiet() &&
       queue.waiting() === 0 &&
       // Owed nothing, an endpoint that is down is not asked either. A stopped stream is owed what no claim shows.
       (!endpoint.isDown() || target.get()?.sending === true) &&
       // Of a stream that is gone nothing is ever claimed.
-      (target.isGone() || !anyLane((intake) => intake.needsClaim())),
+      (target.isGone() || !intakes.needClaim()),
   }
 }

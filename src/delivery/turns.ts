@@ -3,7 +3,7 @@ export interface Turns<T> {
   add(sourceId: string, txn: string, entry: T): void
   /** Takes out one that was added so. */
   remove(sourceId: string, txn: string, entry: T): void
-  /** Goes round until an entry may go, and takes it out. Undefined: none of those looked at may. */
+  /** Goes round until an entry may go, and takes it out. Undefined: none of those looked at may; a next call looks on. */
   next(mayGo: (entry: T) => boolean): Turn<T> | undefined
   /** Whether anything of this cause waits. */
   holds(sourceId: string, txn: string): boolean
@@ -28,8 +28,10 @@ interface Source<T> {
   readonly byTxn: Map<string, Cause<T>>
 }
 
-/** How far to look past entries that may not go before giving up for now. */
-const LOOK_AHEAD = 256
+/** How far to look past entries of one source that may not go; of another source it begins anew. */
+const LOOKS_PER_SOURCE = 1_024
+/** Its causes share them, so that what may not go in one hides no other. */
+const LOOKS_PER_CAUSE = { least: 16, most: 256 }
 
 /**
  * Round by source, in a source round by cause, in a cause first come first sent. By source first: a source chooses what
@@ -53,6 +55,24 @@ export function createTurns<T>(): Turns<T> {
     if (source.causes.length > 0) return
     byId.delete(source.sourceId)
     sources.splice(sources.lastIndexOf(source), 1)
+  }
+
+  function nextOf(source: Source<T>, mayGo: (entry: T) => boolean): Turn<T> | undefined {
+    const { least, most } = LOOKS_PER_CAUSE
+    const share = Math.floor(LOOKS_PER_SOURCE / source.causes.length)
+    const perCause = Math.min(most, Math.max(least, share))
+    let looks = LOOKS_PER_SOURCE
+    for (let rest = source.causes.length; rest > 0 && looks > 0; rest -= 1) {
+      const cause = rotate(source.causes)
+      for (const [index, entry] of cause.entries.entries()) {
+        if (index === perCause) break
+        looks -= 1
+        if (!mayGo(entry)) continue
+        takeOut(source, cause, index)
+        return { sourceId: source.sourceId, txn: cause.txn, entry }
+      }
+    }
+    return undefined
   }
 
   return {
@@ -79,19 +99,9 @@ export function createTurns<T>(): Turns<T> {
     },
 
     next(mayGo) {
-      let looks = LOOK_AHEAD
       for (let unseen = sources.length; unseen > 0; unseen -= 1) {
-        const source = rotate(sources)
-        for (let rest = source.causes.length; rest > 0; rest -= 1) {
-          const cause = rotate(source.causes)
-          for (const [index, entry] of cause.entries.entries()) {
-            if (looks === 0) return undefined
-            looks -= 1
-            if (!mayGo(entry)) continue
-            takeOut(source, cause, index)
-            return { sourceId: source.sourceId, txn: cause.txn, entry }
-          }
-        }
+        const turn = nextOf(rotate(sources), mayGo)
+        if (turn) return turn
       }
       return undefined
     },

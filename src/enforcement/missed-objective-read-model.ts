@@ -22,8 +22,13 @@ interface Row {
   count: number
 }
 
+/** One statement of a look that takes longer is given up: other alerts wait for it. */
+const TIMEOUT_MS = 10_000
+
 /** Only reads. */
-export function createMissedObjectiveReadModel(db: Database) {
+export function createMissedObjectiveReadModel(db: Database, options: { timeoutMs?: number } = {}) {
+  const { timeoutMs = TIMEOUT_MS } = options
+
   async function countOf(trx: Database, scope: SampleScope): Promise<MissedObjective[]> {
     const rows = await runSql<Row>(
       trx,
@@ -32,6 +37,7 @@ export function createMissedObjectiveReadModel(db: Database) {
         from samples s left join receivers r on r.id = s.receiver_id
         where s.class = 'outstanding' or (s.class = 'resolved' and s.ms > ${scope.deadlineMs}::float8)
         group by s.stream_id, s.lane, r.name`,
+      { timeoutMs },
     )
     return rows.map((row) => ({
       streamId: row.stream_id,

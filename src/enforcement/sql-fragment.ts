@@ -39,5 +39,6 @@ export function joinSql(parts: readonly Sql[], separator: string): Sql {
   }
 }
 
-export const runSql = <T>(db: Database, statement: Sql): Promise<T[]> =>
-  sqlRows<T>(db, statement.text, statement.values)
+/** @param options as `sqlRows` takes them */
+export const runSql = <T>(db: Database, statement: Sql, options: { timeoutMs?: number } = {}): Promise<T[]> =>
+  sqlRows<T>(db, statement.text, statement.values, options)

@@ -82,6 +82,10 @@ function readQuery(raw: unknown, nowMs: number): TimeToRevokeQuery {
   const toMs = to === undefined ? Math.floor(nowMs) + 1 : parseTime('to', to).getTime()
   const fromMs = from === undefined ? toMs - DEFAULT_WINDOW_MS : parseTime('from', from).getTime()
   if (fromMs >= toMs) throw new InvalidRequest('from must be before to; from defaults to 24 hours before to.')
+  // Event ids know no time before (RFC 9562 §5.7).
+  if (fromMs < 0) {
+    throw new InvalidRequest('the window must begin in 1970 or later; from defaults to 24 hours before to.')
+  }
   if (toMs - fromMs > MAX_WINDOW_MS) {
     throw new InvalidRequest('The window is too long; ask for at most 400 days at once.')
   }

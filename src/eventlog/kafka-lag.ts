@@ -10,10 +10,11 @@ export interface TopicLag {
 
 const LEADER_TRIES = 10
 const LEADER_WAIT_MS = 100
-/** 1 s, 4 s, 16 s … to 48 days: nothing is kept for longer. */
-const STEPS_MS = Array.from({ length: 12 }, (_, step) => 1_000 * 4 ** step)
-/** Between two steps, each an eighth above the one before. */
-const FINER = Array.from({ length: 11 }, (_, step) => 4 ** ((step + 1) / 12))
+const LOWEST_AGE_MS = 1_000
+/** To half a year, each an eighth above the one before: nothing is kept for longer. */
+const AGES_MS = Array.from({ length: 12 * 12 }, (_, step) => LOWEST_AGE_MS * 4 ** (step / 12))
+/** Parts that one round of questions cuts what is left of these into. */
+const PARTS = 4
 
 /** Where a lane's records are, and who reads them. */
 export interface ReadTopic {
@@ -66,24 +67,25 @@ async function readTopicLag(
 }
 
 /**
- * Kafka tells no record's age, but where in the log a time begins: so it is asked for times, in growing steps and then
- * between two. All of a kind at once, so that a slow broker makes two waits of it, not twenty.
+ * Kafka tells no record's age, but where in the log a time begins: so it is asked for times. First for the lowest age,
+ * which answers for a lane that is read as it comes. Then for a few at once: one by one, a slow broker makes twenty waits
+ * of it; all at once, it makes so many questions of it that they stand in each other's way.
  */
 async function findAgeMs(isOlderThan: (ageMs: number) => Promise<boolean>): Promise<number> {
-  const low = await oldestBelow(STEPS_MS, isOlderThan)
-  if (low === undefined) return STEPS_MS[0] as number
-  const between = FINER.map((factor) => low * factor)
-  const lowest = (await oldestBelow(between, isOlderThan)) ?? low
-  return between.find((ageMs) => ageMs > lowest) ?? low * 4
-}
-
-/** The highest age that something is older than. */
-async function oldestBelow(
-  agesMs: readonly number[],
-  isOlderThan: (ageMs: number) => Promise<boolean>,
-): Promise<number | undefined> {
-  const answers = await Promise.all(agesMs.map(isOlderThan))
-  return agesMs.findLast((_, index) => answers[index])
+  if (!(await isOlderThan(LOWEST_AGE_MS))) return LOWEST_AGE_MS
+  // Something is older than the age at `low`, nothing than that at `high`.
+  let low = 0
+  let high = AGES_MS.length
+  while (high - low > 1) {
+    const part = Math.ceil((high - low) / PARTS)
+    const asked: number[] = []
+    for (let index = low + part; index < high; index += part) asked.push(index)
+    const answers = await Promise.all(asked.map((index) => isOlderThan(AGES_MS[index] as number)))
+    const last = answers.lastIndexOf(true)
+    high = asked[last + 1] ?? high
+    low = asked[last] ?? low
+  }
+  return AGES_MS[high] ?? LOWEST_AGE_MS * 4 ** 12
 }
 
 /** Right after a topic was made its broker may not lead it yet; kafkajs gives up at the first such answer. */

@@ -199,8 +199,12 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
   return {
     failing,
     sourceFor: (transmitter, arrivedAtMs) => ({
-      find: (header) =>
-        transmitter.jwks ? pinnedSet(transmitter).find(header) : findRemote(transmitter, header, arrivedAtMs),
+      find(header) {
+        if (!transmitter.jwks) return findRemote(transmitter, header, arrivedAtMs)
+        // The address that its keys were at before is asked no more, and fails nobody.
+        remote.delete(transmitter.id)
+        return pinnedSet(transmitter).find(header)
+      },
     }),
   }
 }

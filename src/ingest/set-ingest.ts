@@ -40,7 +40,7 @@ export interface SetIngestOptions {
 
 /**
  * One SET of a known transmitter, however it came: resolves when it is durable.
- * @param enter takes the source's place in that lane once the signature holds, and answers what gives it back
+ * @param enter takes the source's place in that lane once the signature holds, and answers what gives it back; throws when there is none
  */
 export type SetIngest = (
   transmitter: Transmitter,
@@ -78,7 +78,14 @@ export function createSetIngest(options: SetIngestOptions): SetIngest {
     }
     const overBudget = allowance === 'over'
     const lane = laneOf(transmitter, verified, { overBudget, eventTypes })
-    const leave = enter?.(lane)
+    let leave: (() => void) | undefined
+    try {
+      leave = enter?.(lane)
+    } catch (error) {
+      // The source is told to send it again, and must not be charged for each time the hub has no room.
+      options.budgets.giveBack(transmitter.id, allowance)
+      throw error
+    }
     try {
       if (FRAMEWORK_TYPES.includes(verified.type)) await options.aboutStream?.(transmitter, verified)
       crashpoint('ingest.verified')

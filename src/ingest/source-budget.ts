@@ -6,6 +6,8 @@ export type Allowance = 'within' | 'over' | 'spent'
 export interface SourceBudgets {
   /** @param budgetPerS at least 1 */
   take(sourceId: string, budgetPerS: number): Allowance
+  /** Of a SET that went no further for want of the hub's room. @param allowance what `take` said */
+  giveBack(sourceId: string, allowance: Allowance): void
 }
 
 interface Bucket {
@@ -41,6 +43,12 @@ export function createSourceBudgets(clock: Pick<Clock, 'monotonicMs'>): SourceBu
       if (bucket.own < 1) return 'over'
       bucket.own -= 1
       return 'within'
+    },
+    giveBack(sourceId, allowance) {
+      const bucket = buckets.get(sourceId)
+      if (!bucket || allowance === 'spent') return
+      bucket.total += 1
+      if (allowance === 'within') bucket.own += 1
     },
   }
 }

@@ -87,9 +87,15 @@ export function createProxyConnect(options: ProxyConnectOptions): buildConnector
       const hosts = await hostsToAskFor(hostname)
       return hosts && (await reach(hosts, port || '443'))
     }
-    prepare().then(
-      (socket) => open({ ...connectOptions, ...(socket ? { httpSocket: socket } : {}) }, callback),
-      (error: unknown) => callback(error instanceof Error ? error : new OutgoingFailed('proxy'), null),
-    )
+    const fail = (error: unknown) =>
+      callback(error instanceof Error ? error : new OutgoingFailed('proxy'), null)
+    prepare().then((socket) => {
+      try {
+        open({ ...connectOptions, ...(socket ? { httpSocket: socket } : {}) }, callback)
+      } catch (error) {
+        socket?.destroy()
+        fail(error)
+      }
+    }, fail)
   }
 }

@@ -1,7 +1,8 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import type { Socket } from 'node:net'
-import { MIN_TLS_VERSION } from './client-tls.js'
+import { isIP, type Socket } from 'node:net'
+import type { SecureContext } from 'node:tls'
+import { toSecureContext } from './client-tls.js'
 import { OutgoingFailed } from './outgoing-errors.js'
 
 export interface ProxyAddress {
@@ -75,12 +76,25 @@ export function openTunnel(proxy: ProxyAddress, authority: string, timeoutMs: nu
   })
 }
 
+const secureContexts = new WeakMap<ProxyAddress, SecureContext>()
+
+/** That in which its authorities were found to be of use at the start. */
+function secureContextOf(proxy: ProxyAddress): SecureContext {
+  let context = secureContexts.get(proxy)
+  if (!context) {
+    context = toSecureContext({ ca: proxy.ca })
+    secureContexts.set(proxy, context)
+  }
+  return context
+}
+
 function askFor(proxy: ProxyAddress, authority: string): ClientRequest {
   const url = new URL(proxy.url)
   const secure = url.protocol === 'https:'
   const credentials = [url.username, url.password].map(decodeURIComponent).join(':')
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
   return (secure ? httpsRequest : httpRequest)({
-    host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    host,
     port: url.port || (secure ? 443 : 80),
     method: 'CONNECT',
     path: authority,
@@ -94,7 +108,12 @@ function askFor(proxy: ProxyAddress, authority: string): ClientRequest {
         : { 'proxy-authorization': `Basic ${Buffer.from(credentials).toString('base64')}` }),
     },
     ...(secure
-      ? { rejectUnauthorized: true, minVersion: MIN_TLS_VERSION, ...(proxy.ca ? { ca: proxy.ca } : {}) }
+      ? {
+          rejectUnauthorized: true,
+          secureContext: secureContextOf(proxy),
+          // Else Node takes it from the Host header, and whoever has a certificate of the endpoint is taken for the proxy.
+          servername: isIP(host) === 0 ? host : '',
+        }
       : {}),
   })
 }

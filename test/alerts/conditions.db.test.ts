@@ -455,7 +455,7 @@ describe('alerts: what is told', () => {
           LANES.map((lane) => ({ lane, oldestAgeS: (unreadLane ?? lane) === lane ? unreadS : 0 })),
         objectiveMs: OBJECTIVE_MS,
         windowMs,
-        clock: { now: () => nowMs },
+        clock: { now: () => nowMs, monotonicMs: () => nowMs },
       })
     }
     const accepted = (fields: object, to = poller) =>

@@ -153,6 +153,10 @@ describe('config', () => {
     assert.deepEqual(config.egressProxyLocalNames, ['corp.example.com', 'gw'])
     const shown = JSON.stringify(describeConfig(config))
     assert.ok(shown.includes('proxy.example.com:3128') && !shown.includes('canary'))
+    const byToken = JSON.stringify(
+      describeConfig(loadConfig({ EGRESS_PROXY_URL: 'http://canary@proxy.example.com:3128' })),
+    )
+    assert.ok(byToken.includes('proxy.example.com:3128') && !byToken.includes('canary'), byToken)
     const { egressProxyUrl, egressProxyResolves, egressProxyLocalNames } = loadConfig({})
     assert.deepEqual([egressProxyUrl, egressProxyResolves, egressProxyLocalNames], [undefined, false, []])
   })
@@ -284,6 +288,21 @@ describe('config', () => {
     assert.ok(shown.includes('db:5432'))
     const faults = faultsOf({ FIREBREAK_MASTER_KEY: 'canary', DATABASE_URL: 'mysql://u:canary@h/x' }).join()
     assert.ok(!faults.includes('canary'), faults)
+  })
+
+  it('shows nothing of a secret that only looks like a URL, and no password of a query', () => {
+    const env: [NodeJS.ProcessEnv, string][] = [
+      [{ FIREBREAK_TOKEN: 'canary:x@y' }, ''],
+      [
+        { DATABASE_URL: 'postgres://fb@db:5432/fb?sslmode=require&password=canary' },
+        'db:5432/fb?sslmode=require',
+      ],
+      [{ DATABASE_URL: 'postgres://:canary@db:5432/fb' }, ''],
+    ]
+    for (const [given, kept] of env) {
+      const shown = JSON.stringify(describeConfig(loadConfig(given)))
+      assert.ok(!shown.includes('canary') && shown.includes(kept), shown)
+    }
   })
 
   it('asks a client command for its own settings alone', () => {

@@ -7,7 +7,7 @@ import { createDelivery, type Delivery, type DeliveryOptions } from '../../src/d
 import type { LogBatch, LogItem, TransactionalLog } from '../../src/eventlog/event-log.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { createEventIds, newId } from '../../src/kernel/ids.js'
-import { silentLogger } from '../../src/kernel/logger.js'
+import { type Logger, silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
 import { createKeyService } from '../../src/keys/key-service.js'
 import { createOutgoing, type OutgoingOptions } from '../../src/outgoing/outgoing.js'
@@ -79,6 +79,7 @@ export type DeliveryHarness = Awaited<ReturnType<typeof startDelivery>>
 export async function startDelivery(
   options: {
     attemptTimeoutMs?: number
+    logger?: Logger
     /** Streams are paused for failing; absent: never. */
     failing?: { pauseAfterMs: number; probeEveryMs: number; reviveEveryMs?: number }
     poolsOf?(url: string): Partial<DeliveryOptions['pools']>
@@ -118,7 +119,7 @@ export async function startDelivery(
       post: (request) => outgoing.request(request),
       issuer: ISSUER,
       clock,
-      logger: silentLogger,
+      logger: options.logger ?? silentLogger,
       metrics,
       attemptTimeoutMs: options.attemptTimeoutMs ?? 2_000,
       concurrency: 8,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { newId } from '../../src/kernel/ids.js'
+import { type LogFields, silentLogger } from '../../src/kernel/logger.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { CAEP, SSF } from '../../src/secevent/event-types.js'
 import { createStreamReadModel } from '../../src/streams/stream-read-model.js'
@@ -18,9 +19,12 @@ describe('a stream whose endpoint does nothing but fail', () => {
   let sink: Sink
   let receiverId: string
   let streamId: string
+  let warned: (LogFields & { event: string })[]
 
   beforeEach(async () => {
+    warned = []
     hub = await startDelivery({
+      logger: { ...silentLogger, warn: (event, fields) => void warned.push({ event, ...fields }) },
       failing: { pauseAfterMs: 24 * HOUR_MS, probeEveryMs: 150, reviveEveryMs: 200 },
     })
     sink = await startSink()
@@ -363,6 +367,12 @@ describe('a stream whose endpoint does nothing but fail', () => {
     await hub.rows('delete from delivery_queue')
     await hub.restart()
     await waitUntil('what another process left on record to go', isOver)
+    await fail()
+    await hub.delivery.sender.stop()
+    await hub.rows('delete from delivery_queue')
+    await hub.rows('update streams set version = version + 1')
+    await hub.restart()
+    await waitUntil('what it left of the stream before a change to go', isOver)
   })
 
   it('is forgotten with its failures once it is deleted', async () => {
@@ -387,6 +397,9 @@ describe('a stream whose endpoint does nothing but fail', () => {
     answers(202)
     await waitUntil('the notice to be taken', () => notices().length >= tries + 2)
     assert.equal((await stream()).status, 'paused')
+    const told = warned.find(({ event }) => event === 'stream.enable_failed')
+    assert.equal(told?.stream_id, streamId)
+    assert.match(String(told?.reason), /audit_log/)
     await hub.rows('alter table hidden rename to audit_log')
     await isStatus('enabled')
   })

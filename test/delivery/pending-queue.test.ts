@@ -61,6 +61,25 @@ describe('pending queue', () => {
     assert.equal(queue.waiting('urgent'), 603 - 9)
   })
 
+  it('finds what may go behind hundreds of one busy subject: of another source, and of another cause', () => {
+    const queue = createPendingQueue()
+    const push = (eventId: string, subject: string, sourceId: string, txn: string) =>
+      queue.push({ ...item(eventId, 'tightens', subject), sourceId, txn })
+    for (let index = 0; index < 300; index += 1) push(`a${index}`, 'alice', 'idp', 'logout')
+    assert.equal(queue.take('urgent')?.eventId, 'a0')
+    push('b1', 'bob', 'itdr', 'theft')
+    push('b2', 'carol', 'idp', 'theft')
+    const found = [queue.take('urgent')?.eventId, queue.take('urgent')?.eventId]
+    assert.deepEqual(found.toSorted(), ['b1', 'b2'])
+    assert.equal(queue.take('urgent'), undefined, 'alice is busy')
+    // Each a cause of its own: more than one look goes through.
+    for (let index = 0; index < 2_000; index += 1) push(`c${index}`, 'alice', 'noisy', `txn ${index}`)
+    push('d1', 'dave', 'noisy', 'theft')
+    push('d2', 'erin', 'itdr', 'theft')
+    assert.equal(queue.take('urgent')?.eventId, 'd2')
+    assert.equal([queue.take('urgent'), queue.take('urgent')].find((one) => one)?.eventId, 'd1')
+  })
+
   it('sends the older item of a subject in the turn of the newer one, and that one in the next', () => {
     const queue = createPendingQueue()
     const push = (eventId: string, subject: string, txn: string) =>

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { createSendPlaces, type SendPlacesOptions } from '../../src/delivery/send-places.js'
+import type { Lane } from '../../src/secevent/event.js'
 import { waitUntil } from '../support/wait.js'
 
 const BUDGETS = { control: 8, urgent: 32, routine: 8 }
@@ -131,5 +132,33 @@ describe('places of what is in flight', () => {
     answerAll('https://one')
     assert.equal(places.mayStart('urgent', 's', 'https://never'), true)
     assert.equal(places.size(), 0)
+  })
+
+  it('forget the slow endpoint that has been idle for longest, and no other, when there are too many', async () => {
+    const { send, answerAll, places } = rig({ slowAfterMs: 20, maxIdleSlow: 3 })
+    const slow = (of: Lane) =>
+      places.inFlight().find(({ lane, standing }) => lane === of && standing === 'slow')?.count
+    const names = ['a', 'b', 'c', 'd']
+    let stalls = 0
+    const stall = async (name: string) => {
+      send(name, `https://${name}`, 1)
+      stalls += 1
+      const give = places.take('routine', `https://later${stalls}`)
+      await waitUntil('what began later to be slow', () => slow('routine') === 1)
+      give()
+      answerAll(`https://${name}`)
+    }
+    for (const name of names.slice(0, 3)) await stall(name)
+    // In use again, and idle for the shortest time.
+    await stall('a')
+    await stall('d')
+    assert.equal(places.size(), 6, 'three in each of the two lanes')
+    const isSlow = (name: string) => {
+      const give = places.take('urgent', `https://${name}`)
+      const count = slow('urgent')
+      give()
+      return count === 1
+    }
+    assert.deepEqual(names.map(isSlow), [true, false, true, true])
   })
 })

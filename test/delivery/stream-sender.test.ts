@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { DeliveryResult } from '../../src/delivery/queue-repository.js'
-import { createStreamSender, type SendItem, type StreamSenderDeps } from '../../src/delivery/stream-sender.js'
+import { createStreamSender, type SendItem } from '../../src/delivery/stream-sender.js'
+import type { StreamSenderDeps } from '../../src/delivery/stream-sender-deps.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { waitUntil } from '../support/wait.js'
@@ -64,6 +65,8 @@ function rig(overrides: Partial<StreamSenderDeps>) {
     onUnasked() {},
     onUnreadable: (error) => assert.fail(error as Error),
     onReadable() {},
+    onUnclaimed: (_lane, error) => assert.fail(error as Error),
+    onClaimable() {},
     enable: () => Promise.reject(new Error('not asked for')),
     pausedProbeMs: 120_000,
     ...overrides,
@@ -379,6 +382,7 @@ describe('stream sender', () => {
         return { due: claims === 2 ? [item('1')] : [], stale: [], ungranted: [], unreadable: [] }
       },
       wakeAt: (atMs) => void asked.push(atMs),
+      onUnclaimed() {},
     })
     sender.wake()
     await waitUntil('the claim to fail', () => asked.length > 0)
@@ -423,5 +427,241 @@ describe('stream sender', () => {
       await new Promise((resolve) => setImmediate(resolve))
     }
     assert.deepEqual(told, ['no key', 'no database', 'readable', 'no key', 'readable'])
+  })
+
+  it('sends what other lanes claim while the claims of one fail, and tells of that once', async () => {
+    let now = 1_000_000
+    let fault: string | undefined = 'no connection came free'
+    let claims = 0
+    const told: string[] = []
+    const open: SendItem[] = []
+    const { sender, sentTo } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      claim: async ({ lane }) => {
+        if (lane === 'control') {
+          claims += 1
+          if (fault) throw new Error(fault)
+        }
+        const due = lane === 'urgent' ? open.splice(0) : []
+        return { due, stale: [], ungranted: [], unreadable: [] }
+      },
+      onUnclaimed: (lane, error) => void told.push(`${lane}: ${(error as Error).message}`),
+      onClaimable: (lane) => void told.push(lane),
+    })
+    const claimAgain = async () => {
+      const before = claims
+      now += 500
+      sender.wake()
+      await waitUntil('the claim', () => claims > before)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await claimAgain()
+    open.push(item('1'), item('2'))
+    await claimAgain()
+    await waitUntil('the urgent ones', () => sentTo.length === 2)
+    fault = 'deadlock'
+    await claimAgain()
+    fault = undefined
+    await claimAgain()
+    await claimAgain()
+    assert.deepEqual(told, ['control: no connection came free', 'control: deadlock', 'control'])
+  })
+
+  it('asks for a place only in a lane where something waits', async () => {
+    const asked = new Set<string>()
+    const { sender, sentTo } = rig({
+      mayStart(lane) {
+        asked.add(lane)
+        return true
+      },
+    })
+    sender.wake()
+    await waitUntil('the load', () => sender.idle())
+    assert.deepEqual([...asked], [])
+    sender.offer({ version: 2, items: [item('1')] })
+    await waitUntil('the SET', () => sentTo.length === 1 && sender.idle())
+    assert.deepEqual([...asked], ['urgent'])
+  })
+
+  it('looks aside for other causes however much waits in memory, as long as there is room for them', async () => {
+    let now = 1_000_000
+    let room = 5_000
+    const limits: number[] = []
+    const { sender } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      room: {
+        count(change) {
+          room -= change
+        },
+        hasRoom: (arriving) => arriving < room,
+      },
+      claim: async ({ lane, limit }) => {
+        if (lane === 'urgent') limits.push(limit)
+        return { due: [], stale: [], ungranted: [], unreadable: [] }
+      },
+      attempt: () => new Promise(() => {}),
+    })
+    sender.wake()
+    await waitUntil('the load', () => sender.idle())
+    limits.length = 0
+    sender.offer({ version: 2, items: Array.from({ length: 4_000 }, (_, index) => item(`${index}`)) })
+    room = 200
+    now += 1_000
+    sender.wake()
+    assert.deepEqual(limits, [], 'no room')
+    room = 1_000
+    sender.pump()
+    await waitUntil('the look', () => limits.length > 0)
+    assert.deepEqual(limits, [0])
+  })
+
+  it('claims little for an endpoint that is down, and whole pages once it answers', async () => {
+    let now = 1_000_000
+    let isUp = false
+    let tries = 0
+    const done = new Set<string>()
+    const limits = new Set<number>()
+    const open = Array.from({ length: 100 }, (_, index) => item(`${index}`))
+    const { sender } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      claim: async ({ lane, inHand, limit }) => {
+        limits.add(limit)
+        const isDue = ({ eventId }: SendItem) => !done.has(eventId) && !inHand.includes(eventId)
+        const due = lane === 'urgent' ? open.filter(isDue).slice(0, limit) : []
+        return { due, stale: [], ungranted: [], unreadable: [] }
+      },
+      attempt: async ({ eventId }) => {
+        tries += 1
+        if (!isUp) return { class: 'failed', failure: 'connect', reason: 'ECONNREFUSED' }
+        done.add(eventId)
+        return { class: 'received' }
+      },
+    })
+    sender.wake()
+    await waitUntil('the failure', () => sender.isOnRecord())
+    limits.clear()
+    tries = 0
+    await waitUntil('five probes', () => {
+      now += 60_000
+      sender.wake()
+      return tries >= 10
+    })
+    assert.deepEqual([...limits], [16])
+    isUp = true
+    limits.clear()
+    now += 60_000
+    sender.wake()
+    await waitUntil('all of it', () => {
+      now += 60_000
+      sender.wake()
+      return done.size === open.length
+    })
+    assert.ok(limits.has(500))
+  })
+
+  it('sends the notice no sooner again than to an endpoint that fails when its stream could not be enabled', async () => {
+    let now = 1_000_000
+    let enabled = 0
+    const to = { ...targetOf('https://x.example.com', 1), sending: false, noticesOnly: true }
+    const { sender, sentTo } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      loadTarget: async () => ({ ...to, pausedForFailing: true }),
+      enable: async () => {
+        enabled += 1
+        throw new Error('canceling statement due to statement timeout')
+      },
+      claim: async ({ lane, inHand }) => {
+        const isDue = lane === 'urgent' && !inHand.includes('notice')
+        return { due: isDue ? [item('notice')] : [], stale: [], ungranted: [], unreadable: [] }
+      },
+      writeResult: async () => assert.fail('not before the stream is enabled'),
+    })
+    const tryFor = async (ms: number) => {
+      for (const until = now + ms; now < until; now += 1_000) {
+        sender.wake()
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    }
+    sender.wake()
+    await waitUntil('the notice', () => enabled === 1)
+    await tryFor(90_000)
+    assert.equal(sentTo.length, 1)
+    await tryFor(60_000)
+    assert.deepEqual([sentTo.length, enabled], [2, 2])
+  })
+
+  it('knows nothing of a new endpoint by what the former one took', async () => {
+    for (const latter of ['https://former.example.com', 'https://latter.example.com']) {
+      let to = targetOf('https://former.example.com', 1)
+      const agreed: boolean[] = []
+      const { sender, sentTo } = rig({
+        loadTarget: async () => to,
+        claim: async ({ lane, inHand }) => {
+          const isDue = ({ eventId }: SendItem) => to.version === 2 && !inHand.includes(eventId)
+          const due = lane === 'urgent' ? [item('a'), item('b')].filter(isDue) : []
+          return { due, stale: [], ungranted: [], unreadable: [] }
+        },
+        attempt: async ({ eventId }) => {
+          sentTo.push(eventId)
+          return eventId === 'taken'
+            ? { class: 'received' }
+            : { class: 'failed', failure: 'gone', reason: 'answered 410' }
+        },
+        onFailing: ({ isAgreed }) => void agreed.push(isAgreed),
+      })
+      sender.wake()
+      await waitUntil('the load', () => sender.idle())
+      sender.offer({ version: 1, items: [item('taken')] })
+      await waitUntil('the SET', () => sentTo.length === 1 && sender.idle())
+      to = targetOf(latter, 2)
+      await sender.reload()
+      await waitUntil('failures of both', () => {
+        sender.pump()
+        return agreed.length >= 3
+      })
+      await sender.stop()
+      assert.equal(agreed.at(-1), latter !== 'https://former.example.com', latter)
+    }
+  })
+
+  it('asks the table when rows fall due, and for no other time that comes before', async () => {
+    let now = 1_000_000
+    let leaseMs = Number.POSITIVE_INFINITY
+    let claims = 0
+    let asked: number[] = []
+    let open: SendItem[] = []
+    const { sender, sentTo } = rig({
+      clock: { now: () => now, monotonicMs: () => now },
+      lease: () => ({ unit: 0, epoch: 1, endsAtMonotonicMs: leaseMs }),
+      claim: async ({ lane }) => {
+        claims += 1
+        return { due: lane === 'urgent' ? open.splice(0) : [], stale: [], ungranted: [], unreadable: [] }
+      },
+      nextTryMs: async ({ lane }) => (lane === 'urgent' && now < 1_010_000 ? 1_010_000 : undefined),
+      wakeAt: (atMs) => void asked.push(atMs),
+    })
+    sender.wake()
+    await waitUntil('the claims', () => claims === 3 && sender.idle())
+    assert.deepEqual(asked, [1_010_000])
+    asked = []
+    leaseMs = now + 100
+    sender.offer({ version: 2, items: [item('1')] })
+    assert.deepEqual([...new Set(asked)], [1_000_250], 'once the lease is renewed')
+    now += 250
+    leaseMs = Number.POSITIVE_INFINITY
+    asked = []
+    sender.due()
+    await waitUntil('the SET', () => sentTo.length === 1 && sender.idle())
+    assert.equal(claims, 3)
+    assert.deepEqual(asked, [1_010_000], 'which was dropped for the earlier one')
+    now = 1_010_000
+    open = [item('2')]
+    sender.due()
+    await waitUntil('the row', () => sentTo.length === 2 && sender.idle())
+    const before = claims
+    asked = []
+    now += 60_000
+    sender.due()
+    assert.deepEqual([claims, asked], [before, []])
   })
 })

@@ -291,6 +291,12 @@ describe('GET /v1/time-to-revoke', () => {
     assert.equal(await count(edgeMs + 1, edgeMs + 1000), 0)
   })
 
+  it('takes the first window and the last one that there are', async () => {
+    const none = { from: '1970-01-01T00:00:00Z', to: '1970-01-01T01:00:00Z' }
+    assert.equal((await askOne(none)).count, 0)
+    assert.equal((await askOne({ to: '9999-12-31T23:59:59.999Z' })).count, 0)
+  })
+
   const bad: [string, Record<string, string | string[]>, RegExp][] = [
     ['a stage there is not', { stage: 'done' }, /stage must be one of received, applied, verified/],
     ['an unknown parameter', { groupby: 'stream' }, /groupby is not known/],
@@ -306,6 +312,16 @@ describe('GET /v1/time-to-revoke', () => {
     ],
     ['a from in the future', { from: '2999-01-01T00:00:00Z' }, /from must be before to/],
     ['a window of years', { from: '2020-01-01T00:00:00Z', to: '2026-01-01T00:00:00Z' }, /at most 400 days/],
+    [
+      'a window before 1970',
+      { from: '1960-01-01T00:00:00Z', to: '1960-01-01T01:00:00Z' },
+      /the window must begin in 1970 or later/,
+    ],
+    [
+      'a window that would begin before the year 1',
+      { to: '0001-01-01T12:00:00Z' },
+      /the window must begin in 1970 or later; from defaults to 24 hours before to/,
+    ],
     ['a parameter given twice', { stage: ['received', 'applied'] }, /stage must be/],
   ]
   for (const [what, query, message] of bad) {

@@ -7,7 +7,13 @@ export async function readTopic(brokers: string[], topic: string): Promise<strin
   const kafka = new Kafka({ brokers, logLevel: logLevel.NOTHING })
   const admin = kafka.admin()
   await admin.connect()
-  const ends = await admin.fetchTopicOffsets(topic)
+  // Right after a topic was made its broker may not lead it yet, and kafkajs gives up at the first such answer.
+  const ends = await waitUntil(`a leader of ${topic}`, () =>
+    admin.fetchTopicOffsets(topic).catch((error: { type?: string }) => {
+      if (error.type !== 'NOT_LEADER_FOR_PARTITION') throw error
+      return undefined
+    }),
+  )
   await admin.disconnect()
   const waiting = new Set(ends.filter(({ low, high }) => low !== high).map(({ partition }) => partition))
   const values: string[] = []

@@ -166,7 +166,7 @@ describe('error answers of the push endpoint', () => {
     const ingest = createSetIngest({
       clock,
       keys: createIssuerKeys({ outgoing, clock, logger: silentLogger, metrics }),
-      budgets: given.spent ? { take: () => 'spent' } : createSourceBudgets(clock),
+      budgets: given.spent ? { take: () => 'spent', giveBack: () => {} } : createSourceBudgets(clock),
       log: { append: given.append ?? (async () => {}) },
       ...(given.aboutStream && { aboutStream: given.aboutStream }),
     })

@@ -204,6 +204,17 @@ describe('ingest: keys of an issuer', () => {
     assert.equal(fetches, 2)
   })
 
+  it('neither names nor asks an issuer any more whose keys were given by hand', async () => {
+    fail()
+    await retryAfter(find(RS1))
+    const { jwksUri: _dead, ...rest } = transmitter
+    transmitter = { ...rest, version: rest.version + 1, jwks: { keys: [K1] } }
+    assert.ok(await find(RS1))
+    clock.advance(15_001)
+    assert.deepEqual(keys.failing(), [])
+    assert.equal(fetches, 1)
+  })
+
   it('neither names nor asks an issuer that nobody needed for a quarter of an hour', async () => {
     fail()
     await retryAfter(find(RS1))

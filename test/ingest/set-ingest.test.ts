@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createIssuerKeys } from '../../src/ingest/issuer-keys.js'
 import { createSetIngest, type SetIngestOptions } from '../../src/ingest/set-ingest.js'
-import { createSourceBudgets } from '../../src/ingest/source-budget.js'
+import { type Allowance, createSourceBudgets, type SourceBudgets } from '../../src/ingest/source-budget.js'
 import { TooManyRequests, Unavailable } from '../../src/kernel/errors.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
@@ -13,6 +13,7 @@ describe('ingest: one SET of a known transmitter', () => {
   const log = listLog()
   const told: string[] = []
   let places: string[]
+  let isFull: boolean
 
   function open(more: Partial<SetIngestOptions> = {}) {
     const clock = manualClock()
@@ -32,6 +33,7 @@ describe('ingest: one SET of a known transmitter', () => {
     })
     return (set: string, transmitter = transmitterOf()) =>
       ingest(transmitter, Buffer.from(set), (lane) => {
+        if (isFull) throw new Unavailable('The hub is at its limit.')
         places.push(`entered ${lane}`)
         return () => void places.push('left')
       })
@@ -40,8 +42,13 @@ describe('ingest: one SET of a known transmitter', () => {
     log.events.length = 0
     told.length = 0
     places = []
+    isFull = false
   })
 
+  const budgetsThatSay = (allowance: Allowance): SourceBudgets => ({
+    take: () => allowance,
+    giveBack: () => assert.fail('an allowance was given back'),
+  })
   const verification = () =>
     setOf({ sub_id: { format: 'opaque', id: 's1' }, events: { [SSF.verification]: { state: 'x' } } })
 
@@ -77,9 +84,19 @@ describe('ingest: one SET of a known transmitter', () => {
   it('asks to come back in a second past the budget, and while the stream is being set up', async () => {
     const isLater = (kind: typeof Unavailable | typeof TooManyRequests) => (error: unknown) =>
       error instanceof kind && error.retryAfterS === 1
-    await assert.rejects(open({ budgets: { take: () => 'spent' } })(setOf()), isLater(TooManyRequests))
+    await assert.rejects(open({ budgets: budgetsThatSay('spent') })(setOf()), isLater(TooManyRequests))
     await assert.rejects(open()(setOf(), transmitterOf({ audience: [] })), isLater(Unavailable))
     assert.equal(log.events.length, 0)
+  })
+
+  it('charges a source nothing for a SET that finds no place', async () => {
+    const ingest = open()
+    const source = transmitterOf({ budgetPerS: 1 })
+    isFull = true
+    for (let attempt = 0; attempt < 20; attempt += 1)
+      await assert.rejects(ingest(setOf(), source), Unavailable)
+    isFull = false
+    assert.equal((await ingest(setOf(), source)).event.lane, 'urgent')
   })
 
   it('takes the urgent lane for a type that its source names urgent, and changes nothing else of it', async () => {
@@ -91,7 +108,7 @@ describe('ingest: one SET of a known transmitter', () => {
     assert.deepEqual([event.lane, event.effect], ['urgent', 'loosens'])
     // It only raises: what tightens is urgent from any source, named or not.
     assert.equal((await open()(setOf(), urgent)).event.lane, 'urgent')
-    const past = await open({ budgets: { take: () => 'over' } })(enabled(), urgent)
+    const past = await open({ budgets: budgetsThatSay('over') })(enabled(), urgent)
     assert.deepEqual([past.event.lane, past.overBudget], ['routine', true])
     const entered = places.filter((each) => each !== 'left')
     assert.deepEqual(
@@ -108,6 +125,6 @@ describe('ingest: one SET of a known transmitter', () => {
 
   it('says whether the source was past its first bound', async () => {
     assert.equal((await open()(setOf())).overBudget, false)
-    assert.equal((await open({ budgets: { take: () => 'over' } })(setOf())).overBudget, true)
+    assert.equal((await open({ budgets: budgetsThatSay('over') })(setOf())).overBudget, true)
   })
 })

@@ -49,6 +49,16 @@ describe('ingest: budgets of sources', () => {
     assert.equal(budgets.take('s1', 1), 'within')
   })
 
+  it('have what was given back, of both bounds or of the second one', () => {
+    const budgets = createSourceBudgets(manualClock())
+    for (let index = 0; index < 5; index += 1) budgets.giveBack('s1', budgets.take('s1', 10))
+    assert.equal(takeAll(budgets, 20), '20 within')
+    budgets.giveBack('s1', budgets.take('s1', 10))
+    assert.equal(takeAll(budgets, 81), '80 over, 1 spent')
+    budgets.giveBack('s1', 'spent')
+    assert.equal(takeAll(budgets, 1), '1 spent')
+  })
+
   it('are of one source each', () => {
     const budgets = createSourceBudgets(manualClock())
     takeAll(budgets, 101)

@@ -2,13 +2,16 @@ import assert from 'node:assert/strict'
 import type { LookupAddress } from 'node:dns'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { promisify } from 'node:util'
 import { createAddressRules } from '../../src/outgoing/address-rules.js'
 import { createGuardedConnect, type Dial } from '../../src/outgoing/guarded-connect.js'
 import { createOutgoing, type Outgoing } from '../../src/outgoing/outgoing.js'
 import { AddressRefused, OutgoingFailed } from '../../src/outgoing/outgoing-errors.js'
 import type { ResolvedAddress } from '../../src/outgoing/resolver.js'
 import { createUrlRules } from '../../src/outgoing/url-rules.js'
+import { startConnectProxy } from '../support/connect-proxy.js'
 import { REFUSED_ADDRESSES } from '../support/refused-urls.js'
+import { waitUntil } from '../support/wait.js'
 
 /** Opens no socket: says what addresses one would have gone to. */
 function recordingDial(dialled: string[]): Dial {
@@ -222,6 +225,27 @@ describe('outgoing: the guard at connect', () => {
         if (value === undefined) delete process.env[name]
         else process.env[name] = value
       })
+    }
+  })
+
+  it('fails a request whose connection cannot even be begun, and leaves no tunnel behind', async () => {
+    const proxy = await startConnectProxy()
+    proxy.answerWith(() => ({ toPort: canaryPort }))
+    try {
+      outgoing = createOutgoing({
+        allowedNetworks: [],
+        proxy: { url: proxy.url, resolves: false, localNames: [], answersWithinMs: 2_800 },
+        dial: () => () => {
+          throw Object.assign(new Error('not dialled in a test'), { code: 'ECONNREFUSED' })
+        },
+        resolve: async () => v4('8.8.8.8'),
+      })
+      assert.equal(await reasonOf(request(outgoing, 'https://gw.example/')), 'connect')
+      assert.equal(proxy.asked.length, 1)
+      const open = promisify(canary.getConnections.bind(canary))
+      await waitUntil('the tunnel is closed', async () => (await open()) === 0)
+    } finally {
+      await proxy.close()
     }
   })
 

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { isIP } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -11,7 +12,7 @@ export interface Pair {
 }
 
 export interface IssueOptions {
-  /** DNS name, also the common name. */
+  /** DNS name or IP address, also the common name. */
   readonly name: string
   /** From now; below 0: it has ended. */
   readonly days?: number
@@ -64,7 +65,7 @@ async function authorityOf(folder: string, files: Pair): Promise<TestAuthority> 
     const made = { cert: `${base}.pem`, key: `${base}.key` }
     const extensions = authority
       ? 'basicConstraints=critical,CA:TRUE'
-      : `subjectAltName=DNS:${name}\nextendedKeyUsage=${usage}`
+      : `subjectAltName=${isIP(name) === 0 ? 'DNS' : 'IP'}:${name}\nextendedKeyUsage=${usage}`
     await writeFile(`${base}.ext`, extensions)
     await openssl([
       'req',

@@ -1,6 +1,7 @@
 import { createServer, type IncomingHttpHeaders, type RequestListener, type Server } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
 import { type AddressInfo, connect, type Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 
 /** What the proxy does with one CONNECT: a status, silence, or a tunnel to a port of loopback. */
 export type TunnelAnswer = number | 'never' | 'hang up' | { toPort: number }
@@ -9,8 +10,12 @@ export type TunnelAnswer = number | 'never' | 'hang up' | { toPort: number }
 export interface ConnectProxy {
   readonly port: number
   readonly url: string
-  /** What it was asked for, in order. */
-  readonly asked: { authority: string; headers: IncomingHttpHeaders }[]
+  /** What it was asked for, in order, and as whom by TLS: `false` is by no name. */
+  readonly asked: {
+    authority: string
+    headers: IncomingHttpHeaders
+    servername: string | false | null | undefined
+  }[]
   /** Requests that were not CONNECT. */
   readonly others: string[]
   answerWith(answer: (authority: string) => TunnelAnswer): void
@@ -33,7 +38,7 @@ export async function startConnectProxy(
   server.on('connection', (socket: Socket) => void sockets.add(socket.on('error', () => {})))
   server.on('connect', (req, client: Socket) => {
     const authority = req.url ?? ''
-    asked.push({ authority, headers: req.headers })
+    asked.push({ authority, headers: req.headers, servername: (client as TLSSocket).servername })
     client.on('error', () => {})
     const chosen = answer(authority)
     if (chosen === 'never') return
