@@ -1,4 +1,4 @@
-import { quantile } from './statistics.js'
+import { median, quantile } from './statistics.js'
 
 /** When events were meant to leave: event i at `startMs` + i / rate, on the monotonic clock. */
 export interface Schedule {
@@ -17,6 +17,8 @@ export interface ArrivalSummary {
   readonly p50Ms: number
   readonly p99Ms: number
   readonly maxMs: number
+  /** Until an event had reached the last of its streams: the median over the events, ms. */
+  readonly lastP50Ms: number
   /** How much later the last third of the events arrived than the first third (medians), ms. */
   readonly growthMs: number
   /** From the end of the schedule to the last arrival, ms. */
@@ -81,6 +83,12 @@ export function createArrivals(window: { firstSeq: number; count: number; stream
         p50Ms: quantile(all, 0.5),
         p99Ms: quantile(all, 0.99),
         maxMs: quantile(all, 1),
+        lastP50Ms: median(
+          Array.from(
+            { length: sent },
+            (_, event) => latenciesOf(schedule, event, event + 1).at(-1) ?? Number.NaN,
+          ),
+        ),
         growthMs: quantile(last, 0.5) - quantile(first, 0.5),
         drainMs: lastMs - endMs,
         deliveredPerS: (delivered * 1000) / (lastMs - schedule.startMs),

@@ -16,6 +16,8 @@ export interface PrepareSettings {
   readonly kid: string
   /** Distinct subjects, taken in turn. */
   readonly users: number
+  /** Event type URI. */
+  readonly type: string
 }
 
 export interface DriveSettings {
@@ -39,7 +41,6 @@ export interface DriveResult extends Schedule {
 }
 
 const CONNECTIONS = 128
-const SESSION_REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked'
 /** Behind by this much of the schedule, the run is lost. */
 const MAX_BEHIND_S = 2
 const SIGNED_PER_TURN = 200
@@ -56,7 +57,11 @@ async function prepare(settings: PrepareSettings): Promise<void> {
 }
 
 /** CAEP 1.0 §3.1, signed with ES256. */
-function signSet({ kid, issuer, audience, users }: PrepareSettings, key: KeyObject, seq: number): Buffer {
+function signSet(
+  { kid, issuer, audience, users, type }: PrepareSettings,
+  key: KeyObject,
+  seq: number,
+): Buffer {
   const nowS = Math.floor(Date.now() / 1000)
   const claims = {
     iss: issuer,
@@ -66,7 +71,7 @@ function signSet({ kid, issuer, audience, users }: PrepareSettings, key: KeyObje
     txn: `bench-${seq}`,
     sub_id: { format: 'iss_sub', iss: issuer, sub: `user-${seq % users}` },
     events: {
-      [SESSION_REVOKED]: {
+      [type]: {
         event_timestamp: nowS,
         initiating_entity: 'policy',
         reason_admin: { en: 'Risk score over the limit.' },

@@ -10,7 +10,17 @@ import { findChildPid } from './process-usage.js'
 import type { SourceIdentity } from './source-identity.js'
 
 export interface HubUnderTest extends SystemUnderTest {
+  /** In the order of the endpoints. */
+  readonly subscriptions: readonly Subscription[]
+  /** The hub's own metrics and API. */
+  readonly hub: DemoHub
   stop(): Promise<void>
+}
+
+/** A stream, and a token of its receiver. */
+export interface Subscription {
+  readonly streamId: string
+  readonly token: string
 }
 
 export interface HubOptions {
@@ -27,8 +37,11 @@ export interface HubOptions {
 // dist/bench/hub-under-test.js → dist/src/main.js.
 const ENTRY = fileURLToPath(new URL('../src/main.js', import.meta.url))
 const PARALLEL_CALLS = 8
-const SESSION_REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked'
+const CAEP = 'https://schemas.openid.net/secevent/caep/event-type'
+/** One that is urgent, one that is routine. */
+export const TYPES = { urgent: `${CAEP}/session-revoked`, routine: `${CAEP}/session-presented` } as const
 const PUSH = 'urn:ietf:rfc:8935'
+const POLL = 'urn:ietf:rfc:8936'
 /** High enough that the source's budget is not what is measured. */
 const BUDGET_PER_S = 1_000_000
 
@@ -47,12 +60,14 @@ export async function startHubUnderTest(options: HubOptions): Promise<HubUnderTe
   try {
     await hub.waitUntilReady(options.signal)
     const ingestUrl = await registerSource(hub, options.source)
-    await subscribe(hub, options)
+    const subscriptions = await subscribe(hub, options)
     const postgres = findChildPid(hub.pid, 'postgres')
     return {
       name: options.kafka ? 'hub (Kafka log)' : 'hub (Postgres log)',
       ingestUrl,
       streams: options.endpoints.length,
+      subscriptions,
+      hub,
       pids: {
         hub: hub.pid,
         ...(postgres === undefined ? {} : { postgres }),
@@ -77,10 +92,11 @@ function launch(folder: string, { kafka, profileFolder }: HubOptions): Promise<D
   })
 }
 
-async function registerSource(hub: DemoHub, source: SourceIdentity): Promise<string> {
+/** @returns where it pushes its SETs */
+export async function registerSource(hub: DemoHub, source: SourceIdentity, name = 'bench'): Promise<string> {
   const jwk = { ...source.publicJwk, kid: source.kid, alg: 'ES256', use: 'sig' }
   const { id } = await hub.call<{ id: string }>('POST', '/v1/transmitters', {
-    name: 'bench',
+    name,
     issuer: source.issuer,
     audience: source.audience,
     jwks: { keys: [jwk] },
@@ -90,29 +106,36 @@ async function registerSource(hub: DemoHub, source: SourceIdentity): Promise<str
   return `${hub.url}/ingest/${id}`
 }
 
-async function subscribe(hub: DemoHub, { endpoints, signal }: HubOptions): Promise<void> {
-  const left = endpoints.map((endpoint, index) => ({ endpoint, index }))
+async function subscribe(hub: DemoHub, { endpoints, signal }: HubOptions): Promise<Subscription[]> {
+  const subscriptions: Subscription[] = []
+  const left = [...endpoints.entries()]
   const work = async (): Promise<void> => {
     for (let next = left.shift(); next; next = left.shift()) {
       signal.throwIfAborted()
-      await subscribeOne(hub, next)
+      const [index, endpoint] = next
+      subscriptions[index] = await subscribeOne(hub, { name: `receiver ${index}`, endpoint })
     }
   }
   await Promise.all(Array.from({ length: PARALLEL_CALLS }, work))
+  return subscriptions
 }
 
-/** RS256 is the receiver's default signature, as the CAEP interoperability profile wants it. */
-async function subscribeOne(hub: DemoHub, { endpoint, index }: { endpoint: string; index: number }) {
-  const receiver = await hub.call<{ id: string }>('POST', '/v1/receivers', {
-    name: `receiver ${index}`,
-    signing_alg: 'RS256',
-  })
+/**
+ * A receiver with a stream. RS256 is the default signature, as the CAEP interoperability profile wants it.
+ * @param endpoint absent: it polls
+ */
+export async function subscribeOne(
+  hub: DemoHub,
+  { name, endpoint }: { name: string; endpoint?: string },
+): Promise<Subscription> {
+  const receiver = await hub.call<{ id: string }>('POST', '/v1/receivers', { name, signing_alg: 'RS256' })
   const { token } = await hub.call<{ token: string }>('POST', `/v1/receivers/${receiver.id}/tokens`, {
     scopes: ['ssf.read', 'ssf.manage'],
   })
   const stream = {
-    events_requested: [SESSION_REVOKED],
-    delivery: { method: PUSH, endpoint_url: endpoint },
+    events_requested: Object.values(TYPES),
+    delivery: endpoint === undefined ? { method: POLL } : { method: PUSH, endpoint_url: endpoint },
   }
-  await hub.call('POST', '/ssf/streams', stream, token)
+  const { stream_id: streamId } = await hub.call<{ stream_id: string }>('POST', '/ssf/streams', stream, token)
+  return { streamId, token }
 }

@@ -1,6 +1,7 @@
 import type { ArrivalSummary } from './arrivals.js'
 import type { BenchChild } from './child.js'
 import type { DriveResult } from './driver.js'
+import { TYPES } from './hub-under-test.js'
 import { measureParts, type Part, type PartPids, type Usage } from './process-usage.js'
 import type { SourceIdentity } from './source-identity.js'
 
@@ -16,6 +17,8 @@ export interface SystemUnderTest {
 export interface Load {
   readonly ratePerS: number
   readonly seconds: number
+  /** Default: a revoked session, which is urgent. */
+  readonly type?: string
 }
 
 export interface LoadResult extends ArrivalSummary, Omit<DriveResult, 'startMs'> {
@@ -55,13 +58,13 @@ export function createLoadRunner({ driver, sink, source }: LoadKit): RunLoad {
   // Never the same event twice: a repeat has no effect at the hub.
   let nextSeq = 1
 
-  return async (system, { ratePerS, seconds }) => {
+  return async (system, { ratePerS, seconds, type = TYPES.urgent }) => {
     const count = countEvents({ ratePerS, seconds })
     const firstSeq = nextSeq
     nextSeq += count
     const { streams } = system
     const { issuer, audience, kid, privateJwk } = source
-    await driver.ask('prepare', { firstSeq, count, issuer, audience, kid, privateJwk, users: USERS })
+    await driver.ask('prepare', { firstSeq, count, issuer, audience, kid, privateJwk, users: USERS, type })
     await sink.ask('begin', { firstSeq, count, streams })
     const before = measureParts(system.pids)
     const { startMs, ...driven } = await driver.ask<DriveResult>('drive', { url: system.ingestUrl, ratePerS })

@@ -40,6 +40,7 @@ export const HELP = `npm run bench -- [options]
   --profile FOLDER            a V8 CPU profile of each hub
 
 npm run bench -- scale        what grows with what (its own options: -- scale --help)
+npm run bench -- promises     neighbours, backlogs, polls, memory, queries (its own options: -- promises --help)
 
 The whole default run takes about 25 minutes. Progress is on standard error.
 `

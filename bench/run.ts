@@ -2,33 +2,19 @@ import { mkdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { startKafka } from '../test/support/kafka.js'
-import { type BenchChild, startChild } from './child.js'
 import { startHubUnderTest } from './hub-under-test.js'
-import { createLoadRunner, type LoadKit, type RunLoad, type SystemUnderTest } from './load.js'
+import { type Kit, openBare, openKit, type Tools, withCleanups } from './kit.js'
 import { type BenchOptions, HELP, type Log, MAIN_STREAMS, OptionError, parseOptions } from './options.js'
 import { findChildPid } from './process-usage.js'
+import { runPromisesCommand } from './promises/command.js'
 import { renderNotes, renderTable, summarise, writeMarked } from './report.js'
 import { runScaleCommand } from './scale/command.js'
 import { runScenario, type ScenarioResult } from './scenario.js'
-import { createSourceIdentity } from './source-identity.js'
 
 const README = fileURLToPath(new URL('../../README.md', import.meta.url))
 const EXIT_INTERRUPTED = 130
 
 class Interrupted extends Error {}
-
-/** What must be undone, whatever happens; the last first. */
-type Cleanups = (() => Promise<void>)[]
-
-interface Kit extends LoadKit {
-  readonly runLoad: RunLoad
-}
-
-async function undo(cleanups: Cleanups): Promise<void> {
-  for (const cleanup of cleanups.splice(0).reverse()) {
-    await cleanup().catch((error: unknown) => process.stderr.write(`${String(error)}\n`))
-  }
-}
 
 function createSay(): (text: string) => void {
   const beganMs = performance.now()
@@ -38,20 +24,9 @@ function createSay(): (text: string) => void {
   }
 }
 
-async function measure(options: BenchOptions, signal: AbortSignal): Promise<ScenarioResult[]> {
-  const say = createSay()
-  const cleanups: Cleanups = []
-  const keep = (child: BenchChild): BenchChild => {
-    cleanups.push(() => child.stop())
-    return child
-  }
-  try {
-    const source = createSourceIdentity()
-    const parts = {
-      driver: keep(startChild('driver', { signal })),
-      sink: keep(startChild('sink', { signal })),
-    }
-    const kit: Kit = { ...parts, source, runLoad: createLoadRunner({ ...parts, source }) }
+function measure(options: BenchOptions, { signal, say }: Tools): Promise<ScenarioResult[]> {
+  return withCleanups(async (cleanups) => {
+    const kit = openKit(signal, cleanups)
     const results: ScenarioResult[] = []
     for (const log of options.logs) {
       for (const streams of options.streams) {
@@ -63,9 +38,7 @@ async function measure(options: BenchOptions, signal: AbortSignal): Promise<Scen
       }
     }
     return results
-  } finally {
-    await undo(cleanups)
-  }
+  })
 }
 
 interface Scenario {
@@ -77,14 +50,10 @@ interface Scenario {
 }
 
 /** Every scenario has a hub, a database and a broker of its own, so that none inherits another's history. */
-async function measureOne(kit: Kit, scenario: Scenario): Promise<ScenarioResult> {
-  const { log, streams, options, signal } = scenario
-  const cleanups: Cleanups = []
-  try {
+function measureOne(kit: Kit, { log, streams, options, signal, say }: Scenario): Promise<ScenarioResult> {
+  return withCleanups(async (cleanups) => {
     const endpoints = await kit.sink.ask<string[]>('open', { streams })
-    const bareChild = startChild('bare', { signal })
-    cleanups.push(() => bareChild.stop())
-    const bare = await openBare(bareChild, kit, endpoints)
+    const bare = await openBare(kit, endpoints, { signal, cleanups })
     const broker = log === 'kafka' ? await startKafka() : undefined
     if (broker) cleanups.push(() => broker.remove())
     const hub = await startHubUnderTest({
@@ -96,20 +65,8 @@ async function measureOne(kit: Kit, scenario: Scenario): Promise<ScenarioResult>
     })
     cleanups.push(() => hub.stop())
     const plan = streams === MAIN_STREAMS ? options.mainPlan : options.sidePlan
-    return await runScenario({ log, plan, hub, bare, runLoad: kit.runLoad, say: scenario.say })
-  } finally {
-    await undo(cleanups)
-  }
-}
-
-async function openBare(
-  child: BenchChild,
-  { source }: Kit,
-  endpoints: readonly string[],
-): Promise<SystemUnderTest> {
-  const { publicJwk, kid, issuer, audience } = source
-  const ingestUrl = await child.ask<string>('serve', { publicJwk, kid, issuer, audience, endpoints })
-  return { name: 'bare', ingestUrl, streams: endpoints.length, pids: { hub: child.pid } }
+    return await runScenario({ log, plan, hub, bare, runLoad: kit.runLoad, say })
+  })
 }
 
 async function run(): Promise<number> {
@@ -118,8 +75,9 @@ async function run(): Promise<number> {
   const interrupt = (): void => interruption.abort(new Interrupted())
   process.on('SIGINT', interrupt)
   process.on('SIGTERM', interrupt)
-  if (first === 'scale') {
-    await runScaleCommand(rest, { signal: interruption.signal, say: createSay() })
+  const command = { scale: runScaleCommand, promises: runPromisesCommand }[first ?? '']
+  if (command) {
+    await command(rest, { signal: interruption.signal, say: createSay() })
     return 0
   }
   const options = parseOptions(process.argv.slice(2))
@@ -128,7 +86,7 @@ async function run(): Promise<number> {
     return 0
   }
   if (options.profileFolder !== undefined) mkdirSync(resolve(options.profileFolder), { recursive: true })
-  const results = await measure(options, interruption.signal)
+  const results = await measure(options, { signal: interruption.signal, say: createSay() })
   const summaries = results.map(summarise)
   const table = `${renderTable(summaries)}\n\n${renderNotes(summaries)}`
   process.stdout.write(

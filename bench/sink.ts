@@ -15,15 +15,24 @@ const TXN = '"txn":"bench-'
 const ports: number[] = []
 let arrivals: Arrivals | undefined
 let strays = 0
+/** The stream whose endpoint never answers, and what waits there. */
+let stalled: number | undefined
+const unanswered = new Set<ServerResponse>()
 
 function take(req: IncomingMessage, res: ServerResponse): void {
   const chunks: Buffer[] = []
   req.on('data', (chunk: Buffer) => chunks.push(chunk))
   req.on('end', () => {
     const atMs = monotonicMs()
+    const stream = Number(req.url?.slice(1))
+    if (stream === stalled) {
+      unanswered.add(res)
+      res.on('close', () => unanswered.delete(res))
+      return
+    }
     res.writeHead(202, { 'content-length': 0 }).end()
     const body = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
-    const known = arrivals?.record(seqOf(body), Number(req.url?.slice(1)), atMs)
+    const known = arrivals?.record(seqOf(body), stream, atMs)
     if (!known) strays += 1
   })
 }
@@ -47,14 +56,23 @@ async function open(): Promise<number> {
 }
 
 serveCommands({
-  /** Endpoints of that many receivers; beyond 20 they share origins, as receivers behind one gateway do. */
-  async open({ streams }: { streams: number }): Promise<string[]> {
+  /**
+   * Endpoints of that many receivers; beyond 20 they share origins, as receivers behind one gateway do. `lastApart`: the
+   * last has an origin of its own.
+   */
+  async open({ streams, lastApart = false }: { streams: number; lastApart?: boolean }): Promise<string[]> {
     while (ports.length < Math.min(streams, MAX_ORIGINS)) ports.push(await open())
     const origins = ports.slice(0, Math.min(streams, MAX_ORIGINS))
-    return Array.from(
+    const urls = Array.from(
       { length: streams },
       (_, index) => `http://127.0.0.1:${origins[index % origins.length]}/${index}`,
     )
+    return lastApart ? [...urls.slice(0, -1), `http://127.0.0.1:${await open()}/${streams - 1}`] : urls
+  },
+  /** From here on the endpoint of this stream takes requests and never answers; undefined: all answer again. */
+  stall({ stream }: { stream?: number }): void {
+    stalled = stream
+    for (const res of unanswered) res.writeHead(202, { 'content-length': 0 }).end()
   },
   begin(window: { firstSeq: number; count: number; streams: number }): void {
     arrivals = createArrivals(window)
@@ -72,5 +90,7 @@ serveCommands({
       await sleep(20)
     }
   },
+  /** SETs that belong to no window, since the last `begin`. */
+  strays: () => strays,
   summarise: (schedule: Schedule) => ({ ...(arrivals as Arrivals).summarise(schedule), strays }),
 })

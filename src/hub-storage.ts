@@ -7,7 +7,7 @@ import { type Database, openPool, sqlRows } from './storage/database.js'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './storage/embedded-postgres.js'
 
 /** One for the API, one per lane, one for what keeps the hub going: a flood of one takes no connection of another. */
-export type HubPools = Readonly<Record<Lane | 'api' | 'system', Database>>
+export type HubPools = Readonly<Record<Lane | 'polls' | 'api' | 'system', Database>>
 
 export interface HubStorage {
   readonly pools: HubPools
@@ -46,8 +46,8 @@ export async function openStorage(options: OpenStorageOptions): Promise<HubStora
     system: openPool(url, { name: 'system', max: SYSTEM_CONNECTIONS }),
   } as Record<keyof HubPools, Database>
   pools.api = openPool(url, { name: 'api', max: config.databasePoolSize })
-  for (const lane of LANES) {
-    pools[lane] = openPool(url, { name: lane, max: config.databasePoolSize, lookupsOnly: true })
+  for (const name of [...LANES, 'polls'] as const) {
+    pools[name] = openPool(url, { name, max: config.databasePoolSize, lookupsOnly: true })
   }
   const close = async (): Promise<void> => {
     await Promise.all(Object.values(pools).map((pool) => pool.destroy()))

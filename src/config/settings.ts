@@ -100,7 +100,7 @@ export const SETTINGS = {
   DATABASE_POOL_SIZE: setting(whole(2, 200).prefault('6'), {
     section: 'Storage',
     description:
-      'Connections of each of the four work pools (control, urgent, routine, API). A process opens 3 more for itself and 1 for LISTEN.',
+      'Connections of each of the five work pools (control, urgent, routine, polls, API). A process opens 3 more for itself and 1 for LISTEN.',
   }),
   RETENTION_DAYS: setting(whole(15, 3_650).prefault('30'), {
     section: 'Storage',

@@ -36,7 +36,7 @@ export interface Hints {
 }
 
 export interface DeliveryOptions {
-  readonly pools: Readonly<Record<Lane | 'api' | 'system', Database>>
+  readonly pools: Readonly<Record<Lane | 'polls' | 'api' | 'system', Database>>
   readonly leases: LeaseSet
   readonly hints: Hints
   readonly keys: KeyService
@@ -116,8 +116,8 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   const polls = createPollService({
     ...options,
     received,
-    db: options.pools.api,
-    targets: createStreamTargets(options.pools.api, openSecret),
+    db: options.pools.polls,
+    targets: createStreamTargets(options.pools.polls, openSecret),
     minter,
     jtis: keys.jtis,
     openContent,

@@ -13,11 +13,17 @@ export interface PollRows {
 /**
  * What the next answer of a poll stream is chosen from: lane by lane the oldest, and of the lane that does not fit as a
  * whole a few of each cause. Rows stay until acknowledged, so nothing is marked as taken.
+ * @param looksAside asked where a backlog is longer than the answer: whether it is time to look for other causes
  */
-export async function selectForPoll(db: Database, streamId: string, limit: number): Promise<PollRows> {
+export async function selectForPoll(
+  db: Database,
+  streamId: string,
+  { limit, looksAside }: { readonly limit: number; looksAside(): boolean },
+): Promise<PollRows> {
   const oldest = await queueRepository.selectForPoll(db, streamId, limit + 1)
   const last = oldest.at(-1)
   if (!last || oldest.length <= limit) return { rows: oldest, moreAvailable: false }
+  if (!looksAside()) return { rows: oldest, moreAvailable: true }
   const others = await findOtherCauses(db, {
     streamId,
     lane: last.delivery.lane,

@@ -77,6 +77,8 @@ const MAX_HELD_PER_STREAM = 4
 const RECHECK_MS = 2_000
 const MAX_DESCRIPTION_CHARS = 2_000
 const TOUCH_EVERY_MS = 60_000
+/** Of a stream with a backlog: other causes wait this much longer at most, and a drain pays for the look a few times a second. */
+const LOOK_ASIDE_EVERY_MS = 250
 const NOTHING: PollAnswer = { sets: {}, moreAvailable: false }
 
 interface HeldPoll {
@@ -90,6 +92,7 @@ export function createPollService(options: PollServiceOptions): PollService {
   const waiting = new Map<string, Set<HeldPoll>>()
   const instruments = pollMetrics(options.metrics)
   const touched = new LRUCache<string, number>({ max: 50_000 })
+  const lookedAside = new LRUCache<string, number>({ max: 50_000 })
   let held = 0
   let draining = false
 
@@ -128,10 +131,15 @@ export function createPollService(options: PollServiceOptions): PollService {
 
   /** A poll restarts the inactivity timer of a poll stream (SSF 1.0 §8.1.1); a minute's precision is enough. */
   async function touch(streamId: string): Promise<void> {
+    if (isDue(touched, streamId, TOUCH_EVERY_MS)) await options.touchStream(streamId)
+  }
+
+  /** Whether it was not done for this stream in that time, ms. Then it counts as done now. */
+  function isDue(done: LRUCache<string, number>, streamId: string, everyMs: number): boolean {
     const now = clock.monotonicMs()
-    if (now - (touched.get(streamId) ?? Number.NEGATIVE_INFINITY) < TOUCH_EVERY_MS) return
-    touched.set(streamId, now)
-    await options.touchStream(streamId)
+    if (now - (done.get(streamId) ?? Number.NEGATIVE_INFINITY) < everyMs) return false
+    done.set(streamId, now)
+    return true
   }
 
   /** Acks and errors count even while the stream is paused: refusing them would lose what the receiver knows. */
@@ -160,7 +168,8 @@ export function createPollService(options: PollServiceOptions): PollService {
   }
 
   async function select(target: StreamTarget, limit: number): Promise<PollAnswer> {
-    const { rows, moreAvailable } = await selectForPoll(db, target.streamId, limit)
+    const looksAside = () => isDue(lookedAside, target.streamId, LOOK_ASIDE_EVERY_MS)
+    const { rows, moreAvailable } = await selectForPoll(db, target.streamId, { limit, looksAside })
     const { sets: chosen, unfit, cutShort } = await chooseForPoll(options, rows, limit)
     await endUnfit(target, unfit)
     // A page of nothing but unfit rows hides what is behind it.

@@ -9,6 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 export interface DemoHub {
   readonly pid: number
   readonly url: string
+  /** Where health and metrics are. */
+  readonly managementUrl: string
   /** Throws with the hub's own reason when it ends or is not ready in time. */
   waitUntilReady(signal: AbortSignal): Promise<void>
   /** The hub API as its admin, or by another's token; throws on every answer that is not 2xx. */
@@ -71,6 +73,7 @@ export async function startDemoHub(options: DemoHubOptions): Promise<DemoHub> {
   return {
     pid: child.pid ?? -1,
     url,
+    managementUrl: `http://127.0.0.1:${managementPort}`,
     waitUntilReady: (signal) => waitUntilReady(child, { signal, logFile, managementPort }),
     call: (method, path, body, token = adminToken) => callHub({ url, token }, { method, path, body }),
     stop: () => stopHub(child),

@@ -7,7 +7,7 @@ import { STAGES, type StageDeadlines } from './stages.js'
 
 const at = (ms: number): Sql => sql`to_timestamp(${ms}::float8 / 1000)`
 
-/** Sole writer of `latency_histograms` and `latency_folded_hours`; settles `latency_dirty_hours`. */
+/** Sole writer of `latency_histograms`, `latency_rollups` and `latency_folded_hours`; settles `latency_dirty_hours`. */
 export function createLatencyHistogramRepository(db: Database, deadlines: StageDeadlines) {
   return {
     closedUntil: (nowMs: number): number => closedUntil(nowMs, deadlines),
@@ -81,6 +81,7 @@ export function createLatencyHistogramRepository(db: Database, deadlines: StageD
 export async function forgetFigures(db: Database, days: number): Promise<void> {
   const before = sql`now() - make_interval(days => ${days}::int)`
   await runSql(db, sql`delete from latency_histograms where hour < ${before}`)
+  await runSql(db, sql`delete from latency_rollups where hour < ${before}`)
   await runSql(db, sql`delete from latency_folded_hours where hour < ${before}`)
   await runSql(db, sql`delete from latency_dirty_hours where hour < ${before}`)
   await runSql(db, sql`delete from stream_holds where held_until < ${before}`)
@@ -123,10 +124,11 @@ async function foldHour(
       )
     }
   }
+  await rollUp(trx, hour)
   await runSql(
     trx,
-    sql`insert into latency_folded_hours (hour, folded_at) values (${hour}, ${at(nowMs)})
-      on conflict (hour) do update set folded_at = excluded.folded_at`,
+    sql`insert into latency_folded_hours (hour, folded_at, rolled_at) values (${hour}, ${at(nowMs)}, ${at(nowMs)})
+      on conflict (hour) do update set folded_at = excluded.folded_at, rolled_at = excluded.rolled_at`,
   )
   if (mark) {
     await runSql(
@@ -135,6 +137,17 @@ async function foldHour(
     )
   }
   return present
+}
+
+/** The hour without its streams, from its histograms as they stand now. */
+async function rollUp(trx: Transaction, hour: Sql): Promise<void> {
+  await runSql(trx, sql`delete from latency_rollups where hour = ${hour}`)
+  await runSql(
+    trx,
+    sql`insert into latency_rollups (hour, stage, type, source_id, bucket, count, max_ms)
+      select hour, stage, type, source_id, bucket, sum(count), max(max_ms) from latency_histograms
+      where hour = ${hour} group by 1, 2, 3, 4, 5`,
+  )
 }
 
 /** Keeps the day's partition from being dropped while it is read; false when it is gone. */

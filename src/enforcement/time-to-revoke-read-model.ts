@@ -69,13 +69,18 @@ const COLUMN: Record<Grouping, string> = {
   point: 'receiver_id',
 }
 
-/** Up to this long a window is answered from raw rows, exactly; beyond it from histograms. */
-export const EXACT_WINDOW_MS = 24 * HOUR_MS
+/** A window up to this long is answered from raw rows, exactly, unless it holds too many samples; else from histograms. */
+const EXACT_WINDOW_MS = 24 * HOUR_MS
+/** Raw rows cost about 3 µs each, and a dashboard asks again and again. */
+const EXACT_SAMPLES = 20_000
 const OUTSTANDING_RANK = 32_767
 
 /** Time to revoke over a window of accept times. Reads `deliveries` and its neighbours; writes nothing. */
-export function createTimeToRevokeReadModel(db: Database, options: { exactWindowMs?: number } = {}) {
-  const exactWindowMs = options.exactWindowMs ?? EXACT_WINDOW_MS
+export function createTimeToRevokeReadModel(
+  db: Database,
+  options: { exactWindowMs?: number; exactSamples?: number } = {},
+) {
+  const { exactWindowMs = EXACT_WINDOW_MS, exactSamples = EXACT_SAMPLES } = options
   return {
     /** @param limit most groups; one more is answered when there are more */
     async query(
@@ -91,13 +96,20 @@ export function createTimeToRevokeReadModel(db: Database, options: { exactWindow
       return db.transaction(async (trx) => {
         // Sorts and hashes of a day's samples then stay in memory.
         await trx.raw("set local work_mem = '32MB'")
-        if (query.toMs - query.fromMs <= exactWindowMs) {
+        const folded = await foldedHours(trx, query)
+        const isShort = query.toMs - query.fromMs <= exactWindowMs
+        if (isShort && (await countFolded(trx, query, folded)) <= exactSamples) {
           const exact = sql`with ${samplesSql({ ...scope, ranges: [query] })}, grouped as (${exactSql(query.groupBy)})`
           const rows = await runSql<Row>(trx, namedSql(exact, query.groupBy, use.limit))
           return rows.map((row) => toTimeToRevoke(row, (value) => value))
         }
-        const folded = await foldedHours(trx, query)
-        const raw = { ...scope, ranges: uncoveredRanges(query, folded) }
+        const raw = {
+          ...scope,
+          ranges: uncoveredRanges(
+            query,
+            folded.map(({ ms }) => ms),
+          ),
+        }
         const merged = sql`with ${samplesSql(raw)}, ${histogramSql(query, folded)}`
         const rows = await runSql<Row>(trx, namedSql(merged, query.groupBy, use.limit))
         return rows.map((row) => toTimeToRevoke(row, bucketUpperMs))
@@ -108,18 +120,41 @@ export function createTimeToRevokeReadModel(db: Database, options: { exactWindow
 
 export type TimeToRevokeReadModel = ReturnType<typeof createTimeToRevokeReadModel>
 
-/** Whole folded hours of the window, ms. One that waits to be folded again is read raw. */
-async function foldedHours(db: Database, window: { fromMs: number; toMs: number }): Promise<number[]> {
-  const rows = await runSql<{ ms: number }>(
+interface FoldedHour {
+  readonly ms: number
+  /** Its sums without streams are of the same fold. */
+  readonly rolled: boolean
+}
+
+/** Whole folded hours of the window, in order. One that waits to be folded again is read raw. */
+function foldedHours(db: Database, window: { fromMs: number; toMs: number }): Promise<FoldedHour[]> {
+  return runSql<{ ms: number; rolled: boolean }>(
     db,
-    sql`select extract(epoch from hour)::float8 * 1000 as ms from latency_folded_hours f
+    sql`select extract(epoch from hour)::float8 * 1000 as ms, rolled_at is not distinct from folded_at as rolled
+      from latency_folded_hours f
       where hour >= to_timestamp(${window.fromMs}::float8 / 1000)
         and hour <= to_timestamp(${window.toMs - HOUR_MS}::float8 / 1000)
         and not exists (select 1 from latency_dirty_hours d where d.hour = f.hour)
       order by hour`,
   )
-  return rows.map((row) => row.ms)
 }
+
+/** Samples of the folded hours, more or less: of all receivers, and without hours that are not rolled up. */
+async function countFolded(
+  db: Database,
+  { stage }: TimeToRevokeQuery,
+  folded: readonly FoldedHour[],
+): Promise<number> {
+  const [row] = await runSql<{ count: number }>(
+    db,
+    sql`select coalesce(sum(count), 0)::float8 as count from latency_rollups
+      where ${inHours(folded)} and stage = ${storedStage(stage, 'value')}`,
+  )
+  return row?.count ?? 0
+}
+
+const inHours = (hours: readonly FoldedHour[]): Sql =>
+  sql`hour in (select to_timestamp(ms / 1000) from unnest(${hours.map(({ ms }) => ms)}::float8[]) ms)`
 
 /** Nearest-rank quantiles; an outstanding sample ranks above every resolved one. */
 function exactSql(groupBy: readonly Grouping[]): Sql {
@@ -140,7 +175,7 @@ function exactSql(groupBy: readonly Grouping[]): Sql {
 }
 
 /** The same from buckets: stored hours, and the rest of the window's raw rows counted into the same buckets. */
-function histogramSql(query: TimeToRevokeQuery, folded: readonly number[]): Sql {
+function histogramSql(query: TimeToRevokeQuery, folded: readonly FoldedHour[]): Sql {
   const columns = columnsSql(query.groupBy)
   const [value, source, hub] = PARTS.map((part) => storedStage(query.stage, part))
   const own =
@@ -151,13 +186,20 @@ function histogramSql(query: TimeToRevokeQuery, folded: readonly number[]): Sql 
     literalSql(
       `min(rank) filter (where stage = '${stage}' and bucket >= -1 and reached >= ceil(${share} * total))`,
     )
+  const stages = sql`stage = any(${[value, source, hub]}::text[])`
+  const needsStreams =
+    query.receiverId !== undefined || query.groupBy.includes('stream') || query.groupBy.includes('point')
+  const rolled = needsStreams ? [] : folded.filter((hour) => hour.rolled)
+  const whole = needsStreams ? folded : folded.filter((hour) => !hour.rolled)
   return sql`
     cells as (
       select stage, stream_id, receiver_id, type, source_id, bucket, n, max_ms from (${cellsSql(query.stage)}) raw
       union all
       select stage, stream_id, receiver_id, type, source_id, bucket, count, max_ms from latency_histograms
-        where hour in (select to_timestamp(ms / 1000) from unnest(${folded}::float8[]) ms)
-          and stage = any(${[value, source, hub]}::text[]) and ${own}
+        where ${inHours(whole)} and ${stages} and ${own}
+      union all
+      select stage, null, null, type, source_id, bucket, count, max_ms from latency_rollups
+        where ${inHours(rolled)} and ${stages}
     ),
     summed as (
       select ${columns.listed} stage, bucket, case when bucket = -1 then ${literalSql(String(OUTSTANDING_RANK))} else bucket end as rank,

@@ -17,7 +17,8 @@ export interface PoolOptions {
   statementTimeoutMs?: number
   /**
    * For statements that look up rows by key in tables that grow and shrink by the second: a plan made while a queue
-   * was empty would read all of it, dead rows included, for ever after.
+   * was empty would read all of it, dead rows included, for ever after. Nor is an index read whole and then sorted: of a
+   * backlog that came within the last minute the planner knows nothing yet.
    */
   lookupsOnly?: boolean
   /** For COPY, which needs a connection on which nothing else is under way. */
@@ -53,7 +54,9 @@ export function openPool(databaseUrl: string, options: PoolOptions): Database {
 
 /** Without JIT too: before PostgreSQL 18 a scan that is avoided counts as a plan so dear that it must be compiled. */
 function avoidScans(connection: pg.Client, done: (error: Error | null, connection: pg.Client) => void): void {
-  connection.query('set enable_seqscan = off; set jit = off', (error) => done(error ?? null, connection))
+  connection.query('set enable_seqscan = off; set enable_bitmapscan = off; set jit = off', (error) =>
+    done(error ?? null, connection),
+  )
 }
 
 /** As much of a connection as statements need; knex keeps it in its pool and drops it once it is marked. */

@@ -21,6 +21,7 @@ describe('arrivals', () => {
     assert.equal(summary.delivered, 60)
     assert.equal(summary.p50Ms, 5)
     assert.equal(summary.maxMs, 400)
+    assert.equal(summary.lastP50Ms, 5)
     assert.equal(summary.growthMs, 0)
     // The last was due 100 ms before the schedule's end.
     assert.equal(summary.drainMs, -95)
@@ -29,6 +30,11 @@ describe('arrivals', () => {
   it('shows a growing backlog as the distance between first and last third', () => {
     const summary = arriveWith((event) => 5 + event * 10).summarise(SCHEDULE)
     assert.equal(summary.growthMs, 200)
+  })
+
+  it('takes an event as arrived when the last of its streams has it', () => {
+    const summary = arriveWith((_event, stream) => (stream === 0 ? 5 : 30)).summarise(SCHEDULE)
+    assert.equal(summary.lastP50Ms, 30)
   })
 
   it('counts a repeat once, and keeps the first arrival', () => {

@@ -20,6 +20,7 @@ const GOOD: LoadResult = {
   p50Ms: 5,
   p99Ms: 20,
   maxMs: 40,
+  lastP50Ms: 12,
   growthMs: 3,
   drainMs: 4,
   deliveredPerS: 500,

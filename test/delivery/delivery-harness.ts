@@ -111,7 +111,7 @@ export async function startDelivery(
   const open = async (): Promise<Delivery> => {
     metrics = createMetrics()
     const delivery = createDelivery({
-      pools: { control: db, urgent: db, routine: db, api: db, system: db, ...pools },
+      pools: { control: db, urgent: db, routine: db, polls: db, api: db, system: db, ...pools },
       leases,
       hints: { notify() {}, on() {} },
       keys,

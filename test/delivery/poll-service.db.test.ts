@@ -369,7 +369,9 @@ describe('poll service', () => {
     })
 
     it('goes on to the next for each that is unfit, and says that there are more', async () => {
-      const events = (await queue(...[1, 2, 3, 4].map((n) => subjectOf(`n${n}`)))) as [
+      // Of one cause, so that they come in the order of their age.
+      const cause = { sourceId: newId(), txn: 'one' }
+      const events = (await queue(...[1, 2, 3, 4].map((n) => ({ ...subjectOf(`n${n}`), ...cause })))) as [
         Queued,
         Queued,
         Queued,

@@ -54,15 +54,15 @@ describe('the latency folder', () => {
     })
   async function ask(
     exact: boolean,
-    query: { stage?: Stage; groupBy?: Grouping[]; fromMs?: number; toMs?: number } = {},
+    query: { stage?: Stage; groupBy?: Grouping[]; fromMs?: number; toMs?: number; receiverId?: string } = {},
   ): Promise<TimeToRevoke[]> {
     const stage = query.stage ?? 'received'
     const model = createTimeToRevokeReadModel(test.db, {
       exactWindowMs: exact ? Number.POSITIVE_INFINITY : 0,
     })
-    const { fromMs = startMs - 72 * HOUR_MS, toMs = nowMs + 1, groupBy = [] } = query
+    const { fromMs = startMs - 72 * HOUR_MS, toMs = nowMs + 1, groupBy = [], ...own } = query
     return model.query(
-      { stage, groupBy, fromMs, toMs },
+      { stage, groupBy, fromMs, toMs, ...own },
       { nowMs, deadlineMs: STAGE_DEADLINES[stage], limit: 100 },
     )
   }
@@ -211,6 +211,48 @@ describe('the latency folder', () => {
     assert.equal(await histogramRows(), rows)
   })
 
+  it('answers from sums without streams where no stream is asked for', async () => {
+    const acceptedAtMs = startMs - 30 * HOUR_MS
+    for (const point of points) await seedDelivery(test.db, point, { acceptedAtMs, receivedMs: 20 })
+    await newFolder().fold()
+    const receiverId = gateway().receiverId
+    await sqlRows(test.db, 'truncate latency_histograms')
+    assert.deepEqual((await ask(false)).map(counts), [[2, 0]])
+    assert.deepEqual((await ask(false, { groupBy: ['event_type'] })).map(counts), [[2, 0]])
+    assert.deepEqual(await ask(false, { groupBy: ['stream'] }), [])
+    assert.deepEqual((await ask(false, { receiverId })).map(counts), [[0, 0]])
+  })
+
+  it('reads what a release without those sums has folded from its histograms', async () => {
+    const acceptedAtMs = startMs - 30 * HOUR_MS
+    await seedDelivery(test.db, gateway(), { acceptedAtMs })
+    await newFolder().fold()
+    // As it writes an hour that it folds again.
+    await test.db('latency_histograms').update({ count: 7 })
+    await sqlRows(test.db, "update latency_folded_hours set folded_at = folded_at + interval '1 minute'")
+    assert.deepEqual(
+      (await ask(false)).map((row) => row.count),
+      [7],
+    )
+  })
+
+  it('answers a day exactly, unless it holds too many samples', async () => {
+    const acceptedAtMs = startMs - 5 * HOUR_MS
+    for (const receivedMs of [100, 1_001])
+      await seedDelivery(test.db, gateway(), { acceptedAtMs, receivedMs })
+    await newFolder().fold()
+    const p50 = async (exactSamples: number) => {
+      const [row] = await createTimeToRevokeReadModel(test.db, { exactSamples }).query(
+        { stage: 'received', groupBy: [], fromMs: nowMs - 24 * HOUR_MS, toMs: nowMs },
+        { nowMs, deadlineMs: STAGE_DEADLINES.received, limit: 1 },
+      )
+      return row?.p50Ms
+    }
+    assert.equal(await p50(2), 100)
+    const folded = await p50(1)
+    assert.ok(folded && folded > 100 && folded < 110, String(folded))
+  })
+
   it('folds as a worker only while it leads, and stops when told', async () => {
     await seedDelivery(test.db, gateway(), { acceptedAtMs: startMs - 2 * HOUR_MS })
     const follower = newFolder(() => false)
@@ -273,6 +315,8 @@ describe('the latency folder', () => {
             }
             compare(await ask(false, query), await ask(true, query))
             compare(await ask(false, { ...query, groupBy: [] }), await ask(true, { ...query, groupBy: [] }))
+            const bySource = { ...query, groupBy: ['event_type', 'source'] as Grouping[] }
+            compare(await ask(false, bySource), await ask(true, bySource))
           }
         },
       ),
@@ -305,7 +349,7 @@ function compare(folded: TimeToRevoke[], raw: TimeToRevoke[]): void {
 async function clear(db: Database): Promise<void> {
   await sqlRows(
     db,
-    `truncate deliveries, delivery_queue, parked, acknowledgements, stream_holds, latency_histograms,
+    `truncate deliveries, delivery_queue, parked, acknowledgements, stream_holds, latency_histograms, latency_rollups,
       latency_folded_hours, latency_dirty_hours`,
   )
 }

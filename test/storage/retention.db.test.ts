@@ -181,6 +181,8 @@ describe('retention', () => {
       await test
         .db('latency_histograms')
         .insert({ hour: hour(ago), ...own, receiver_id: randomUUID(), bucket: 1, count: 1 })
+      const { stream_id: _, ...rolled } = own
+      await test.db('latency_rollups').insert({ hour: hour(ago), ...rolled, bucket: 1, count: 1 })
       await test.db('latency_folded_hours').insert({ hour: hour(ago) })
       await test.db('latency_dirty_hours').insert({ hour: hour(ago) })
       await test
@@ -191,6 +193,7 @@ describe('retention', () => {
     await forgetFigures(test.db, 400)
     for (const [table, count] of [
       ['latency_histograms', 1],
+      ['latency_rollups', 1],
       ['latency_folded_hours', 1],
       ['latency_dirty_hours', 1],
       ['stream_holds', 2],

@@ -55,7 +55,7 @@ export async function startOrderHub(options: {
 }): Promise<OrderHub> {
   const { clock } = options
   const db = openPool(options.databaseUrl, { name: 'order', max: 16 })
-  const pools = { control: db, urgent: db, routine: db, api: db, system: db }
+  const pools = { control: db, urgent: db, routine: db, polls: db, api: db, system: db }
   const keys = await createKeyService({ db, clock, leadMs: 3_600_000, logger: silentLogger })
   const notifier = createNotifier({ url: options.databaseUrl, logger: silentLogger })
   const slots = createTestSlots()
