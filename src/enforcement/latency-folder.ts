@@ -7,7 +7,7 @@ import type { LatencyHistogramRepository } from './latency-histogram-repository.
 import { HOUR_MS, hourOf } from './latency-hours.js'
 
 export interface LatencyFolder extends Worker {
-  /** One round: marks what changed late, folds new hours, folds marked hours again. Answers how many it folded. */
+  /** One round: marks what changed late, folds new hours, folds marked hours again, sums what is not summed. Answers how many it folded. */
   fold(): Promise<number>
   /** Folds every closed hour that touches [fromMs, toMs) again from raw rows. Safe beside the worker. */
   rebuildHistograms(fromMs: number, toMs: number): Promise<number>
@@ -25,6 +25,8 @@ export interface LatencyFolderOptions {
 
 /** A result may be committed this long after its time stamp: longer than any statement may take. */
 const COMMIT_SLACK_MS = 120_000
+/** Of a round: after an upgrade there are months of them, and answers are right without. */
+const ROLLED_AT_ONCE = 200
 
 /** Merges raw rows into hourly histograms, which can be rebuilt from them at any time. */
 export function createLatencyFolder(options: LatencyFolderOptions): LatencyFolder {
@@ -47,6 +49,7 @@ export function createLatencyFolder(options: LatencyFolderOptions): LatencyFolde
       await foldOne(hourMs, nowMs)
       folded += 1
     }
+    await repository.rollUpLeft(ROLLED_AT_ONCE)
     return folded
   }
 

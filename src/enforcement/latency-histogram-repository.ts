@@ -34,6 +34,26 @@ export function createLatencyHistogramRepository(db: Database, deadlines: StageD
       return row?.ms ?? undefined
     },
 
+    /**
+     * Sums folded hours without streams that are not yet, or were folded again by an older release, the newest first.
+     * @returns how many
+     */
+    async rollUpLeft(limit: number): Promise<number> {
+      const hours = await runSql<{ ms: number }>(
+        db,
+        sql`select extract(epoch from hour)::float8 * 1000 as ms from latency_folded_hours
+          where rolled_at is distinct from folded_at order by hour desc limit ${limit}`,
+      )
+      for (const { ms } of hours) {
+        await db.transaction(async (trx) => {
+          await lockHour(trx, ms)
+          await rollUp(trx, at(ms))
+          await runSql(trx, sql`update latency_folded_hours set rolled_at = folded_at where hour = ${at(ms)}`)
+        })
+      }
+      return hours.length
+    },
+
     async dirtyHours(beforeMs: number): Promise<number[]> {
       const rows = await runSql<{ ms: number }>(
         db,
@@ -95,11 +115,7 @@ async function foldHour(
 ): Promise<boolean> {
   const { hourMs, nowMs, deadlines } = fold
   const hour = at(hourMs)
-  // A rebuild by hand and the folder may meet on one hour.
-  await runSql(
-    trx,
-    sql`select pg_advisory_xact_lock(hashtext('firebreak latency fold'), ${Math.round(hourMs / HOUR_MS)}::int)`,
-  )
+  await lockHour(trx, hourMs)
   // Read before the raw rows: a mark set after this moment stays, and the hour is folded once more.
   const [mark] = await runSql<{ marked_at: string }>(
     trx,
@@ -137,6 +153,14 @@ async function foldHour(
     )
   }
   return present
+}
+
+/** A rebuild by hand and the folder may meet on one hour. */
+async function lockHour(trx: Transaction, hourMs: number): Promise<void> {
+  await runSql(
+    trx,
+    sql`select pg_advisory_xact_lock(hashtext('firebreak latency fold'), ${Math.round(hourMs / HOUR_MS)}::int)`,
+  )
 }
 
 /** The hour without its streams, from its histograms as they stand now. */

@@ -139,19 +139,28 @@ function foldedHours(db: Database, window: { fromMs: number; toMs: number }): Pr
   )
 }
 
-/** Samples of the folded hours, more or less: of all receivers, and without hours that are not rolled up. */
+/** Samples of the folded hours. Of a receiver only its own: how it is answered must not tell it of others. */
 async function countFolded(
   db: Database,
-  { stage }: TimeToRevokeQuery,
+  { stage, receiverId }: TimeToRevokeQuery,
   folded: readonly FoldedHour[],
 ): Promise<number> {
+  const of = sql`stage = ${storedStage(stage, 'value')}`
+  const rolled = receiverId === undefined ? folded.filter((hour) => hour.rolled) : []
+  const whole = receiverId === undefined ? folded.filter((hour) => !hour.rolled) : folded
   const [row] = await runSql<{ count: number }>(
     db,
-    sql`select coalesce(sum(count), 0)::float8 as count from latency_rollups
-      where ${inHours(folded)} and stage = ${storedStage(stage, 'value')}`,
+    sql`select coalesce(sum(count), 0)::float8 as count from (
+        select count from latency_rollups where ${inHours(rolled)} and ${of}
+        union all
+        select count from latency_histograms where ${inHours(whole)} and ${of} and ${ofReceiver(receiverId)}
+      ) counts`,
   )
   return row?.count ?? 0
 }
+
+const ofReceiver = (receiverId: string | undefined): Sql =>
+  receiverId === undefined ? literalSql('true') : sql`receiver_id = ${receiverId}::uuid`
 
 const inHours = (hours: readonly FoldedHour[]): Sql =>
   sql`hour in (select to_timestamp(ms / 1000) from unnest(${hours.map(({ ms }) => ms)}::float8[]) ms)`
@@ -178,8 +187,6 @@ function exactSql(groupBy: readonly Grouping[]): Sql {
 function histogramSql(query: TimeToRevokeQuery, folded: readonly FoldedHour[]): Sql {
   const columns = columnsSql(query.groupBy)
   const [value, source, hub] = PARTS.map((part) => storedStage(query.stage, part))
-  const own =
-    query.receiverId === undefined ? literalSql('true') : sql`receiver_id = ${query.receiverId}::uuid`
   const total = (bucket: number) =>
     literalSql(`coalesce(sum(n) filter (where stage = '${value}' and bucket = ${bucket}), 0)::float8`)
   const quantile = (stage: string | undefined, share: number) =>
@@ -196,7 +203,7 @@ function histogramSql(query: TimeToRevokeQuery, folded: readonly FoldedHour[]): 
       select stage, stream_id, receiver_id, type, source_id, bucket, n, max_ms from (${cellsSql(query.stage)}) raw
       union all
       select stage, stream_id, receiver_id, type, source_id, bucket, count, max_ms from latency_histograms
-        where ${inHours(whole)} and ${stages} and ${own}
+        where ${inHours(whole)} and ${stages} and ${ofReceiver(query.receiverId)}
       union all
       select stage, null, null, type, source_id, bucket, count, max_ms from latency_rollups
         where ${inHours(rolled)} and ${stages}

@@ -230,10 +230,12 @@ describe('the latency folder', () => {
     // As it writes an hour that it folds again.
     await test.db('latency_histograms').update({ count: 7 })
     await sqlRows(test.db, "update latency_folded_hours set folded_at = folded_at + interval '1 minute'")
-    assert.deepEqual(
-      (await ask(false)).map((row) => row.count),
-      [7],
-    )
+    const countsOf = async () => (await ask(false)).map((row) => row.count)
+    assert.deepEqual(await countsOf(), [7])
+    // The next round sums them.
+    await newFolder().fold()
+    await sqlRows(test.db, 'truncate latency_histograms')
+    assert.deepEqual(await countsOf(), [7])
   })
 
   it('answers a day exactly, unless it holds too many samples', async () => {
@@ -241,9 +243,15 @@ describe('the latency folder', () => {
     for (const receivedMs of [100, 1_001])
       await seedDelivery(test.db, gateway(), { acceptedAtMs, receivedMs })
     await newFolder().fold()
-    const p50 = async (exactSamples: number) => {
+    const p50 = async (exactSamples: number, receiverId?: string) => {
       const [row] = await createTimeToRevokeReadModel(test.db, { exactSamples }).query(
-        { stage: 'received', groupBy: [], fromMs: nowMs - 24 * HOUR_MS, toMs: nowMs },
+        {
+          stage: 'received',
+          groupBy: [],
+          fromMs: nowMs - 24 * HOUR_MS,
+          toMs: nowMs,
+          ...(receiverId !== undefined && { receiverId }),
+        },
         { nowMs, deadlineMs: STAGE_DEADLINES.received, limit: 1 },
       )
       return row?.p50Ms
@@ -251,6 +259,11 @@ describe('the latency folder', () => {
     assert.equal(await p50(2), 100)
     const folded = await p50(1)
     assert.ok(folded && folded > 100 && folded < 110, String(folded))
+    // What others have does not change how a receiver is answered.
+    await seedDelivery(test.db, points[1] as SeedReceiver, { acceptedAtMs, receivedMs: 100 })
+    await newFolder().rebuildHistograms(hourOf(acceptedAtMs), hourOf(acceptedAtMs) + HOUR_MS)
+    assert.equal(await p50(1, points[1]?.receiverId), 100)
+    assert.notEqual(await p50(1, gateway().receiverId), 100)
   })
 
   it('folds as a worker only while it leads, and stops when told', async () => {
