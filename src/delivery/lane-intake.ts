@@ -13,6 +13,8 @@ export interface Claim {
   readonly ungranted: readonly OpenDelivery[]
   /** What is stored of their events does not open. */
   readonly unreadable: readonly OpenDelivery[]
+  /** Why others, which are not among these, do not open for now. */
+  readonly fault?: unknown
 }
 
 export interface LaneIntakeDeps {
@@ -121,11 +123,12 @@ export function createLaneIntake(deps: LaneIntakeDeps): LaneIntake {
   }
 
   async function fetchPage(limit: number): Promise<void> {
-    const { due, stale, ungranted, unreadable } = await deps.claim(limit, queue.known())
+    const { due, stale, ungranted, unreadable, fault: closed } = await deps.claim(limit, queue.known())
     for (const item of stale) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'superseded')
     for (const item of ungranted) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'discarded')
     for (const item of unreadable) if (!queue.has(item.eventId)) deps.finishUnsent(item, 'unreadable')
     deps.accept(due.filter((item) => !queue.has(item.eventId)))
+    if (closed !== undefined) throw closed
     const claimed = due.length + stale.length + ungranted.length + unreadable.length
     if (claimed >= limit || spilledDuringClaim) return
     // A short page: the table holds nothing more that is due but what came during the claim.

@@ -1,4 +1,6 @@
+import { present } from '../kernel/present.js'
 import { NOT_GRANTED, UNREADABLE_REASON } from './attempt-result.js'
+import { CLOSED, createClosedRows } from './closed-rows.js'
 import type { Minter } from './minter.js'
 import type { EventContent } from './open-delivery.js'
 import { oldestFirst, withinBytes, withoutOpposites } from './poll-answer.js'
@@ -25,8 +27,10 @@ export interface PollChoice {
   readonly sets: readonly FitRow[]
   /** Those that were found so on the way: they are to be ended. */
   readonly unfit: readonly UnfitRow[]
-  /** Fewer than were asked for and are there: an answer has its size. */
+  /** Fewer than were asked for and are there: an answer has its size, and some do not open for now. */
   readonly cutShort: boolean
+  /** Why those do not. */
+  readonly fault?: unknown
 }
 
 export interface PollChoiceDeps {
@@ -46,6 +50,7 @@ export async function chooseForPoll(
 ): Promise<PollChoice> {
   const unfit: UnfitRow[] = []
   const fit = new Map<ClaimedDelivery, FitRow>()
+  const closed = createClosedRows()
   let left = rows.filter((row) => {
     const reason = unfitUnopened(row)
     if (reason) unfit.push({ row, reason })
@@ -53,7 +58,10 @@ export async function chooseForPoll(
   })
 
   async function open(row: ClaimedDelivery): Promise<void> {
-    const content = await openContent(row)
+    const content = await openContent(row).catch<typeof CLOSED>((error: unknown) =>
+      closed.note(row.delivery, error),
+    )
+    if (content === CLOSED) return
     // Else this one row would be in the way of all the others, for ever.
     if (!content) return void unfit.push({ row, reason: { outcome: 'parked', failure: UNREADABLE_REASON } })
     const failure = minter.refusalOf(row.delivery, content)
@@ -68,10 +76,16 @@ export async function chooseForPoll(
     const bad = new Set(chosen.filter((row) => !fit.has(row)))
     if (bad.size === 0) {
       const sets = oldestFirst(chosen).flatMap((row) => fit.get(row) ?? [])
-      return { sets, unfit, cutShort: chosen.length < next.length }
+      const fault = closed.fault()
+      return {
+        sets,
+        unfit,
+        cutShort: chosen.length < next.length || fault !== undefined,
+        ...present({ fault }),
+      }
     }
     // What these kept out may get in.
-    left = left.filter((row) => !bad.has(row))
+    left = left.filter((row) => !bad.has(row) && !closed.isBehind(row.delivery))
   }
 }
 

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { Clock } from '../kernel/clock.js'
-import { NotFound } from '../kernel/errors.js'
+import { describeError, NotFound } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import type { CounterMetric, Metrics } from '../kernel/metrics.js'
 import { present } from '../kernel/present.js'
@@ -170,8 +170,12 @@ export function createPollService(options: PollServiceOptions): PollService {
   async function select(target: StreamTarget, limit: number): Promise<PollAnswer> {
     const looksAside = () => isDue(lookedAside, target.streamId, LOOK_ASIDE_EVERY_MS)
     const { rows, moreAvailable } = await selectForPoll(db, target.streamId, { limit, looksAside })
-    const { sets: chosen, unfit, cutShort } = await chooseForPoll(options, rows, limit)
+    const { sets: chosen, unfit, cutShort, fault } = await chooseForPoll(options, rows, limit)
     await endUnfit(target, unfit)
+    if (fault !== undefined) {
+      if (chosen.length === 0) throw fault
+      options.logger.warn('poll.unopened', { stream_id: target.streamId, reason: describeError(fault) })
+    }
     // A page of nothing but unfit rows hides what is behind it.
     if (unfit.length === rows.length && moreAvailable) return select(target, limit)
     if (chosen.length === 0) return NOTHING

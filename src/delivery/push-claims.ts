@@ -1,6 +1,8 @@
 import type { Logger } from '../kernel/logger.js'
+import { present } from '../kernel/present.js'
 import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
+import { CLOSED, createClosedRows } from './closed-rows.js'
 import type { Claim } from './lane-intake.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { findOtherCauses } from './other-causes.js'
@@ -40,11 +42,15 @@ export function createPushClaims({ pools, logger, openContent }: PushClaimsOptio
     const stale: OpenDelivery[] = []
     const ungranted: OpenDelivery[] = []
     const unreadable: OpenDelivery[] = []
+    const closed = createClosedRows()
     for (const row of rows) {
       if (!row.granted) ungranted.push(row.delivery)
       else if (row.superseded) stale.push(row.delivery)
       else {
-        const content = await openContent(row)
+        const content = await openContent(row).catch<typeof CLOSED>((error: unknown) =>
+          closed.note(row.delivery, error),
+        )
+        if (content === CLOSED) continue
         if (content) due.push({ ...row.delivery, content, bytes: row.sealedContent?.length ?? 0 })
         else {
           unreadable.push(row.delivery)
@@ -52,7 +58,12 @@ export function createPushClaims({ pools, logger, openContent }: PushClaimsOptio
         }
       }
     }
-    const version = rows[0]?.version
-    return { due, stale, ungranted, unreadable, ...(version === undefined ? {} : { version }) }
+    return {
+      due: due.filter((item) => !closed.isBehind(item)),
+      stale,
+      ungranted,
+      unreadable,
+      ...present({ version: rows[0]?.version, fault: closed.fault() }),
+    }
   }
 }

@@ -272,15 +272,16 @@ export const queueRepository = {
   ): Promise<{ streamId: string; shard: number }[]> {
     const rows = await sqlRows<{ stream_id: string; shard: number }>(
       db,
-      `select distinct q.stream_id, q.shard
-       from delivery_queue q join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
-       where q.shard = any(?::smallint[])
-         and (?::float8 is null
-           or q.next_attempt_at between clock_timestamp() - make_interval(secs => ?::float8) and clock_timestamp())
-       union
-       select f.stream_id, s.shard from stream_failures f join streams s using (stream_id)
-       where ?::float8 is null and s.delivery_method = 'push' and s.shard = any(?::smallint[])`,
-      [[...shards], dueWithinS ?? null, dueWithinS ?? null, dueWithinS ?? null, [...shards]],
+      dueWithinS === undefined
+        ? `select s.stream_id, s.shard from streams s
+           where s.delivery_method = 'push' and s.shard = any(?::smallint[]) and (
+             exists (select from delivery_queue q where q.stream_id = s.stream_id and q.${ALL_LANES})
+             or exists (select from stream_failures f where f.stream_id = s.stream_id))`
+        : `select distinct q.stream_id, q.shard
+           from delivery_queue q join streams s on s.stream_id = q.stream_id and s.delivery_method = 'push'
+           where q.shard = any(?::smallint[])
+             and q.next_attempt_at between clock_timestamp() - make_interval(secs => ?::float8) and clock_timestamp()`,
+      dueWithinS === undefined ? [[...shards]] : [[...shards], dueWithinS],
     )
     return rows.map((row) => ({ streamId: row.stream_id, shard: row.shard }))
   },

@@ -4,6 +4,7 @@ import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import type { LeaseSet } from '../storage/leases.js'
 import { createFailingWatch, type FailingStreams } from './failing-watch.js'
+import { createOpenWork } from './open-work.js'
 import { createPushAttempt, type PushAttemptOptions } from './push-attempt.js'
 import { createPushClaims, type PushClaimsOptions } from './push-claims.js'
 import { queueRepository } from './queue-repository.js'
@@ -39,8 +40,6 @@ export interface Sender extends Worker {
 const SWEEP_MS = 5_000
 /** Revocations wait for it still, so it is asked as often as what only a person can mend. */
 const PAUSED_PROBE_MS = 30_000
-/** Three sweeps see each row that falls due. */
-const SWEEP_BACK_S = 15
 
 interface Entry {
   readonly sender: StreamSender
@@ -74,9 +73,13 @@ export function createSender(options: SenderOptions): Sender {
     metrics: options.metrics,
     failing: options.failing,
   })
-  const hinted = new Set<number>()
+  const work = createOpenWork({
+    db: options.pools.control,
+    logger,
+    isOwned: (shard) => !stopping && leases.get(shard) !== undefined,
+    found: (streamId, shard) => entryOf(streamId, shard).sender.wake(),
+  })
   const openRoom = createWaitingRooms(options.waitingLimits)
-  let followingHints = false
   let checking = false
   let stopping = false
   let sweep: NodeJS.Timeout | undefined
@@ -158,22 +161,6 @@ export function createSender(options: SenderOptions): Sender {
     )
   }
 
-  async function loadShards(shards: readonly number[], dueWithinS?: number): Promise<void> {
-    if (shards.length === 0) return
-    // For all lanes, so by the pool that waits for none of them.
-    const work = await queueRepository.streamsWithWork(options.pools.control, shards, dueWithinS)
-    for (const { streamId, shard } of work) {
-      if (leases.get(shard)) entryOf(streamId, shard).sender.wake()
-    }
-  }
-
-  function loadLater(shards: readonly number[], dueWithinS?: number): void {
-    loadShards(shards, dueWithinS).catch((error: unknown) => {
-      logger.warn('shards.load_failed', { shards: shards.length, reason: describeError(error) })
-      // The sweep finds them again.
-    })
-  }
-
   /** Behind the word of changes: a stream that was changed while nobody listened is read again within seconds. */
   async function reloadChanged(): Promise<void> {
     const inUse = [...entries].filter(([, { sender }]) => sender.version() !== undefined)
@@ -208,21 +195,6 @@ export function createSender(options: SenderOptions): Sender {
     }
   }
 
-  /** Hints gather while the query for the ones before is under way. */
-  async function followHints(): Promise<void> {
-    if (followingHints) return
-    followingHints = true
-    while (hinted.size > 0 && !stopping) {
-      const shards = [...hinted]
-      hinted.clear()
-      await loadShards(shards, SWEEP_BACK_S).catch((error: unknown) => {
-        // The sweep finds them again.
-        logger.warn('shards.load_failed', { shards: shards.length, reason: describeError(error) })
-      })
-    }
-    followingHints = false
-  }
-
   /** Resolves when nothing of these shards is under way: only then may another process send for them. */
   async function dropShards(lost: readonly number[]): Promise<void> {
     const gone = new Set(lost)
@@ -242,11 +214,11 @@ export function createSender(options: SenderOptions): Sender {
     async start() {
       leases.onChange(({ gained, lost }) => {
         const dropped = dropShards(lost)
-        loadLater(gained.map(({ unit }) => unit))
+        void work.look(gained.map(({ unit }) => unit))
         return dropped
       })
       failing.start()
-      await loadShards([...leases.owned().keys()])
+      await work.look([...leases.owned().keys()])
       // Behind the hints: a row that nobody announced is found within seconds.
       sweep = setInterval(() => {
         forgetIdle()
@@ -254,7 +226,7 @@ export function createSender(options: SenderOptions): Sender {
         reloadChanged().catch((error: unknown) => {
           logger.warn('streams.check_failed', { reason: describeError(error) })
         })
-        loadLater([...leases.owned().keys()], SWEEP_BACK_S)
+        work.lookAgain([...leases.owned().keys()])
       }, SWEEP_MS)
     },
     async stop() {
@@ -273,8 +245,7 @@ export function createSender(options: SenderOptions): Sender {
       return true
     },
     wakeShards(shards) {
-      for (const shard of shards) if (leases.get(shard)) hinted.add(shard)
-      if (!stopping) void followHints()
+      if (!stopping) work.hint(shards)
     },
     async reloadAll() {
       await Promise.all([...entries.values()].map(({ sender }) => sender.reload()))

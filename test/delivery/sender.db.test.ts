@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict'
+import { createOpenWork } from '../../src/delivery/open-work.js'
+import { silentLogger } from '../../src/kernel/logger.js'
+import { openPool } from '../../src/storage/database.js'
+import { shardOf } from '../../src/streams/stream.js'
 import { waitUntil } from '../support/wait.js'
 import { type DeliveryHarness, type Sink, startDelivery, startSink } from './delivery-harness.js'
 
@@ -77,4 +81,47 @@ describe('the sender of a process', () => {
       for (const timer of timers) clear(timer as NodeJS.Timeout)
     }
   })
+
+  it('looks again for all that is open of a shard where the first look failed', async () => {
+    const sink = await sinkThat((_request, res) => void res.writeHead(202).end())
+    const streamId = await addStream(sink)
+    const shard = shardOf(streamId)
+    const owned = new Set([shard])
+    const found: string[] = []
+    const broken = openPool('postgres://127.0.0.1:1/none', { name: 'away', max: 1 })
+    let db = broken
+    const work = createOpenWork({
+      // Away at first.
+      get db() {
+        return db
+      },
+      logger: silentLogger,
+      isOwned: (one) => owned.has(one),
+      found: (id) => void found.push(id),
+    })
+    await queueOld(streamId, shard)
+    await work.look([shard])
+    assert.deepEqual(found, [])
+    db = hub.db
+    // What fell due long ago is no work of a hint.
+    work.hint([shard])
+    work.lookAgain([shard])
+    await waitUntil('the stream', () => found.length > 0)
+    work.lookAgain([shard])
+    owned.clear()
+    work.lookAgain([shard])
+    assert.deepEqual(found, [streamId])
+    await broken.destroy()
+  })
+
+  /** A row of an hour ago that nobody has tried. */
+  async function queueOld(streamId: string, shard: number): Promise<void> {
+    await hub.rows(
+      `insert into delivery_queue (stream_id, lane, event_id, day, receiver_id, shard, type, effect, txn, source_id,
+         accepted_at, expects, next_attempt_at)
+       select ?::uuid, 1, gen_random_uuid(), current_date, receiver_id, ?, 't', 'tightens', 'old', gen_random_uuid(), now(), 1,
+         now() - interval '1 hour' from streams where stream_id = ?::uuid`,
+      [streamId, shard, streamId],
+    )
+  }
 })
