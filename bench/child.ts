@@ -34,9 +34,13 @@ export function startChild(name: string, options: { signal: AbortSignal }): Benc
     if (error === undefined) asked?.resolve(value)
     else asked?.reject(new Error(`${name}: ${error}`))
   })
+  const onAbort = (): void => failAll(options.signal.reason as Error)
+  options.signal.addEventListener('abort', onAbort, { once: true })
   child.on('error', failAll)
-  child.on('exit', (code, killed) => failAll(new Error(`the ${name} process ended (${killed ?? code})`)))
-  options.signal.addEventListener('abort', () => failAll(options.signal.reason as Error), { once: true })
+  child.on('exit', (code, killed) => {
+    options.signal.removeEventListener('abort', onAbort)
+    failAll(new Error(`the ${name} process ended (${killed ?? code})`))
+  })
   return {
     pid: child.pid ?? -1,
     ask<T>(command: string, settings: object = {}): Promise<T> {
