@@ -17,12 +17,24 @@ export interface Tools {
   say(text: string): void
 }
 
-/** Runs the work, then undoes what it left in `cleanups`, whatever became of it. */
-export async function withCleanups<T>(work: (cleanups: Cleanups) => Promise<T>): Promise<T> {
+/**
+ * Runs the work, then undoes what it left in `cleanups`, whatever became of it. On abort at once: what is under way fails when its
+ * servers are gone.
+ */
+export async function withCleanups<T>(
+  signal: AbortSignal,
+  work: (cleanups: Cleanups) => Promise<T>,
+): Promise<T> {
   const cleanups: Cleanups = []
+  let onAbort = (): void => {}
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason as Error)
+    signal.addEventListener('abort', onAbort, { once: true })
+  })
   try {
-    return await work(cleanups)
+    return await Promise.race([aborted, work(cleanups)])
   } finally {
+    signal.removeEventListener('abort', onAbort)
     for (const cleanup of cleanups.splice(0).reverse())
       await cleanup().catch((error: unknown) => process.stderr.write(`${String(error)}\n`))
   }

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util'
+import { type ParseArgsConfig, parseArgs } from 'node:util'
 
 const LOGS = ['postgres', 'kafka'] as const
 export type Log = (typeof LOGS)[number]
@@ -50,7 +50,7 @@ export class OptionError extends Error {}
 
 /** `undefined`: help was asked for. @throws OptionError */
 export function parseOptions(args: readonly string[]): BenchOptions | undefined {
-  const values = parse(args)
+  const values = readOptions(args, OPTIONS)
   if (values.help) return undefined
   const quick = values.quick === true
   const seconds = whole('--seconds', values.seconds, quick ? 8 : 30)
@@ -67,19 +67,24 @@ export function parseOptions(args: readonly string[]): BenchOptions | undefined 
   }
 }
 
-function parse(args: readonly string[]) {
+const OPTIONS = {
+  log: { type: 'string' },
+  streams: { type: 'string' },
+  seconds: { type: 'string' },
+  rounds: { type: 'string' },
+  profile: { type: 'string' },
+  quick: { type: 'boolean' },
+  json: { type: 'boolean' },
+  readme: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+} as const
+
+/** Options by name, and nothing else. @throws OptionError */
+export function readOptions<T extends NonNullable<ParseArgsConfig['options']>>(
+  args: readonly string[],
+  options: T,
+): ReturnType<typeof parseArgs<{ options: T; strict: true }>>['values'] {
   try {
-    const options = {
-      log: { type: 'string' },
-      streams: { type: 'string' },
-      seconds: { type: 'string' },
-      rounds: { type: 'string' },
-      profile: { type: 'string' },
-      quick: { type: 'boolean' },
-      json: { type: 'boolean' },
-      readme: { type: 'boolean' },
-      help: { type: 'boolean', short: 'h' },
-    } as const
     return parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values
   } catch (error) {
     throw new OptionError((error as Error).message)

@@ -25,7 +25,7 @@ function createSay(): (text: string) => void {
 }
 
 function measure(options: BenchOptions, { signal, say }: Tools): Promise<ScenarioResult[]> {
-  return withCleanups(async (cleanups) => {
+  return withCleanups(signal, async (cleanups) => {
     const kit = openKit(signal, cleanups)
     const results: ScenarioResult[] = []
     for (const log of options.logs) {
@@ -51,7 +51,7 @@ interface Scenario {
 
 /** Every scenario has a hub, a database and a broker of its own, so that none inherits another's history. */
 function measureOne(kit: Kit, { log, streams, options, signal, say }: Scenario): Promise<ScenarioResult> {
-  return withCleanups(async (cleanups) => {
+  return withCleanups(signal, async (cleanups) => {
     const endpoints = await kit.sink.ask<string[]>('open', { streams })
     const bare = await openBare(kit, endpoints, { signal, cleanups })
     const broker = log === 'kafka' ? await startKafka() : undefined

@@ -37,7 +37,7 @@ export async function runPromisesCommand(args: readonly string[], { signal, say 
   const findings: Finding[] = []
   for (const name of options.only) {
     say(`${name}: starting`)
-    const found = await withCleanups((cleanups) =>
+    const found = await withCleanups(signal, (cleanups) =>
       MEASURES[name]({
         kit: openKit(signal, cleanups),
         cleanups,

@@ -1,5 +1,4 @@
-import { parseArgs } from 'node:util'
-import { OptionError } from '../options.js'
+import { OptionError, readOptions } from '../options.js'
 
 const MEASURE_NAMES = ['burst', 'stall', 'backlog', 'polls', 'history', 'soak'] as const
 export type MeasureName = (typeof MEASURE_NAMES)[number]
@@ -33,9 +32,18 @@ soak      memory over ten minutes of load
 All of it takes about 40 minutes. Progress is on standard error.
 `
 
+const OPTIONS = {
+  only: { type: 'string' },
+  profile: { type: 'string' },
+  quick: { type: 'boolean' },
+  json: { type: 'boolean' },
+  docs: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+} as const
+
 /** `undefined`: help was asked for. @throws OptionError */
 export function parsePromisesOptions(args: readonly string[]): PromisesOptions | undefined {
-  const values = parse(args)
+  const values = readOptions(args, OPTIONS)
   if (values.help) return undefined
   const quick = values.quick === true
   const document = values.docs === true
@@ -56,20 +64,4 @@ function measureName(text: string): MeasureName {
   const name = MEASURE_NAMES.find((known) => known === text.trim())
   if (!name) throw new OptionError(`--only: write some of ${MEASURE_NAMES.join(', ')}, not ${text}`)
   return name
-}
-
-function parse(args: readonly string[]) {
-  try {
-    const options = {
-      only: { type: 'string' },
-      profile: { type: 'string' },
-      quick: { type: 'boolean' },
-      json: { type: 'boolean' },
-      docs: { type: 'boolean' },
-      help: { type: 'boolean', short: 'h' },
-    } as const
-    return parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values
-  } catch (error) {
-    throw new OptionError((error as Error).message)
-  }
 }

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url'
+import type { Tools } from '../kit.js'
 import { writeMarked } from '../report.js'
 import { parseScaleOptions, SCALE_HELP } from './options.js'
 import { renderScale, renderScaleNotes, renderStatements } from './report.js'
@@ -8,10 +9,7 @@ import { runScale } from './run.js'
 const DOCUMENT = fileURLToPath(new URL('../../../docs/scale.md', import.meta.url))
 
 /** `npm run bench -- scale`. @throws OptionError */
-export async function runScaleCommand(
-  args: readonly string[],
-  tools: { signal: AbortSignal; say(text: string): void },
-): Promise<void> {
+export async function runScaleCommand(args: readonly string[], tools: Tools): Promise<void> {
   const options = parseScaleOptions(args)
   if (!options) {
     process.stdout.write(SCALE_HELP)

@@ -1,5 +1,4 @@
-import { parseArgs } from 'node:util'
-import { OptionError } from '../options.js'
+import { OptionError, readOptions } from '../options.js'
 
 /** How large the large side is. The small side is the same for every run. */
 export interface ScaleSize {
@@ -42,9 +41,21 @@ anew and measured. The default run takes about 8 minutes. Progress is on standar
 const QUICK: ScaleSize = { streams: 200, subjects: 5_000, open: 10_000 }
 const FULL: ScaleSize = { streams: 10_000, subjects: 1_000_000, open: 1_000_000 }
 
+const OPTIONS = {
+  streams: { type: 'string' },
+  subjects: { type: 'string' },
+  open: { type: 'string' },
+  heap: { type: 'string' },
+  quick: { type: 'boolean' },
+  json: { type: 'boolean' },
+  detail: { type: 'boolean' },
+  docs: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+} as const
+
 /** `undefined`: help was asked for. @throws OptionError */
 export function parseScaleOptions(args: readonly string[]): ScaleOptions | undefined {
-  const values = parse(args)
+  const values = readOptions(args, OPTIONS)
   if (values.help) return undefined
   const size = values.quick ? QUICK : FULL
   return {
@@ -60,25 +71,6 @@ export function parseScaleOptions(args: readonly string[]): ScaleOptions | undef
     json: values.json === true,
     detail: values.detail === true,
     document: values.docs === true,
-  }
-}
-
-function parse(args: readonly string[]) {
-  try {
-    const options = {
-      streams: { type: 'string' },
-      subjects: { type: 'string' },
-      open: { type: 'string' },
-      heap: { type: 'string' },
-      quick: { type: 'boolean' },
-      json: { type: 'boolean' },
-      detail: { type: 'boolean' },
-      docs: { type: 'boolean' },
-      help: { type: 'boolean', short: 'h' },
-    } as const
-    return parseArgs({ args: [...args], options, strict: true, allowPositionals: false }).values
-  } catch (error) {
-    throw new OptionError((error as Error).message)
   }
 }
 

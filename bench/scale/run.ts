@@ -1,4 +1,5 @@
 import { sqlRows } from '../../src/storage/database.js'
+import { type Cleanups, type Tools, withCleanups } from '../kit.js'
 import {
   COMPLEX_SUBJECT,
   type Filled,
@@ -26,7 +27,7 @@ import {
 } from './measures.js'
 import { type ScaleOptions, type ScaleSize, SMALL } from './options.js'
 import { measureTakeover } from './takeover.js'
-import { type Cleanups, openWorld, TYPES, type World } from './world.js'
+import { openWorld, TYPES, type World } from './world.js'
 
 /** One size of the database, and what was measured at it. */
 export interface StageResult {
@@ -54,22 +55,8 @@ interface Run {
 /** Enough for a poll of 100 and five more. */
 const POLLED = 700
 
-export async function runScale(
-  options: ScaleOptions,
-  { signal, say }: { signal: AbortSignal; say(text: string): void },
-): Promise<ScaleResult> {
-  const cleanups: Cleanups = []
-  // What is under way fails once its servers are gone.
-  const interrupted = new Promise<never>((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
-  })
-  try {
-    return await Promise.race([interrupted, measureStages(options, { cleanups, say })])
-  } finally {
-    for (const cleanup of cleanups.splice(0).reverse()) {
-      await cleanup().catch((error: unknown) => process.stderr.write(`${String(error)}\n`))
-    }
-  }
+export function runScale(options: ScaleOptions, { signal, say }: Tools): Promise<ScaleResult> {
+  return withCleanups(signal, (cleanups) => measureStages(options, { cleanups, say }))
 }
 
 async function measureStages(

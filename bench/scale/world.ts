@@ -3,6 +3,7 @@ import { type Database, openPool, sqlRows } from '../../src/storage/database.js'
 import { pickFreePort } from '../../src/storage/postgres-server.js'
 import { createHubProcess, type HubProcess } from '../../test/support/hub-process.js'
 import { type PostgresServer, startPostgresServer } from '../../test/support/postgres-server.js'
+import type { Cleanups } from '../kit.js'
 import { parentOf } from '../process-usage.js'
 import { type Endpoints, openEndpoints } from './endpoints.js'
 import { createSource, type Source } from './source.js'
@@ -43,8 +44,6 @@ const POSTGRES_SETTINGS = {
   'pg_stat_statements.track': 'all',
 }
 const DATABASE = 'scale'
-
-export type Cleanups = (() => Promise<unknown>)[]
 
 /** What it starts it puts into `cleanups`, at once. */
 export async function openWorld(heapMb: number, cleanups: Cleanups): Promise<World> {

@@ -1,13 +1,10 @@
 import type { OpenDelivery } from './open-delivery.js'
 
-/** Instead of content that does not open for now. */
-export const CLOSED: unique symbol = Symbol('closed')
-
 type Row = Pick<OpenDelivery, 'eventId' | 'orderKey'>
 
 export interface ClosedRows {
   /** The key of this row's content cannot be had for now. */
-  note(row: Row, error: unknown): typeof CLOSED
+  note(row: Row, error: unknown): void
   /** Whether an older row of its subject is closed: it would be passed (SSF 1.0 §8.1.2.1). */
   isBehind(row: Row): boolean
   /** Why the first of them is; undefined when none is. */
@@ -26,7 +23,6 @@ export function createClosedRows(): ClosedRows {
       fault ??= error
       const known = oldest.get(orderKey)
       if (orderKey !== '' && (known === undefined || eventId < known)) oldest.set(orderKey, eventId)
-      return CLOSED
     },
     isBehind({ eventId, orderKey }) {
       const first = oldest.get(orderKey)

@@ -31,7 +31,8 @@ export function createOpenWork(options: OpenWorkOptions): OpenWork {
   /** Shards whose open work was not seen as a whole since they were gained. */
   const unseen = new Set<number>()
   let following = false
-  let looking = false
+  /** Under way. */
+  let looks = 0
 
   async function load(shards: readonly number[], dueWithinS?: number): Promise<boolean> {
     if (shards.length === 0) return true
@@ -47,7 +48,9 @@ export function createOpenWork(options: OpenWorkOptions): OpenWork {
 
   async function look(shards: readonly number[]): Promise<void> {
     for (const shard of shards) unseen.add(shard)
+    looks += 1
     if (await load(shards)) for (const shard of shards) unseen.delete(shard)
+    looks -= 1
   }
 
   async function follow(): Promise<void> {
@@ -69,11 +72,8 @@ export function createOpenWork(options: OpenWorkOptions): OpenWork {
     lookAgain(owned) {
       void load(owned, BACK_S)
       const left = [...unseen].filter(isOwned)
-      if (left.length === 0 || looking) return
-      looking = true
-      void look(left).finally(() => {
-        looking = false
-      })
+      // What is under way may see them.
+      if (left.length > 0 && looks === 0) void look(left)
     },
   }
 }

@@ -1,6 +1,6 @@
 import { present } from '../kernel/present.js'
 import { NOT_GRANTED, UNREADABLE_REASON } from './attempt-result.js'
-import { CLOSED, createClosedRows } from './closed-rows.js'
+import { createClosedRows } from './closed-rows.js'
 import type { Minter } from './minter.js'
 import type { EventContent } from './open-delivery.js'
 import { oldestFirst, withinBytes, withoutOpposites } from './poll-answer.js'
@@ -57,11 +57,13 @@ export async function chooseForPoll(
     return !reason
   })
 
-  async function open(row: ClaimedDelivery): Promise<void> {
-    const content = await openContent(row).catch<typeof CLOSED>((error: unknown) =>
-      closed.note(row.delivery, error),
+  const open = (row: ClaimedDelivery): Promise<void> =>
+    openContent(row).then(
+      (content) => judge(row, content),
+      (error: unknown) => closed.note(row.delivery, error),
     )
-    if (content === CLOSED) return
+
+  function judge(row: ClaimedDelivery, content: EventContent | undefined): void {
     // Else this one row would be in the way of all the others, for ever.
     if (!content) return void unfit.push({ row, reason: { outcome: 'parked', failure: UNREADABLE_REASON } })
     const failure = minter.refusalOf(row.delivery, content)

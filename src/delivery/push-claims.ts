@@ -2,7 +2,7 @@ import type { Logger } from '../kernel/logger.js'
 import { present } from '../kernel/present.js'
 import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
-import { CLOSED, createClosedRows } from './closed-rows.js'
+import { createClosedRows } from './closed-rows.js'
 import type { Claim } from './lane-intake.js'
 import type { EventContent, OpenDelivery } from './open-delivery.js'
 import { findOtherCauses } from './other-causes.js'
@@ -47,15 +47,16 @@ export function createPushClaims({ pools, logger, openContent }: PushClaimsOptio
       if (!row.granted) ungranted.push(row.delivery)
       else if (row.superseded) stale.push(row.delivery)
       else {
-        const content = await openContent(row).catch<typeof CLOSED>((error: unknown) =>
-          closed.note(row.delivery, error),
+        await openContent(row).then(
+          (content) => {
+            if (content) due.push({ ...row.delivery, content, bytes: row.sealedContent?.length ?? 0 })
+            else {
+              unreadable.push(row.delivery)
+              logger.error('set.unreadable', { stream_id: streamId, event_ids: [row.delivery.eventId] })
+            }
+          },
+          (error: unknown) => closed.note(row.delivery, error),
         )
-        if (content === CLOSED) continue
-        if (content) due.push({ ...row.delivery, content, bytes: row.sealedContent?.length ?? 0 })
-        else {
-          unreadable.push(row.delivery)
-          logger.error('set.unreadable', { stream_id: streamId, event_ids: [row.delivery.eventId] })
-        }
       }
     }
     return {

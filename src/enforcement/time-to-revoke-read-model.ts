@@ -145,6 +145,7 @@ async function countFolded(
   { stage, receiverId }: TimeToRevokeQuery,
   folded: readonly FoldedHour[],
 ): Promise<number> {
+  if (folded.length === 0) return 0
   const of = sql`stage = ${storedStage(stage, 'value')}`
   const rolled = receiverId === undefined ? folded.filter((hour) => hour.rolled) : []
   const whole = receiverId === undefined ? folded.filter((hour) => !hour.rolled) : folded
