@@ -11,7 +11,7 @@ export type ResultWriters = Readonly<Record<Lane, (result: DeliveryResult) => Pr
 
 const RESULT_BATCH = 1_000
 /** A stream's next SETs do not wait for these results, so they may gather. */
-const REST_MS = 5
+const REST_MS = 20
 
 /** Results gather while the previous flush is under way: one statement for hundreds of attempts of many streams. */
 export function createResultWriters(options: {

@@ -3,9 +3,7 @@ import { describeError, StartupError } from '../kernel/errors.js'
 import { createGroupCommit, type GroupCommit } from '../kernel/group-commit.js'
 import type { Logger } from '../kernel/logger.js'
 import type { Metrics } from '../kernel/metrics.js'
-import { createWake, type Wake } from '../kernel/wake.js'
-import type { Worker } from '../kernel/worker.js'
-import { LANES, type Lane } from '../secevent/event.js'
+import { LANES, type Lane, type SecurityEvent } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import {
   type EventLog,
@@ -20,7 +18,7 @@ import {
 } from './event-log.js'
 import { eventLogRepository as repository } from './event-log-repository.js'
 import { logMetricsOf } from './log-metrics.js'
-import { createPostgresReader } from './postgres-reader.js'
+import { createPostgresReader, type PostgresReader } from './postgres-reader.js'
 
 export interface PostgresEventLogOptions {
   /** A pool per lane, so that a flood of one lane takes no connection of another. */
@@ -48,13 +46,15 @@ export interface PostgresEventLog extends EventLog, TransactionalLog {
 
 const CHANNEL = 'event_log'
 
-/** The log as a table: a queue whose rows are closed in the transaction that stores their effect. */
+/**
+ * The log as a table: a queue whose rows are closed in the transaction that stores their effect. An event that the same process would
+ * read at once is not made a row at all: it is durable with its effect (docs/adr/0033).
+ */
 export function createPostgresEventLog(options: PostgresEventLogOptions): PostgresEventLog {
   const { pools, slots, notifier, codec, clock, logger } = options
   const { keepForRelay = false, appendTimeoutMs = 5_000, maxWaiting = 20_000, pollMs = 500 } = options
   const metrics = logMetricsOf(options.metrics)
-  const wakes = new Map<Lane, Wake[]>()
-  const readers: Worker[] = []
+  const readers = new Map<Lane, PostgresReader[]>()
   let failure: string | undefined
   let closed = false
   const writers = Object.fromEntries(LANES.map((lane) => [lane, createWriter(lane)])) as Record<
@@ -85,13 +85,13 @@ export function createPostgresEventLog(options: PostgresEventLogOptions): Postgr
   }
 
   function ringLocal(lanes: readonly Lane[]): void {
-    for (const lane of lanes) for (const wake of wakes.get(lane) ?? []) wake.ring()
+    for (const lane of lanes) for (const reader of readers.get(lane) ?? []) reader.look()
   }
 
   function wakeFor(lane: Lane, records: readonly LogRecord[]): void {
     ringLocal([lane])
     const owned = slots.owned()
-    const reads = wakes.has(lane)
+    const reads = readers.has(lane)
     // A process that reads all these slots itself need tell nobody.
     if (!reads || records.some((record) => !owned.has(record.slot))) notifier?.notify(CHANNEL, lane)
   }
@@ -104,8 +104,14 @@ export function createPostgresEventLog(options: PostgresEventLogOptions): Postgr
     return Promise.all(records.map((record) => writers[record.lane].add(record)))
   }
 
+  async function appendOne(event: SecurityEvent): Promise<void> {
+    if (await readers.get(event.lane)?.[0]?.offer(event)) return
+    await appendRecords([codec.encode(event)])
+  }
+
   function health(): LogHealth {
-    const sick = readers.map((reader) => reader.health()).find((state) => !state.ok)
+    const states = [...readers.values()].flatMap((some) => some.map((reader) => reader.health()))
+    const sick = states.find((state) => !state.ok)
     const reason = failure === undefined ? sick?.reason : `storing events in Postgres fails: ${failure}`
     return reason === undefined ? { ok: true } : { ok: false, reason }
   }
@@ -124,7 +130,8 @@ export function createPostgresEventLog(options: PostgresEventLogOptions): Postgr
       }
     },
     async append(events) {
-      await appendRecords(events.map((event) => codec.encode(event)))
+      if (closed) throw new LogUnavailable('The event log is closed.')
+      await Promise.all(events.map(appendOne))
     },
     appendRecords,
     async appendIn(trx, events) {
@@ -139,12 +146,10 @@ export function createPostgresEventLog(options: PostgresEventLogOptions): Postgr
       for (const lane of lanes) notifier?.notify(CHANNEL, lane)
     },
     subscribe(lane, handler) {
-      const wake = createWake()
-      wakes.set(lane, [...(wakes.get(lane) ?? []), wake])
       const db = pools[lane]
-      const common = { lane, db, slots, codec, handler, wake, pollMs, keepForRelay, clock, logger, metrics }
+      const common = { lane, db, slots, codec, handler, pollMs, keepForRelay, clock, logger, metrics }
       const reader = createPostgresReader(common)
-      readers.push(reader)
+      readers.set(lane, [...(readers.get(lane) ?? []), reader])
       return reader
     },
     health,

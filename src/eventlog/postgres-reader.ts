@@ -2,9 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
-import type { Wake } from '../kernel/wake.js'
+import { createWake } from '../kernel/wake.js'
 import type { Health, Worker } from '../kernel/worker.js'
-import type { Lane } from '../secevent/event.js'
+import type { Lane, SecurityEvent } from '../secevent/event.js'
 import type { Database, Transaction } from '../storage/database.js'
 import {
   type BatchHandler,
@@ -14,7 +14,7 @@ import {
   type RecordCodec,
   type SlotOwnership,
 } from './event-log.js'
-import { eventLogRepository as repository } from './event-log-repository.js'
+import { type OpenRow, eventLogRepository as repository } from './event-log-repository.js'
 import { deliver, readRecords } from './log-batch.js'
 import type { LogMetrics } from './log-metrics.js'
 
@@ -24,8 +24,6 @@ export interface PostgresReaderOptions {
   slots: SlotOwnership
   codec: RecordCodec
   handler: BatchHandler
-  /** Rung when a row may have come. */
-  wake: Wake
   /** How often to look without being woken, ms. */
   pollMs: number
   /** Closed rows stay for the relay instead of being deleted. */
@@ -35,30 +33,92 @@ export interface PostgresReaderOptions {
   metrics: LogMetrics
 }
 
+/** Reads one lane of the log's table, and takes events that are in no table yet. */
+export interface PostgresReader extends Worker {
+  /** There may be rows. */
+  look(): void
+  /**
+   * Takes an event of its slots straight into its next batch (docs/adr/0033). True: its effect is committed, so it is as durable as
+   * a row would be. False: store it as a row, although its effect may be committed all the same: a repeat is dropped.
+   * Undefined: not now.
+   */
+  offer(event: SecurityEvent): Promise<boolean> | undefined
+}
+
+interface Offered {
+  readonly item: LogItem
+  settle(isDone: boolean): void
+}
+
 const READ_TIMEOUT_MS = 5_000
+/** Whoever waits for a 202 longer than that waits for a row in its stead. */
+const OFFER_TIMEOUT_MS = 1_000
 const FIRST_BACKOFF_MS = 100
 const MAX_BACKOFF_MS = 5_000
 
 /** Takes open rows of its slots in id order, one batch at a time. Goes on after every failure, ever more slowly. */
-export function createPostgresReader(options: PostgresReaderOptions): Worker {
-  const { lane, db, slots, handler, logger } = options
+export function createPostgresReader(options: PostgresReaderOptions): PostgresReader {
+  const { lane, db, slots, handler, logger, clock } = options
   const stopping = new AbortController()
+  const wake = createWake()
   let failure: { reason: string; sinceMs: number } | undefined
   let running: Promise<void> | undefined
+  let offered: Offered[] = []
+  /** Rows may have come since the table was last read. */
+  let mustLook = true
+  let lookedAtMs = Number.NEGATIVE_INFINITY
+  /** The table holds more than one batch took. */
+  let isBehind = true
 
-  /** Answers how many records it settled. */
-  async function takeBatch(): Promise<number> {
+  async function readRows(): Promise<OpenRow[]> {
+    if (!mustLook && clock.monotonicMs() - lookedAtMs < options.pollMs) return []
     const owned = [...slots.owned().keys()]
-    if (owned.length === 0) return 0
+    mustLook = false
+    lookedAtMs = clock.monotonicMs()
     const query = { lane, slots: owned, limit: MAX_BATCH_RECORDS, timeoutMs: READ_TIMEOUT_MS }
-    const rows = await repository.findOpen(db, query)
-    if (rows.length === 0) return 0
-    const items = await readRecords(options.codec, lane, rows)
-    const ids = new Map(items.map((item, index) => [item, rows[index]?.id as number]))
-    const closeIn = (trx: Transaction, some: readonly LogItem[]) => closeRows(trx, some, ids)
-    options.metrics.read('postgres', lane, items)
+    const rows = owned.length === 0 ? [] : await repository.findOpen(db, query)
+    isBehind = rows.length === MAX_BATCH_RECORDS
+    return rows
+  }
+
+  /** Rows first, then what was offered. */
+  async function takeBatch(): Promise<void> {
+    const rows = await readRows()
+    const room = isBehind ? 0 : MAX_BATCH_RECORDS - rows.length
+    const direct = offered.slice(0, room)
+    offered = offered.slice(room)
+    if (isBehind) refuse(offered.splice(0))
+    if (rows.length + direct.length === 0) return
+    const giveUp = setTimeout(() => refuse(direct), OFFER_TIMEOUT_MS)
+    try {
+      await handle(rows, direct)
+      for (const { settle } of direct) settle(true)
+    } finally {
+      clearTimeout(giveUp)
+      refuse(direct)
+    }
+  }
+
+  async function handle(rows: readonly OpenRow[], direct: readonly Offered[]): Promise<void> {
+    const read = await readRecords(options.codec, lane, rows)
+    const ids = new Map(read.map((item, index) => [item, rows[index]?.id as number]))
+    const closeIn = (trx: Transaction, some: readonly LogItem[]) =>
+      closeRows(
+        trx,
+        some.filter((item) => ids.has(item)),
+        ids,
+      )
+    const items = [...read, ...direct.map(({ item }) => item)]
+    const startedMs = clock.monotonicMs()
     await deliver({ lane, from: 'postgres', items, closeIn }, handler)
-    return rows.length
+    options.metrics.read('postgres', lane, items)
+    if (direct.length === 0) return
+    options.metrics.appended('postgres', lane, direct.length, (clock.monotonicMs() - startedMs) / 1000)
+  }
+
+  /** They are stored as rows. A promise that is settled stays as it is. */
+  function refuse(some: readonly Offered[]): void {
+    for (const { settle } of some) settle(false)
   }
 
   async function closeRows(
@@ -66,6 +126,7 @@ export function createPostgresReader(options: PostgresReaderOptions): Worker {
     items: readonly LogItem[],
     ids: Map<LogItem, number>,
   ): Promise<void> {
+    if (items.length === 0) return
     const idsOf = (some: readonly LogItem[]) => some.map((item) => ids.get(item) as number)
     // What was not believed must not be passed on to Kafka's readers either.
     const kept = options.keepForRelay ? items.filter((item) => item.event) : []
@@ -84,12 +145,15 @@ export function createPostgresReader(options: PostgresReaderOptions): Worker {
     let backoffMs = FIRST_BACKOFF_MS
     while (!stopping.signal.aborted) {
       try {
-        const count = await takeBatch()
+        await takeBatch()
         failure = undefined
         backoffMs = FIRST_BACKOFF_MS
-        if (count < MAX_BATCH_RECORDS && !stopping.signal.aborted) await options.wake.wait(options.pollMs)
+        if (isBehind) mustLook = true
+        else if (offered.length === 0 && !stopping.signal.aborted) await wake.wait(options.pollMs)
       } catch (error) {
         note(error)
+        mustLook = true
+        refuse(offered.splice(0))
         // Not cut short by new rows, or a steady flow of them would make this a busy loop.
         await delay(backoffMs * (0.75 + Math.random() / 2), undefined, { signal: stopping.signal }).catch(
           () => {},
@@ -100,15 +164,20 @@ export function createPostgresReader(options: PostgresReaderOptions): Worker {
   }
 
   function note(error: unknown): void {
-    failure ??= { reason: describeError(error), sinceMs: options.clock.monotonicMs() }
+    failure ??= { reason: describeError(error), sinceMs: clock.monotonicMs() }
     options.metrics.handlerFailed('postgres', lane)
     if (error instanceof BatchTaken) logger.debug('log_batch.taken', { log: 'postgres', lane })
     else logger.warn('log_batch.failed', { log: 'postgres', lane, error: describeError(error) })
   }
 
+  function look(): void {
+    mustLook = true
+    wake.ring()
+  }
+
   function health(): Health {
     if (!failure) return { ok: true }
-    const forS = (options.clock.monotonicMs() - failure.sinceMs) / 1000
+    const forS = (clock.monotonicMs() - failure.sinceMs) / 1000
     return {
       ok: forS < 5,
       reason: `reading ${lane} from Postgres fails for ${forS.toFixed(0)} s: ${failure.reason}`,
@@ -118,14 +187,27 @@ export function createPostgresReader(options: PostgresReaderOptions): Worker {
   return {
     name: `postgres log ${lane}`,
     async start() {
-      slots.onChange(() => options.wake.ring())
+      slots.onChange(look)
       running = run()
     },
     async stop() {
       stopping.abort()
-      options.wake.ring()
+      wake.ring()
       await running
+      refuse(offered.splice(0))
     },
     health,
+    look,
+    offer(event) {
+      const isRunning = running !== undefined && !stopping.signal.aborted
+      // What waits for the relay is a row, and so is what another process reads.
+      if (!isRunning || isBehind || failure || options.keepForRelay || !slots.owned().has(event.slot))
+        return undefined
+      if (offered.length >= MAX_BATCH_RECORDS) return undefined
+      return new Promise((settle) => {
+        offered.push({ item: { event }, settle })
+        wake.ring()
+      })
+    },
   }
 }
