@@ -1,10 +1,10 @@
 import { LANE_NUMBER, type Lane } from '../secevent/event.js'
-import { type Database, sqlRows, type Transaction } from '../storage/database.js'
+import { type Database, type SqlPlace, sqlRows } from '../storage/database.js'
 
 /** Sole writer of `conflicting_repeats`: which sources gave one jti to two contents, for an alert. */
 export const conflictRepository = {
   /** @param sourceIds one for each repeat */
-  async note(trx: Transaction, lane: Lane, sourceIds: readonly string[]): Promise<void> {
+  async note(trx: SqlPlace, lane: Lane, sourceIds: readonly string[]): Promise<void> {
     if (sourceIds.length === 0) return
     await sqlRows(
       trx,

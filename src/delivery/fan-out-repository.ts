@@ -1,5 +1,5 @@
 import { LANE_NUMBER, type Lane, type SecurityEvent } from '../secevent/event.js'
-import { type Database, sqlInOrder, sqlRows, type Transaction } from '../storage/database.js'
+import { type Database, type SqlPlace, sqlInOrder, sqlRows, type Transaction } from '../storage/database.js'
 
 export interface EventRef {
   readonly eventId: string
@@ -37,6 +37,12 @@ export interface KnownFact {
   readonly day: string
 }
 
+/** What was said before. */
+export interface Seen {
+  readonly keys: readonly KnownKey[]
+  readonly facts: readonly KnownFact[]
+}
+
 /** Newest events of one fact that are looked at: far more than there are, unless a source floods. */
 const MAX_KNOWN_FACTS = 20
 
@@ -66,7 +72,7 @@ export const fanOutRepository = {
    * sees is all that an earlier holder of the slots committed.
    */
   async lockAndFindKnown(
-    trx: Transaction,
+    trx: SqlPlace,
     batch: {
       lane: Lane
       slots: readonly number[]
@@ -74,7 +80,7 @@ export const fanOutRepository = {
       factHashes: readonly Buffer[]
       oldestDay: string
     },
-  ): Promise<{ keys: KnownKey[]; facts: KnownFact[] }> {
+  ): Promise<Seen> {
     const [, rows] = await sqlInOrder<[object, KnownRow]>(trx, [
       [
         'select 1 from partition_fences where lane = ? and slot = any(?::smallint[]) order by slot for update',
@@ -109,10 +115,11 @@ export const fanOutRepository = {
    * @param saidBefore ids of events of which it is not yet known whether they are held back, see `nameSaidAgain`
    */
   async insertEvents(
-    trx: Transaction,
+    trx: SqlPlace,
     events: readonly PreparedEvent[],
     saidBefore: ReadonlySet<string>,
   ): Promise<void> {
+    if (events.length === 0) return
     await sqlRows(
       trx,
       `with e as materialized (
@@ -155,7 +162,7 @@ export const fanOutRepository = {
   },
 
   /** Does for what was said again and not held back what storing it left undone: names the facts, raises the orders. */
-  async nameSaidAgain(trx: Transaction, copies: readonly PreparedEvent[]): Promise<void> {
+  async nameSaidAgain(trx: SqlPlace, copies: readonly PreparedEvent[]): Promise<void> {
     if (copies.length === 0) return
     await sqlRows(
       trx,

@@ -4,12 +4,12 @@ import { crashpoint } from '../kernel/crashpoint.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import { type Lane, type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
-import type { Database, Transaction } from '../storage/database.js'
+import { type Database, inTransaction, type SqlPlace, type SqlTransaction } from '../storage/database.js'
 import type { StreamMatcher } from '../streams/stream-matching.js'
 import { conflictRepository } from './conflict-repository.js'
 import { findSaidBefore, pairsToLookUp, withoutCopies } from './copies.js'
 import type { FanOutCounters, FanOutTally } from './fan-out-counters.js'
-import { fanOutRepository, type KnownFact, type PreparedEvent } from './fan-out-repository.js'
+import { fanOutRepository, type KnownFact, type PreparedEvent, type Seen } from './fan-out-repository.js'
 import { type EventContent, EXPECTS, renderingFor } from './open-delivery.js'
 import { parkedRepository } from './parked-repository.js'
 import { type NewDelivery, queueRepository } from './queue-repository.js'
@@ -66,7 +66,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       const prepared = await Promise.all(
         items.flatMap(({ event }) => (event ? [options.prepare(event)] : [])),
       )
-      const { queued, tally, notes } = await options.db.transaction((trx) =>
+      const { queued, tally, notes } = await inTransaction(options.db, (trx) =>
         store(trx, batch, { items, prepared }),
       )
       crashpoint('fanout.committed')
@@ -100,7 +100,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       reason: describeError(error),
     })
     const record = await options.sealRecord(Buffer.from(JSON.stringify(event ?? null)))
-    await options.db.transaction(async (trx) => {
+    await inTransaction(options.db, async (trx) => {
       await parkedRepository.parkRecords(trx, [
         {
           code: 'unstorable',
@@ -116,21 +116,33 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     counters.add(batch.lane, { stored: 0, repeats: 0, quarantined: 0, rejected: 1, queued: 0, heldBack: 0 })
   }
 
-  /** Statements that stand in one `Promise.all` go to Postgres together, and are run there in this order. */
-  async function store(trx: Transaction, batch: LogBatch, { items, prepared }: PreparedItems) {
+  /**
+   * Statements that stand in one `Promise.all` go to Postgres together, and are run there in this order: for a batch that says nothing
+   * again all of it takes two turns.
+   */
+  async function store(trx: SqlTransaction, batch: LogBatch, { items, prepared }: PreparedItems) {
     // Counted and logged after the commit: a batch that is tried again would say everything twice.
     const notes: (() => void)[] = []
-    const { fresh, known } = await dropRepeats(trx, batch.lane, { prepared, notes })
-    const saidBefore = findSaidBefore(fresh, known)
-    const healthy = fresh.filter(({ event }) => event.quarantine === undefined)
-    const [, matched] = await Promise.all([
-      fresh.length > 0 && fanOutRepository.insertEvents(trx, fresh, saidBefore),
-      findMatches(trx, healthy),
+    const [seen, matches] = await Promise.all([
+      findSeen(trx, batch.lane, prepared),
+      findMatches(
+        trx,
+        prepared.filter(({ event }) => event.quarantine === undefined),
+      ),
     ])
-    const queued = saidBefore.size > 0 ? await dropCopies(trx, matched, { fresh, known }) : matched
+    const { fresh, conflicting } = dropRepeats(prepared, { seen, notes })
+    const freshIds = new Set(fresh.map(({ event }) => event.eventId))
+    const healthy = fresh.filter(({ event }) => event.quarantine === undefined)
+    const matched = matches.filter(({ delivery }) => freshIds.has(delivery.eventId))
+    const saidBefore = findSaidBefore(fresh, seen.facts)
+    const queued =
+      saidBefore.size > 0 ? await dropCopies(trx, matched, { fresh, known: seen.facts }) : matched
     const heldBack = idsOf(matched)
     for (const eventId of idsOf(queued)) heldBack.delete(eventId)
-    await Promise.all([
+    const parkOddities = await findOddities(batch, { items, fresh, notes })
+    const stored = Promise.all([
+      conflictRepository.note(trx, batch.lane, conflicting),
+      fanOutRepository.insertEvents(trx, fresh, saidBefore),
       fanOutRepository.nameSaidAgain(
         trx,
         healthy.filter(({ event }) => saidBefore.has(event.eventId) && !heldBack.has(event.eventId)),
@@ -139,9 +151,11 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
         trx,
         queued.map(({ delivery }) => delivery),
       ),
-      parkOddities(trx, batch, { items, fresh, notes }),
+      parkOddities(trx),
       batch.close(trx, items),
     ])
+    trx.commit()
+    await stored
     const tally: FanOutTally = {
       stored: healthy.length,
       repeats: prepared.length - fresh.length,
@@ -155,7 +169,7 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
 
   /** No stream gets a fact twice, or hubs in a ring would send it round for ever. */
   async function dropCopies(
-    trx: Transaction,
+    trx: SqlPlace,
     matched: readonly QueuedDelivery[],
     facts: { fresh: readonly PreparedEvent[]; known: readonly KnownFact[] },
   ): Promise<QueuedDelivery[]> {
@@ -165,26 +179,27 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     return withoutCopies(inHubOrder, facts, delivered)
   }
 
-  async function dropRepeats(
-    trx: Transaction,
-    lane: Lane,
-    { prepared, notes }: { prepared: readonly PreparedEvent[]; notes: (() => void)[] },
-  ): Promise<{ fresh: PreparedEvent[]; known: readonly KnownFact[] }> {
-    if (prepared.length === 0) return { fresh: [], known: [] }
+  /** Takes the slots of the batch, and asks which of its SETs and facts are known. */
+  async function findSeen(trx: SqlPlace, lane: Lane, prepared: readonly PreparedEvent[]): Promise<Seen> {
+    if (prepared.length === 0) return { keys: [], facts: [] }
     const slots = [...new Set(prepared.map(({ event }) => event.slot % SLOT_COUNT))].sort((a, b) => a - b)
     const newest = Math.max(...prepared.map(({ event }) => event.acceptedAtMs))
-    const oldestDay = dayOf(newest - options.dedupeWindowDays * DAY_MS)
-    const known = new Map<string, { contentHash: string; eventId: string }>()
-    const keyHashes = prepared.map(({ keyHash }) => keyHash)
-    const factHashes = distinct(prepared.flatMap(({ fact }) => (fact ? [fact.hash] : [])))
-    const { keys, facts } = await fanOutRepository.lockAndFindKnown(trx, {
+    return fanOutRepository.lockAndFindKnown(trx, {
       lane,
       slots,
-      keyHashes,
-      factHashes,
-      oldestDay,
+      keyHashes: prepared.map(({ keyHash }) => keyHash),
+      factHashes: distinct(prepared.flatMap(({ fact }) => (fact ? [fact.hash] : []))),
+      oldestDay: dayOf(newest - options.dedupeWindowDays * DAY_MS),
     })
-    for (const row of keys) known.set(row.keyHash, row)
+  }
+
+  function dropRepeats(
+    prepared: readonly PreparedEvent[],
+    { seen, notes }: { seen: Seen; notes: (() => void)[] },
+  ): { fresh: PreparedEvent[]; conflicting: string[] } {
+    const known = new Map<string, { contentHash: string; eventId: string }>(
+      seen.keys.map((row) => [row.keyHash, row]),
+    )
     const conflicting: string[] = []
     const fresh = prepared.filter(({ event, keyHash, contentHash }) => {
       const key = keyHash.toString('base64')
@@ -209,14 +224,13 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
       }
       return false
     })
-    await conflictRepository.note(trx, lane, conflicting)
-    return { fresh, known: facts }
+    return { fresh, conflicting }
   }
 
-  async function findMatches(trx: Transaction, events: readonly PreparedEvent[]): Promise<QueuedDelivery[]> {
+  async function findMatches(trx: SqlPlace, events: readonly PreparedEvent[]): Promise<QueuedDelivery[]> {
     if (events.length === 0) return []
     const byId = new Map(events.map((prepared) => [prepared.event.eventId, prepared]))
-    return (await options.match(trx, events)).flatMap((match): QueuedDelivery[] => {
+    return (await options.match(trx, [...byId.values()])).flatMap((match): QueuedDelivery[] => {
       const prepared = byId.get(match.eventId)
       if (!prepared?.event.subject) return []
       const { event, day } = prepared
@@ -249,23 +263,20 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
     })
   }
 
-  async function parkOddities(
-    trx: Transaction,
+  /** Answers how to park what is no event, and what is one but is not sent on. */
+  async function findOddities(
     { lane, from }: LogBatch,
     found: { items: readonly LogItem[]; fresh: readonly PreparedEvent[]; notes: (() => void)[] },
-  ): Promise<void> {
+  ): Promise<(trx: SqlPlace) => Promise<unknown>> {
     const rejected = found.items.flatMap(({ rejected: one }) => (one ? [one] : []))
     const quarantined = found.fresh.filter(({ event }) => event.quarantine !== undefined)
-    const sealed = rejected.map(async ({ reason, record }) => ({
-      code: 'untrusted_record',
-      reason,
-      lane,
-      record: await options.sealRecord(record),
-    }))
-    await parkedRepository.parkRecords(trx, await Promise.all(sealed))
-    await parkedRepository.parkEvents(
-      trx,
-      quarantined.map(({ event }) => event),
+    const sealed = await Promise.all(
+      rejected.map(async ({ reason, record }) => ({
+        code: 'untrusted_record',
+        reason,
+        lane,
+        record: await options.sealRecord(record),
+      })),
     )
     found.notes.push(() => {
       for (const { reason } of rejected) logger.error('record.rejected', { lane, from, reason })
@@ -277,6 +288,14 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
         })
       }
     })
+    return (trx) =>
+      Promise.all([
+        parkedRepository.parkRecords(trx, sealed),
+        parkedRepository.parkEvents(
+          trx,
+          quarantined.map(({ event }) => event),
+        ),
+      ])
   }
 
   return (batch) => process(batch, batch.items)

@@ -1,7 +1,7 @@
 import type { TimeCursor } from '../http/page.js'
 import { newId } from '../kernel/ids.js'
 import { LANE_NUMBER, type Lane, type SecurityEvent } from '../secevent/event.js'
-import { type Database, sqlRows, type Transaction } from '../storage/database.js'
+import { type Database, type SqlPlace, sqlRows, type Transaction } from '../storage/database.js'
 import type { EventRef } from './fan-out-repository.js'
 import { ALL_LANES } from './queue-repository.js'
 import { ERASED, RESULT_COLUMNS } from './result-repository.js'
@@ -121,34 +121,42 @@ function openWhere(match: ParkedMatch): { sql: string; bindings: string[] } {
 
 /** Writer of `parked` for records and events, and of what a person decides about a parked item. */
 export const parkedRepository = {
-  async parkRecords(trx: Transaction, records: readonly ParkedRecord[]): Promise<void> {
+  async parkRecords(trx: SqlPlace, records: readonly ParkedRecord[]): Promise<void> {
     if (records.length === 0) return
-    await trx('parked').insert(
-      records.map((record) => ({
-        id: newId(),
-        kind: 'record',
-        code: record.code,
-        reason: record.reason,
-        lane: LANE_NUMBER[record.lane],
-        event_id: record.eventId ?? null,
-        record: record.record,
-      })),
+    await sqlRows(
+      trx,
+      `insert into parked (id, kind, code, reason, lane, event_id, record)
+       select id, 'record', code, reason, lane, event_id, record
+       from unnest(?::uuid[], ?::text[], ?::text[], ?::smallint[], ?::uuid[], ?::bytea[])
+         as p (id, code, reason, lane, event_id, record)`,
+      [
+        records.map(() => newId()),
+        records.map(({ code }) => code),
+        records.map(({ reason }) => reason),
+        records.map(({ lane }) => LANE_NUMBER[lane]),
+        records.map(({ eventId }) => eventId ?? null),
+        records.map(({ record }) => record),
+      ],
     )
   },
 
-  async parkEvents(trx: Transaction, events: readonly SecurityEvent[]): Promise<void> {
+  async parkEvents(trx: SqlPlace, events: readonly SecurityEvent[]): Promise<void> {
     if (events.length === 0) return
-    await trx('parked').insert(
-      events.map((event) => ({
-        id: newId(),
-        kind: 'event',
-        code: event.quarantine ?? 'quarantined',
-        reason: 'Accepted from its issuer but not sent on: the event is unknown or not well-formed.',
-        lane: LANE_NUMBER[event.lane],
-        event_id: event.eventId,
-        type: event.type,
-        txn: event.txn,
-      })),
+    await sqlRows(
+      trx,
+      `insert into parked (id, kind, code, reason, lane, event_id, type, txn)
+       select id, 'event', code, 'Accepted from its issuer but not sent on: the event is unknown or not well-formed.',
+         lane, event_id, type, txn
+       from unnest(?::uuid[], ?::text[], ?::smallint[], ?::uuid[], ?::text[], ?::text[])
+         as p (id, code, lane, event_id, type, txn)`,
+      [
+        events.map(() => newId()),
+        events.map(({ quarantine }) => quarantine ?? 'quarantined'),
+        events.map(({ lane }) => LANE_NUMBER[lane]),
+        events.map(({ eventId }) => eventId),
+        events.map(({ type }) => type),
+        events.map(({ txn }) => txn),
+      ],
     )
   },
 

@@ -1,6 +1,6 @@
 import { LANE_NUMBER, type Lane } from '../secevent/event.js'
 import { SSF } from '../secevent/event-types.js'
-import { type Database, sqlRows, type Transaction } from '../storage/database.js'
+import { type Database, type SqlPlace, sqlRows } from '../storage/database.js'
 import { causeOf } from './cause.js'
 import { laneOf, type OpenDelivery } from './open-delivery.js'
 
@@ -152,7 +152,7 @@ export const seconds = (ms: number | null | undefined) => (ms === null || ms ===
 /** Queues deliveries and reads them; `result-repository` and `parked-repository` take them out and put them back. */
 export const queueRepository = {
   /** Queues matches; a match that is there already (a replayed batch) is left alone. */
-  async insert(trx: Transaction, rows: readonly NewDelivery[]): Promise<void> {
+  async insert(trx: SqlPlace, rows: readonly NewDelivery[]): Promise<void> {
     if (rows.length === 0) return
     await sqlRows(
       trx,
@@ -188,7 +188,7 @@ export const queueRepository = {
 
   /** Which of these were delivered, or are about to be: what was given up or parked counts as not. */
   async findDelivered(
-    trx: Transaction,
+    trx: SqlPlace,
     pairs: readonly { streamId: string; eventId: string; day: string }[],
   ): Promise<{ streamId: string; eventId: string }[]> {
     if (pairs.length === 0) return []

@@ -1,5 +1,5 @@
 import { LANE_NUMBER, LANES, type Lane } from '../secevent/event.js'
-import { type Database, sqlRows } from '../storage/database.js'
+import { type Database, type SqlPlace, sqlRows } from '../storage/database.js'
 import type { LogRecord } from './event-log.js'
 
 export interface OpenRow {
@@ -24,7 +24,7 @@ const INSERT = `
 /** Sole writer of `event_log`. A row is open until its effect is stored; then it is deleted, or kept for the relay. */
 export const eventLogRepository = {
   /** Answers the ids, in order. With a deadline a connection that does not answer is given up, not waited for. */
-  async insert(db: Database, records: readonly LogRecord[], timeoutMs?: number): Promise<number[]> {
+  async insert(db: SqlPlace, records: readonly LogRecord[], timeoutMs?: number): Promise<number[]> {
     const rows = await sqlRows<{ id: number }>(
       db,
       INSERT,
@@ -53,20 +53,22 @@ export const eventLogRepository = {
     )
   },
 
-  /** Deletes open rows. Answers how many still were open. */
-  async remove(db: Database, ids: readonly number[]): Promise<number> {
-    const rows = await sqlRows(
-      db,
-      'delete from event_log where id = any(?::bigint[]) and not relay returning 1',
-      [ids],
+  /**
+   * Deletes these open rows, or keeps them for the relay. Fails with `division_by_zero` when some were not open any more: as
+   * a part of the statement, so that a COMMIT which is sent along with it commits nothing then.
+   */
+  async close(
+    trx: SqlPlace,
+    { gone, kept }: { gone: readonly number[]; kept: readonly number[] },
+  ): Promise<void> {
+    await sqlRows(
+      trx,
+      `with gone as (delete from event_log where id = any(?::bigint[]) and not relay returning 1),
+       kept as (update event_log set relay = true where id = any(?::bigint[]) and not relay returning 1),
+       closed as (select 1 from gone union all select 1 from kept)
+       select 1 / (count(*) = ?)::int from closed`,
+      [gone, kept, gone.length + kept.length],
     )
-    return rows.length
-  },
-
-  /** Closes open rows but keeps them for the relay. Answers how many still were open. */
-  async keepForRelay(db: Database, ids: readonly number[]): Promise<number> {
-    const sql = 'update event_log set relay = true where id = any(?::bigint[]) and not relay returning 1'
-    return (await sqlRows(db, sql, [ids])).length
   },
 
   async findForRelay(db: Database, limit: number): Promise<RelayRow[]> {

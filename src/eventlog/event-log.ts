@@ -1,7 +1,7 @@
 import { HubError } from '../kernel/errors.js'
 import type { Worker } from '../kernel/worker.js'
 import type { Lane, SecurityEvent } from '../secevent/event.js'
-import type { Transaction } from '../storage/database.js'
+import type { SqlPlace, Transaction } from '../storage/database.js'
 
 /** The log cannot make an event durable now: the caller answers 503 and the sender keeps its SET. */
 export class LogUnavailable extends HubError {
@@ -37,7 +37,7 @@ export interface LogBatch {
    * Closes these items inside the transaction that stores their effect. Must be called for every item before
    * the handler resolves (in one or several transactions). Throws `BatchTaken` when another process was faster.
    */
-  close(trx: Transaction, items: readonly LogItem[]): Promise<void>
+  close(trx: SqlPlace, items: readonly LogItem[]): Promise<void>
 }
 
 /** Another process settled these items first: roll back, read again. */

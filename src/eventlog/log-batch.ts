@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Lane } from '../secevent/event.js'
-import type { Transaction } from '../storage/database.js'
+import type { SqlPlace } from '../storage/database.js'
 import {
   type BatchHandler,
   type LogBatch,
@@ -55,7 +55,7 @@ export interface Delivery {
   readonly from: LogBatch['from']
   readonly items: readonly LogItem[]
   /** Settles the items in the log itself, where that is part of the transaction. */
-  closeIn?(trx: Transaction, items: readonly LogItem[]): Promise<void>
+  closeIn?(trx: SqlPlace, items: readonly LogItem[]): Promise<void>
 }
 
 /** Hands a batch over. Rejects when the handler does, or when it left items open: they would be lost. */

@@ -1,3 +1,4 @@
+import { DatabaseError } from 'pg'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
@@ -5,7 +6,7 @@ import type { Logger } from '../kernel/logger.js'
 import { createWake } from '../kernel/wake.js'
 import type { Health, Worker } from '../kernel/worker.js'
 import type { Lane, SecurityEvent } from '../secevent/event.js'
-import type { Database, Transaction } from '../storage/database.js'
+import type { Database, SqlPlace } from '../storage/database.js'
 import {
   type BatchHandler,
   BatchTaken,
@@ -50,6 +51,8 @@ interface Offered {
   settle(isDone: boolean): void
 }
 
+/** SQLSTATE: some of the rows were not open any more. */
+const DIVISION_BY_ZERO = '22012'
 const READ_TIMEOUT_MS = 5_000
 /** Whoever waits for a 202 longer than that waits for a row in its stead. */
 const OFFER_TIMEOUT_MS = 1_000
@@ -102,7 +105,7 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
   async function handle(rows: readonly OpenRow[], direct: readonly Offered[]): Promise<void> {
     const read = await readRecords(options.codec, lane, rows)
     const ids = new Map(read.map((item, index) => [item, rows[index]?.id as number]))
-    const closeIn = (trx: Transaction, some: readonly LogItem[]) =>
+    const closeIn = (trx: SqlPlace, some: readonly LogItem[]) =>
       closeRows(
         trx,
         some.filter((item) => ids.has(item)),
@@ -122,7 +125,7 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
   }
 
   async function closeRows(
-    trx: Transaction,
+    trx: SqlPlace,
     items: readonly LogItem[],
     ids: Map<LogItem, number>,
   ): Promise<void> {
@@ -131,13 +134,11 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
     // What was not believed must not be passed on to Kafka's readers either.
     const kept = options.keepForRelay ? items.filter((item) => item.event) : []
     const gone = options.keepForRelay ? items.filter((item) => !item.event) : items
-    let closed = 0
-    if (kept.length > 0) closed += await repository.keepForRelay(trx, idsOf(kept))
-    if (gone.length > 0) closed += await repository.remove(trx, idsOf(gone))
-    if (closed !== items.length) {
-      throw new BatchTaken('Another process has settled this batch.', {
-        detail: `${closed} of ${items.length}`,
-      })
+    try {
+      await repository.close(trx, { gone: idsOf(gone), kept: idsOf(kept) })
+    } catch (error) {
+      if (!(error instanceof DatabaseError) || error.code !== DIVISION_BY_ZERO) throw error
+      throw new BatchTaken('Another process has settled this batch.', { cause: error })
     }
   }
 

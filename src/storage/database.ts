@@ -6,6 +6,19 @@ import pg from 'pg'
 export type Database = Knex
 export type Transaction = Knex.Transaction
 
+/** Where raw SQL runs: a pool, or a transaction on one of its connections. */
+export interface SqlPlace {
+  readonly client: unknown
+  isCompleted?(): boolean
+}
+
+/** A transaction for raw SQL alone, made by `inTransaction`. */
+export interface SqlTransaction extends SqlPlace {
+  isCompleted(): boolean
+  /** Commits once what was sent before has run: it goes out together with that. Nothing can be sent after it. */
+  commit(): void
+}
+
 // timestamptz as epoch milliseconds with fraction would lose nothing, but knex users expect Date; int8 counts fit a double.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number)
 pg.types.setTypeParser(pg.types.builtins.DATE, (text) => text)
@@ -62,7 +75,7 @@ function avoidScans(connection: pg.Client, done: (error: Error | null, connectio
 
 /** As much of a connection as statements need; knex keeps it in its pool and drops it once it is marked. */
 interface Connection {
-  query(config: object): Promise<{ rows: unknown[] }>
+  query(config: object): Promise<{ rows: unknown[]; command: string }>
   /** Of the `pg` client: what carries its statements. */
   readonly connection?: { readonly stream: Pick<Writable, 'cork' | 'uncork'> }
   __knex__disposed?: unknown
@@ -80,7 +93,7 @@ interface Connections {
  * @param options.timeoutMs gives up on a connection that does not answer, instead of waiting for it
  */
 export async function sqlRows<T>(
-  db: Database,
+  db: SqlPlace,
   sql: string,
   bindings: readonly unknown[] = [],
   options: { timeoutMs?: number } = {},
@@ -91,7 +104,7 @@ export async function sqlRows<T>(
 
 /** Several statements in one turn on one connection: they go out together, and run one after the other. */
 export async function sqlInOrder<Rows extends readonly unknown[]>(
-  db: Database,
+  db: SqlPlace,
   statements: readonly (readonly [sql: string, bindings: readonly unknown[]])[],
   options: { timeoutMs?: number } = {},
 ): Promise<{ [K in keyof Rows]: Rows[K][] }> {
@@ -102,7 +115,7 @@ export async function sqlInOrder<Rows extends readonly unknown[]>(
   const connection = await connections.acquireConnection()
   try {
     // In the turn in which it is sent: after its end the connection is somebody else's.
-    if ((db as unknown as Partial<Transaction>).isCompleted?.()) throw new Error('the transaction has ended')
+    if (db.isCompleted?.()) throw new Error('the transaction has ended')
     const limit = options.timeoutMs === undefined ? {} : { query_timeout: options.timeoutMs }
     sendTogether(connection)
     const results = await Promise.all(
@@ -112,6 +125,56 @@ export async function sqlInOrder<Rows extends readonly unknown[]>(
   } catch (error) {
     // pg gives up waiting, but the connection stays busy with the statement.
     if (error instanceof Error && error.message === 'Query read timeout') connection.__knex__disposed = error
+    throw error
+  } finally {
+    await connections.releaseConnection(connection)
+  }
+}
+
+/**
+ * Runs the work in a transaction. Unlike knex's, its BEGIN goes out with the work's first statements, and its COMMIT with the last
+ * ones when the work calls `commit` right after them: two turns over the network are saved, and the connection is free earlier.
+ * A statement that fails makes that COMMIT a ROLLBACK.
+ */
+export async function inTransaction<T>(
+  db: Database,
+  work: (trx: SqlTransaction) => Promise<T>,
+): Promise<T> {
+  const connections = db.client as Connections
+  const connection = await connections.acquireConnection()
+  const client: Connections = {
+    acquireConnection: async () => connection,
+    releaseConnection: async () => {},
+  }
+  let hasEnded = false
+  let committed: Promise<void> | undefined
+  async function end(sql: 'commit' | 'rollback'): Promise<void> {
+    // As many turns as any other statement takes: those that were asked for before are sent before.
+    await client.acquireConnection()
+    hasEnded = true
+    const { command } = await connection.query({ text: sql })
+    if (command !== sql.toUpperCase()) throw new Error('the transaction was rolled back')
+  }
+  const trx: SqlTransaction = {
+    client,
+    isCompleted: () => hasEnded,
+    commit() {
+      committed ??= end('commit')
+      // Of a failure the statement that failed tells more: this one is heard once the work is over.
+      committed.catch(() => {})
+    },
+  }
+  try {
+    sendTogether(connection)
+    const [, result] = await Promise.all([connection.query({ text: 'begin' }), work(trx)])
+    trx.commit()
+    await committed
+    return result
+  } catch (error) {
+    await (committed ?? end('rollback')).catch((fault: unknown) => {
+      // It may be broken, or still be in the transaction.
+      connection.__knex__disposed = fault
+    })
     throw error
   } finally {
     await connections.releaseConnection(connection)

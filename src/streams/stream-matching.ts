@@ -1,7 +1,7 @@
 import type { Profile } from '../auth/profile.js'
 import type { SecurityEvent } from '../secevent/event.js'
 import { SSF } from '../secevent/event-types.js'
-import { type Database, sqlRows } from '../storage/database.js'
+import { type SqlPlace, sqlRows } from '../storage/database.js'
 import type { DeliveryMethod } from './stream.js'
 import { eventMatchHashes, type SubjectHmac, textArrayLiteral } from './subject-index.js'
 
@@ -36,7 +36,7 @@ export interface StreamMatcherOptions {
 
 /** Finds the streams that take each event of a batch, in one statement. Takes fan-out's transaction. */
 export type StreamMatcher = (
-  db: Database,
+  db: SqlPlace,
   events: readonly { readonly event: MatchableEvent }[],
 ) => Promise<StreamMatch[]>
 
