@@ -29,10 +29,10 @@ interface Unsent {
 
 /** For a row that must not go out any more, or cannot. */
 export function unsentResult({ item, lease, outcome, failure = NOT_GRANTED }: Unsent): DeliveryResult {
-  const base = { ...frameOf(item, lease), attempts: item.attempts, deliveredAtMs: null }
-  if (outcome === 'unreadable')
-    return { ...base, outcome: 'park', code: UNREADABLE, failure: UNREADABLE_REASON }
-  return { ...base, outcome, ...(outcome === 'discarded' ? { failure } : {}) }
+  const { attempts } = item
+  return outcome === 'unreadable'
+    ? resultOf(item, lease, { outcome: 'park', attempts, code: UNREADABLE, failure: UNREADABLE_REASON })
+    : resultOf(item, lease, { outcome, attempts, ...(outcome === 'discarded' ? { failure } : {}) })
 }
 
 /** The endpoint took it, or refused this one SET. */
@@ -40,10 +40,17 @@ export function answeredResult(
   { item, lease, sentAtMs, nowMs }: EndedAttempt,
   outcome: Extract<AttemptOutcome, { class: 'received' | 'rejected' }>,
 ): DeliveryResult {
-  const base = { ...frameOf(item, lease), attempts: item.attempts + 1, deliveredAtMs: sentAtMs }
-  return outcome.class === 'received'
-    ? { ...base, outcome: 'received', receivedAtMs: nowMs }
-    : { ...base, outcome: 'park', code: outcome.code, failure: outcome.reason }
+  const attempts = item.attempts + 1
+  if (outcome.class === 'received') {
+    return resultOf(item, lease, {
+      outcome: 'received',
+      attempts,
+      deliveredAtMs: sentAtMs,
+      receivedAtMs: nowMs,
+    })
+  }
+  const { code, reason: failure } = outcome
+  return resultOf(item, lease, { outcome: 'park', attempts, deliveredAtMs: sentAtMs, code, failure })
 }
 
 /**
@@ -58,10 +65,12 @@ export function failedResult(
   const attempts = item.attempts + 1
   // Without an answer nobody knows whether it left, so it does not count as delivered.
   const deliveredAtMs = traitsOf(outcome.failure).answered ? sentAtMs : null
-  const base = { ...frameOf(item, lease), attempts, deliveredAtMs, failure: describeFailure(outcome) }
-  if (isHopeless) return { ...base, outcome: 'park', code: 'keeps_failing' }
+  const failure = describeFailure(outcome)
+  if (isHopeless)
+    return resultOf(item, lease, { outcome: 'park', attempts, deliveredAtMs, code: 'keeps_failing', failure })
   const waitMs = Math.max(retryWaitMs(attempts, item.lane !== 'routine'), outcome.retryAfterMs ?? 0)
-  return { ...base, outcome: 'retry', nextAttemptAtMs: nowMs + waitMs }
+  const nextAttemptAtMs = nowMs + waitMs
+  return resultOf(item, lease, { outcome: 'retry', attempts, deliveredAtMs, failure, nextAttemptAtMs })
 }
 
 /** `dns: ENOTFOUND`: as it stands with the SET, and where people and alerts read of it. */
@@ -69,6 +78,23 @@ function describeFailure({ failure, reason }: { failure: FailureClass; reason: s
   return `${failure}: ${reason}`
 }
 
-function frameOf({ streamId, lane, eventId, shard }: OpenDelivery, { epoch }: Lease) {
-  return { streamId, lane, eventId, shard, epoch, receivedAtMs: null }
+type Found = Pick<DeliveryResult, 'outcome' | 'attempts'> &
+  Partial<Pick<DeliveryResult, 'deliveredAtMs' | 'receivedAtMs' | 'nextAttemptAtMs' | 'code' | 'failure'>>
+
+/** All of them have one shape, member by member: there is one for each attempt, and the engine reads such fastest. */
+function resultOf(item: OpenDelivery, lease: Lease, found: Found): DeliveryResult {
+  return {
+    streamId: item.streamId,
+    lane: item.lane,
+    eventId: item.eventId,
+    shard: item.shard,
+    epoch: lease.epoch,
+    outcome: found.outcome,
+    attempts: found.attempts,
+    deliveredAtMs: found.deliveredAtMs ?? null,
+    receivedAtMs: found.receivedAtMs ?? null,
+    nextAttemptAtMs: found.nextAttemptAtMs,
+    code: found.code,
+    failure: found.failure,
+  }
 }

@@ -19,13 +19,12 @@ import { createFanOut, type QueuedDelivery } from './fan-out.js'
 import { fanOutCounters } from './fan-out-counters.js'
 import { heldOrderRepository } from './held-order-repository.js'
 import { createMinter } from './minter.js'
-import type { ReceivedDelivery } from './open-delivery.js'
+import { type ReceivedDelivery, toSendItem } from './open-delivery.js'
 import { createPollService, type PollService } from './poll-service.js'
 import { createContentOpener, createEventPreparer } from './prepare-event.js'
 import { queueRepository } from './queue-repository.js'
 import { resultRepository } from './result-repository.js'
 import { createSender, type Sender, type SenderOptions } from './sender.js'
-import type { SendItem } from './stream-sender.js'
 import { createStreamTargets, type OpenSecret } from './stream-target-repository.js'
 import type { WaitingLimits } from './waiting-room.js'
 
@@ -133,6 +132,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
 
   function handOver(queued: readonly QueuedDelivery[]): void {
     const elsewhere = new Set<number>()
+    const queuedAtMs = clock.now()
     for (const [streamId, rows] of groupByStream(queued)) {
       const [first] = rows
       if (!first) continue
@@ -140,20 +140,13 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       if (first.method === 'poll') {
         polls.wake(streamId)
         elsewhere.add(shard)
-      } else if (!sender.offer(streamId, { shard, version: first.version, items: rows.map(toSendItem) })) {
-        elsewhere.add(shard)
+      } else {
+        const items = rows.map((row) => toSendItem(row.delivery, { attempts: 0, queuedAtMs }, row))
+        if (!sender.offer(streamId, { shard, version: first.version, items })) elsewhere.add(shard)
       }
     }
     if (elsewhere.size > 0) hints.notify(SHARDS_CHANNEL, `${processMark}:${[...elsewhere].join(',')}`)
   }
-
-  const toSendItem = ({ delivery, content, bytes }: QueuedDelivery): SendItem => ({
-    ...delivery,
-    content,
-    bytes,
-    attempts: 0,
-    queuedAtMs: clock.now(),
-  })
 
   const counters = fanOutCounters(metrics)
   const fanOut = {} as Record<Lane, BatchHandler>

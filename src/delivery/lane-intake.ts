@@ -1,8 +1,7 @@
 import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
-import type { OpenDelivery } from './open-delivery.js'
+import type { OpenDelivery, SendItem } from './open-delivery.js'
 import type { PendingQueue } from './pending-queue.js'
-import type { SendItem } from './stream-sender.js'
 
 /** Due rows of one lane that are not in hand, in hub order; apart from them those that must not go out any more. */
 export interface Claim {

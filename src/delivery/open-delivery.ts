@@ -41,6 +41,39 @@ export interface EventContent {
   readonly claims: Readonly<Record<string, unknown>>
 }
 
+/** A delivery in memory, ready to be sent. */
+export interface SendItem extends OpenDelivery {
+  readonly content: EventContent
+  /** Of the sealed content: what it takes in memory, more or less. */
+  readonly bytes: number
+}
+
+/** Member by member, so that all have one shape wherever they come from: they are read at every step of the way out. */
+export function toSendItem(
+  delivery: Omit<OpenDelivery, 'attempts' | 'queuedAtMs'>,
+  tries: Pick<OpenDelivery, 'attempts' | 'queuedAtMs'>,
+  { content, bytes }: Pick<SendItem, 'content' | 'bytes'>,
+): SendItem {
+  return {
+    streamId: delivery.streamId,
+    eventId: delivery.eventId,
+    receiverId: delivery.receiverId,
+    shard: delivery.shard,
+    lane: delivery.lane,
+    type: delivery.type,
+    effect: delivery.effect,
+    sourceId: delivery.sourceId,
+    txn: delivery.txn,
+    orderKey: delivery.orderKey,
+    acceptedAtMs: delivery.acceptedAtMs,
+    rendering: delivery.rendering,
+    attempts: tries.attempts,
+    queuedAtMs: tries.queuedAtMs,
+    content,
+    bytes,
+  }
+}
+
 export function laneOf(number: number): Lane {
   const lane = LANES.find((candidate) => LANE_NUMBER[candidate] === number)
   if (!lane) throw new RangeError(`no lane has the number ${number}`)

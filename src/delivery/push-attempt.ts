@@ -6,8 +6,7 @@ import type { Lane } from '../secevent/event.js'
 import { type AttemptOutcome, outcomeOfAnswer } from './attempt-outcome.js'
 import { failureOf } from './failure-class.js'
 import type { Minter } from './minter.js'
-import type { ReceivedDelivery } from './open-delivery.js'
-import type { SendItem } from './stream-sender.js'
+import type { ReceivedDelivery, SendItem } from './open-delivery.js'
 import type { StreamTarget } from './stream-target-repository.js'
 
 interface PushAnswer {

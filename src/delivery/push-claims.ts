@@ -4,10 +4,9 @@ import type { Lane } from '../secevent/event.js'
 import type { Database } from '../storage/database.js'
 import { createClosedRows } from './closed-rows.js'
 import type { Claim } from './lane-intake.js'
-import type { EventContent, OpenDelivery } from './open-delivery.js'
+import { type EventContent, type OpenDelivery, type SendItem, toSendItem } from './open-delivery.js'
 import { findOtherCauses } from './other-causes.js'
 import { type ClaimedDelivery, type LanePage, queueRepository } from './queue-repository.js'
-import type { SendItem } from './stream-sender.js'
 
 export interface PushClaimsOptions {
   /** A pool per lane, so that no lane waits for another's statements. */
@@ -49,8 +48,10 @@ export function createPushClaims({ pools, logger, openContent }: PushClaimsOptio
       else {
         await openContent(row).then(
           (content) => {
-            if (content) due.push({ ...row.delivery, content, bytes: row.sealedContent?.length ?? 0 })
-            else {
+            if (content) {
+              const bytes = row.sealedContent?.length ?? 0
+              due.push(toSendItem(row.delivery, row.delivery, { content, bytes }))
+            } else {
               unreadable.push(row.delivery)
               logger.error('set.unreadable', { stream_id: streamId, event_ids: [row.delivery.eventId] })
             }

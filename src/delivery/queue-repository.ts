@@ -22,10 +22,10 @@ export interface DeliveryResult {
   readonly attempts: number
   readonly deliveredAtMs: number | null
   readonly receivedAtMs: number | null
-  readonly nextAttemptAtMs?: number
+  readonly nextAttemptAtMs: number | undefined
   /** For `park`: the code a person filters by. */
-  readonly code?: string
-  readonly failure?: string
+  readonly code: string | undefined
+  readonly failure: string | undefined
 }
 
 interface QueueRow {

@@ -7,17 +7,11 @@ import { createEndpointHealth } from './endpoint-health.js'
 import { createLaneIntakes } from './lane-intakes.js'
 import { createLoadedTarget } from './loaded-target.js'
 import { createLoneFailures } from './lone-failures.js'
-import type { EventContent, OpenDelivery } from './open-delivery.js'
+import type { OpenDelivery, SendItem } from './open-delivery.js'
 import { createPendingQueue } from './pending-queue.js'
 import type { DeliveryResult } from './queue-repository.js'
 import type { StreamSenderDeps } from './stream-sender-deps.js'
 import type { StreamTarget } from './stream-target-repository.js'
-
-export interface SendItem extends OpenDelivery {
-  readonly content: EventContent
-  /** Of the sealed content: what it takes in memory, more or less. */
-  readonly bytes: number
-}
 
 /** Rows of one stream that fan-out has just queued. */
 export interface OfferedRows {

@@ -1,5 +1,5 @@
-import { DatabaseError } from 'pg'
 import { setTimeout as delay } from 'node:timers/promises'
+import { DatabaseError } from 'pg'
 import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'

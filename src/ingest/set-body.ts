@@ -40,6 +40,11 @@ export async function readSetBody(req: IncomingMessage, options: BodyReading): P
     const beganMs = clock.monotonicMs()
     const chunks: Buffer[] = []
     let bytes = 0
+    let hasEnded = false
+    // 'close' comes after every 'end'; without it when the sender is gone or the server cut a slow body.
+    const onGone = (): void => {
+      if (!hasEnded) reject(new SenderGone())
+    }
     req.on('data', (chunk: Buffer) => {
       bytes += chunk.length
       if (bytes > MAX_DISCARDED_BYTES) reject(tooLarge())
@@ -48,12 +53,12 @@ export async function readSetBody(req: IncomingMessage, options: BodyReading): P
       else reject(new Unavailable('The hub is at its limit; send the SET again shortly.', { retryAfterS: 1 }))
     })
     req.on('end', () => {
+      hasEnded = true
       if (bytes > MAX_SET_BYTES) reject(tooLarge())
       else resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks))
     })
-    req.on('error', () => reject(new SenderGone()))
-    // 'close' without 'end' also comes when the server cut a slow body.
-    req.on('close', () => reject(new SenderGone()))
+    req.on('error', onGone)
+    req.on('close', onGone)
     options.whenCut(() => reject(new SenderTooSlow()))
     const look = (): void => {
       const allowedMs = Math.min(MAX_BODY_TIME_MS, timeMs + bytes / MIN_BYTES_PER_MS)

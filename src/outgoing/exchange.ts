@@ -71,15 +71,18 @@ export class ClosedBeforeAnswer extends OutgoingFailed {}
 
 function createAnswer(request: ExchangeRequest, settle: Settle) {
   let controller: Dispatcher.DispatchController | undefined
-  let over: Error | undefined
+  let isOver = false
+  /** Why, when it was not the answer that ended it. */
+  let fault: Error | undefined
   let status = 0
   let headers: OutgoingResponse['headers'] = {}
   let chunks: Buffer[] = []
   let bytes = 0
 
   function abort(error: Error): void {
-    if (over) return
-    over = error
+    if (isOver) return
+    isOver = true
+    fault = error
     chunks = []
     controller?.abort(error)
     settle.reject(error)
@@ -89,7 +92,7 @@ function createAnswer(request: ExchangeRequest, settle: Settle) {
     onRequestStart(started) {
       controller = started
       // It may have waited for a connection longer than its deadline: then not a byte is sent.
-      if (over) started.abort(over)
+      if (fault) started.abort(fault)
     },
     onResponseStart(_controller, statusCode, received) {
       if (statusCode < 200) return
@@ -109,8 +112,8 @@ function createAnswer(request: ExchangeRequest, settle: Settle) {
       else chunks.push(chunk)
     },
     onResponseEnd() {
-      if (over) return
-      over = new Error('settled')
+      if (isOver) return
+      isOver = true
       const body = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)
       settle.resolve({ status, headers, body })
     },

@@ -136,10 +136,7 @@ export async function sqlInOrder<Rows extends readonly unknown[]>(
  * ones when the work calls `commit` right after them: two turns over the network are saved, and the connection is free earlier.
  * A statement that fails makes that COMMIT a ROLLBACK.
  */
-export async function inTransaction<T>(
-  db: Database,
-  work: (trx: SqlTransaction) => Promise<T>,
-): Promise<T> {
+export async function inTransaction<T>(db: Database, work: (trx: SqlTransaction) => Promise<T>): Promise<T> {
   const connections = db.client as Connections
   const connection = await connections.acquireConnection()
   const client: Connections = {

@@ -12,8 +12,8 @@ import {
   failureOf,
   traitsOf,
 } from '../../src/delivery/failure-class.js'
+import type { SendItem } from '../../src/delivery/open-delivery.js'
 import { createPushAttempt } from '../../src/delivery/push-attempt.js'
-import type { SendItem } from '../../src/delivery/stream-sender.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
 import { createClock } from '../../src/kernel/clock.js'
 import { silentLogger } from '../../src/kernel/logger.js'

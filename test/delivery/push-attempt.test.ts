@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { Minter } from '../../src/delivery/minter.js'
+import type { SendItem } from '../../src/delivery/open-delivery.js'
 import { createPushAttempt, type PushAttemptOptions } from '../../src/delivery/push-attempt.js'
-import type { SendItem } from '../../src/delivery/stream-sender.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
 import type { LogFields, Logger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'

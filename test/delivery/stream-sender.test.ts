@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import type { SendItem } from '../../src/delivery/open-delivery.js'
 import type { DeliveryResult } from '../../src/delivery/queue-repository.js'
-import { createStreamSender, type SendItem } from '../../src/delivery/stream-sender.js'
+import { createStreamSender } from '../../src/delivery/stream-sender.js'
 import type { StreamSenderDeps } from '../../src/delivery/stream-sender-deps.js'
 import type { StreamTarget } from '../../src/delivery/stream-target-repository.js'
 import { createClock } from '../../src/kernel/clock.js'
