@@ -105,7 +105,11 @@ export function createPostgresEventLog(options: PostgresEventLogOptions): Postgr
   }
 
   async function appendOne(event: SecurityEvent): Promise<void> {
-    if (await readers.get(event.lane)?.[0]?.offer(event)) return
+    const reader = readers.get(event.lane)?.[0]
+    const writer = writers[event.lane]
+    // Rows under way came before it, and its subject may be theirs.
+    while (reader?.takes(event) && writer.isBusy()) await writer.idle()
+    if (await reader?.offer(event)) return
     await appendRecords([codec.encode(event)])
   }
 

@@ -38,6 +38,8 @@ export interface PostgresReaderOptions {
 export interface PostgresReader extends Worker {
   /** There may be rows. */
   look(): void
+  /** Whether it would take such an event now. */
+  takes(event: SecurityEvent): boolean
   /**
    * Takes an event of its slots straight into its next batch (docs/adr/0033). True: its effect is committed, so it is as durable as
    * a row would be. False: store it as a row, although its effect may be committed all the same: a repeat is dropped.
@@ -171,6 +173,13 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
     else logger.warn('log_batch.failed', { log: 'postgres', lane, error: describeError(error) })
   }
 
+  function takes(event: SecurityEvent): boolean {
+    const isRunning = running !== undefined && !stopping.signal.aborted
+    if (!isRunning || isBehind || failure || offered.length >= MAX_BATCH_RECORDS) return false
+    // What waits for the relay is a row, and so is what another process reads.
+    return !options.keepForRelay && slots.owned().has(event.slot)
+  }
+
   function look(): void {
     mustLook = true
     wake.ring()
@@ -199,12 +208,9 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
     },
     health,
     look,
+    takes,
     offer(event) {
-      const isRunning = running !== undefined && !stopping.signal.aborted
-      // What waits for the relay is a row, and so is what another process reads.
-      if (!isRunning || isBehind || failure || options.keepForRelay || !slots.owned().has(event.slot))
-        return undefined
-      if (offered.length >= MAX_BATCH_RECORDS) return undefined
+      if (!takes(event)) return undefined
       return new Promise((settle) => {
         offered.push({ item: { event }, settle })
         wake.ring()
