@@ -144,12 +144,15 @@ export async function inTransaction<T>(db: Database, work: (trx: SqlTransaction)
     releaseConnection: async () => {},
   }
   let hasEnded = false
+  /** As the server says: it rolls back by itself what cannot be committed. */
+  let isOver = false
   let committed: Promise<void> | undefined
   async function end(sql: 'commit' | 'rollback'): Promise<void> {
     // As many turns as any other statement takes: those that were asked for before are sent before.
     await client.acquireConnection()
     hasEnded = true
     const { command } = await connection.query({ text: sql })
+    isOver = true
     if (command !== sql.toUpperCase()) throw new Error('the transaction was rolled back')
   }
   const trx: SqlTransaction = {
@@ -170,7 +173,7 @@ export async function inTransaction<T>(db: Database, work: (trx: SqlTransaction)
   } catch (error) {
     await (committed ?? end('rollback')).catch((fault: unknown) => {
       // It may be broken, or still be in the transaction.
-      connection.__knex__disposed = fault
+      if (!isOver) connection.__knex__disposed = fault
     })
     throw error
   } finally {
