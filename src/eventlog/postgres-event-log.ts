@@ -109,7 +109,12 @@ export function createPostgresEventLog(options: PostgresEventLogOptions): Postgr
     const writer = writers[event.lane]
     // Rows under way came before it, and its subject may be theirs.
     while (reader?.takes(event) && writer.isBusy()) await writer.idle()
-    if (await reader?.offer(event)) return
+    const handedOver = reader?.offer(event)
+    // Not awaited when there is nothing to wait for: the next event must find the writer busy.
+    if (handedOver && (await handedOver)) {
+      failure = undefined
+      return
+    }
     await appendRecords([codec.encode(event)])
   }
 

@@ -74,6 +74,8 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
   let lookedAtMs = Number.NEGATIVE_INFINITY
   /** The table holds more than one batch took. */
   let isBehind = true
+  /** What is under way takes longer than anybody shall wait for a 202. */
+  let isSlow = false
 
   async function readRows(): Promise<OpenRow[]> {
     if (!mustLook && clock.monotonicMs() - lookedAtMs < options.pollMs) return []
@@ -88,18 +90,24 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
 
   /** Rows first, then what was offered. */
   async function takeBatch(): Promise<void> {
-    const rows = await readRows()
-    const room = isBehind ? 0 : MAX_BATCH_RECORDS - rows.length
-    const direct = offered.slice(0, room)
-    offered = offered.slice(room)
-    if (isBehind) refuse(offered.splice(0))
-    if (rows.length + direct.length === 0) return
-    const giveUp = setTimeout(() => refuse(direct), OFFER_TIMEOUT_MS)
+    let direct: Offered[] = []
+    // What waits behind the batch waits no longer than what is in it.
+    const giveUp = setTimeout(() => {
+      isSlow = true
+      refuse([...direct, ...offered.splice(0)])
+    }, OFFER_TIMEOUT_MS)
     try {
+      const rows = await readRows()
+      const room = isBehind ? 0 : MAX_BATCH_RECORDS - rows.length
+      direct = offered.slice(0, room)
+      offered = offered.slice(room)
+      if (isBehind) refuse(offered.splice(0))
+      if (rows.length + direct.length === 0) return
       await handle(rows, direct)
       for (const { settle } of direct) settle(true)
     } finally {
       clearTimeout(giveUp)
+      isSlow = false
       refuse(direct)
     }
   }
@@ -175,7 +183,7 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
 
   function takes(event: SecurityEvent): boolean {
     const isRunning = running !== undefined && !stopping.signal.aborted
-    if (!isRunning || isBehind || failure || offered.length >= MAX_BATCH_RECORDS) return false
+    if (!isRunning || isBehind || isSlow || failure || offered.length >= MAX_BATCH_RECORDS) return false
     // What waits for the relay is a row, and so is what another process reads.
     return !options.keepForRelay && slots.owned().has(event.slot)
   }
