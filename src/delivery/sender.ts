@@ -24,6 +24,8 @@ export interface SenderOptions extends PushAttemptOptions, PushClaimsOptions {
   /** Requests in flight per stream. */
   readonly concurrency: number
   readonly waitingLimits?: WaitingLimits
+  /** Streams in memory, at about 8 KB each; with more, those that are owed nothing are forgotten at once. Default 20,000. */
+  readonly maxReady?: number | undefined
 }
 
 export interface Sender extends Worker {
@@ -43,7 +45,6 @@ const SWEEP_MS = 5_000
  * cost four statements, and the first event after a rest to 1,000 receivers 4,000.
  */
 const READY_MS = 15 * 60_000
-/** With more streams in memory, at about 8 KB each, those that are owed nothing are forgotten at once. */
 const MAX_READY = 20_000
 /** Revocations wait for it still, so it is asked as often as what only a person can mend. */
 const PAUSED_PROBE_MS = 30_000
@@ -59,7 +60,7 @@ interface Entry {
 
 /** Push delivery (RFC 8935): sends for the streams of the delivery shards that this process holds. */
 export function createSender(options: SenderOptions): Sender {
-  const { clock, leases, logger } = options
+  const { clock, leases, logger, maxReady = MAX_READY } = options
   const entries = new Map<string, Entry>()
   const places = createSendPlaces({ wake: (streamId) => entries.get(streamId)?.sender.pump() })
   const inFlight = options.metrics.gauge(
@@ -105,6 +106,8 @@ export function createSender(options: SenderOptions): Sender {
       entry = { sender: openSender(streamId, shard), shard, dueMs: Number.POSITIVE_INFINITY }
       entries.set(streamId, entry)
     }
+    // Asked for because there is something to do: no sweep may come while that lasts.
+    entry.idleSinceMs = undefined
     return entry
   }
 
@@ -200,7 +203,7 @@ export function createSender(options: SenderOptions): Sender {
     }
     entry.idleSinceMs ??= nowMs
     const isReady = entry.sender.version() !== undefined && !entry.sender.isOnRecord()
-    return !isReady || entries.size > MAX_READY || nowMs - entry.idleSinceMs > READY_MS
+    return !isReady || entries.size > maxReady || nowMs - entry.idleSinceMs > READY_MS
   }
 
   function forgetIdle(): void {

@@ -1,9 +1,9 @@
 import type { BatchHandler, LogBatch } from '../../src/eventlog/event-log.js'
 import { createPostgresEventLog, type PostgresEventLog } from '../../src/eventlog/postgres-event-log.js'
+import type { PostgresReader } from '../../src/eventlog/postgres-reader.js'
 import { createRecordCodec } from '../../src/eventlog/record-codec.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
-import type { Worker } from '../../src/kernel/worker.js'
 import type { SecurityEvent } from '../../src/secevent/event.js'
 import { inTransaction, sqlRows } from '../../src/storage/database.js'
 import { createTestDatabase } from '../support/postgres.js'
@@ -50,8 +50,8 @@ export async function openDirectRig() {
     }
   }
 
-  async function start(log: PostgresEventLog, handler: BatchHandler): Promise<Worker> {
-    const reader = log.subscribe('urgent', handler)
+  async function start(log: PostgresEventLog, handler: BatchHandler): Promise<PostgresReader> {
+    const reader = log.subscribe('urgent', handler) as PostgresReader
     ending.push(() => reader.stop())
     await reader.start()
     return reader
