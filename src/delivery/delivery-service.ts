@@ -51,6 +51,7 @@ export interface DeliveryOptions {
   readonly failing?: FailingStreams
   /** Of what waits in memory. */
   readonly waitingLimits?: WaitingLimits
+  readonly maxReady?: SenderOptions['maxReady']
   readonly holdMs: number
   readonly dedupeWindowDays: number
   /** Makes the partitions of one day (`YYYY-MM-DD`): a hub that slept may find events of days it never saw. */

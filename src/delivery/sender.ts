@@ -24,6 +24,8 @@ export interface SenderOptions extends PushAttemptOptions, PushClaimsOptions {
   /** Requests in flight per stream. */
   readonly concurrency: number
   readonly waitingLimits?: WaitingLimits
+  /** Streams in memory, at about 8 KB each; with more, those that are owed nothing are forgotten at once. Default 20,000. */
+  readonly maxReady?: number | undefined
 }
 
 export interface Sender extends Worker {
@@ -45,7 +47,6 @@ const SWEEP_MS = 5_000
 const READY_MS = 15 * 60_000
 /** So many of them are read again at each sweep, to see what changed. */
 const READY_PER_SWEEP = 1_000
-/** With more streams in memory, at about 8 KB each, those that are owed nothing are forgotten at once. */
 const MAX_READY = 20_000
 /** Revocations wait for it still, so it is asked as often as what only a person can mend. */
 const PAUSED_PROBE_MS = 30_000
@@ -61,7 +62,7 @@ interface Entry {
 
 /** Push delivery (RFC 8935): sends for the streams of the delivery shards that this process holds. */
 export function createSender(options: SenderOptions): Sender {
-  const { clock, leases, logger } = options
+  const { clock, leases, logger, maxReady = MAX_READY } = options
   const entries = new Map<string, Entry>()
   const places = createSendPlaces({ wake: (streamId) => entries.get(streamId)?.sender.pump() })
   const inFlight = options.metrics.gauge(
@@ -108,6 +109,8 @@ export function createSender(options: SenderOptions): Sender {
       entry = { sender: openSender(streamId, shard), shard, dueMs: Number.POSITIVE_INFINITY }
       entries.set(streamId, entry)
     }
+    // Asked for because there is something to do: no sweep may come while that lasts.
+    entry.idleSinceMs = undefined
     return entry
   }
 
@@ -209,7 +212,7 @@ export function createSender(options: SenderOptions): Sender {
     }
     entry.idleSinceMs ??= nowMs
     const isReady = entry.sender.version() !== undefined && !entry.sender.isOnRecord()
-    return !isReady || entries.size > MAX_READY || nowMs - entry.idleSinceMs > readyMs
+    return !isReady || entries.size > maxReady || nowMs - entry.idleSinceMs > readyMs
   }
 
   /** @param readyMs those that are owed nothing stay so long */

@@ -45,6 +45,7 @@ export interface PostgresEventLog extends EventLog, TransactionalLog {
 }
 
 const CHANNEL = 'event_log'
+const placeOf = ({ lane, slot }: SecurityEvent) => `${lane} ${slot}`
 
 /**
  * The log as a table: a queue whose rows are closed in the transaction that stores their effect. An event that the same process would
@@ -104,13 +105,30 @@ export function createPostgresEventLog(options: PostgresEventLogOptions): Postgr
     return Promise.all(records.map((record) => writers[record.lane].add(record)))
   }
 
+  /** Rows that are being stored, by lane and slot. */
+  const underWay = new Map<string, number>()
+
+  async function appendRow(event: SecurityEvent): Promise<void> {
+    const place = placeOf(event)
+    underWay.set(place, (underWay.get(place) ?? 0) + 1)
+    try {
+      await appendRecords([codec.encode(event)])
+    } finally {
+      const left = (underWay.get(place) ?? 1) - 1
+      if (left > 0) underWay.set(place, left)
+      else underWay.delete(place)
+    }
+  }
+
   async function appendOne(event: SecurityEvent): Promise<void> {
-    const reader = readers.get(event.lane)?.[0]
-    const writer = writers[event.lane]
-    // Rows under way came before it, and its subject may be theirs.
-    while (reader?.takes(event) && writer.isBusy()) await writer.idle()
-    if (await reader?.offer(event)) return
-    await appendRecords([codec.encode(event)])
+    // Behind a row of its slot it would be ahead of one that came before it, and its subject may be the same.
+    const offer = underWay.has(placeOf(event)) ? undefined : readers.get(event.lane)?.[0]?.offer(event)
+    // Not awaited when there is nothing to wait for: the next event must find the row under way.
+    if (offer && (await offer)) {
+      failure = undefined
+      return
+    }
+    await appendRow(event)
   }
 
   function health(): LogHealth {

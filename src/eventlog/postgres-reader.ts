@@ -5,7 +5,7 @@ import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
 import { createWake } from '../kernel/wake.js'
 import type { Health, Worker } from '../kernel/worker.js'
-import type { Lane, SecurityEvent } from '../secevent/event.js'
+import { type Lane, type SecurityEvent, SLOT_COUNT } from '../secevent/event.js'
 import type { Database, SqlPlace } from '../storage/database.js'
 import {
   type BatchHandler,
@@ -38,8 +38,6 @@ export interface PostgresReaderOptions {
 export interface PostgresReader extends Worker {
   /** There may be rows. */
   look(): void
-  /** Whether it would take such an event now. */
-  takes(event: SecurityEvent): boolean
   /**
    * Takes an event of its slots straight into its next batch (docs/adr/0033). True: its effect is committed, so it is as durable as
    * a row would be. False: store it as a row, although its effect may be committed all the same: a repeat is dropped.
@@ -50,12 +48,18 @@ export interface PostgresReader extends Worker {
 
 interface Offered {
   readonly item: LogItem
-  settle(isDone: boolean): void
+  /** True when it was not settled before. */
+  settle(isDone: boolean): boolean
 }
+
+/** What was offered is stored behind them, and all of it read at once: no fault. */
+class RowsFirst extends BatchTaken {}
 
 /** SQLSTATE: some of the rows were not open any more. */
 const DIVISION_BY_ZERO = '22012'
 const READ_TIMEOUT_MS = 5_000
+/** Far more than are let in at once: in a crowd, too, what came first goes first. */
+const MAX_OFFERED = 20_000
 /** Whoever waits for a 202 longer than that waits for a row in its stead. */
 const OFFER_TIMEOUT_MS = 1_000
 const FIRST_BACKOFF_MS = 100
@@ -74,6 +78,8 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
   let lookedAtMs = Number.NEGATIVE_INFINITY
   /** The table holds more than one batch took. */
   let isBehind = true
+  /** What is under way takes longer than anybody shall wait for a 202. */
+  let isSlow = false
 
   async function readRows(): Promise<OpenRow[]> {
     if (!mustLook && clock.monotonicMs() - lookedAtMs < options.pollMs) return []
@@ -86,20 +92,23 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
     return rows
   }
 
-  /** Rows first, then what was offered. */
+  /** Rows first, then what was offered before they were read. */
   async function takeBatch(): Promise<void> {
-    const rows = await readRows()
-    const room = isBehind ? 0 : MAX_BATCH_RECORDS - rows.length
-    const direct = offered.slice(0, room)
-    offered = offered.slice(room)
-    if (isBehind) refuse(offered.splice(0))
-    if (rows.length + direct.length === 0) return
-    const giveUp = setTimeout(() => refuse(direct), OFFER_TIMEOUT_MS)
+    let direct = offered.slice(0, MAX_BATCH_RECORDS)
+    // What waits behind the batch waits no longer than what is in it.
+    const giveUp = setTimeout(() => {
+      isSlow = true
+      refuse([...direct, ...offered.splice(0)])
+    }, OFFER_TIMEOUT_MS)
     try {
-      await handle(rows, direct)
-      for (const { settle } of direct) settle(true)
+      const rows = await readRows()
+      if (isBehind) refuse(offered.splice(0))
+      direct = isBehind ? [] : direct.slice(0, MAX_BATCH_RECORDS - rows.length)
+      offered = offered.slice(direct.length)
+      if (rows.length + direct.length > 0) await handle(rows, direct)
     } finally {
       clearTimeout(giveUp)
+      isSlow = false
       refuse(direct)
     }
   }
@@ -107,18 +116,30 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
   async function handle(rows: readonly OpenRow[], direct: readonly Offered[]): Promise<void> {
     const read = await readRecords(options.codec, lane, rows)
     const ids = new Map(read.map((item, index) => [item, rows[index]?.id as number]))
-    const closeIn = (trx: SqlPlace, some: readonly LogItem[]) =>
-      closeRows(
-        trx,
-        some.filter((item) => ids.has(item)),
-        ids,
-      )
+    const closeIn = (trx: SqlPlace, some: readonly LogItem[]) => {
+      const found = some.filter((item) => ids.has(item))
+      return closeRows(trx, found, ids)
+    }
+    const checkOrder = (trx: SqlPlace) => checkAlone(trx, direct, [...ids.values()])
     const items = [...read, ...direct.map(({ item }) => item)]
     const startedMs = clock.monotonicMs()
-    await deliver({ lane, from: 'postgres', items, closeIn }, handler)
+    await deliver({ lane, from: 'postgres', items, closeIn, checkOrder }, handler)
     options.metrics.read('postgres', lane, items)
-    if (direct.length === 0) return
-    options.metrics.appended('postgres', lane, direct.length, (clock.monotonicMs() - startedMs) / 1000)
+    const done = direct.filter(({ settle }) => settle(true)).length
+    if (done > 0) options.metrics.appended('postgres', lane, done, (clock.monotonicMs() - startedMs) / 1000)
+  }
+
+  /** A process that takes events without reading any may have stored one of their slots that no word has come of. */
+  async function checkAlone(
+    trx: SqlPlace,
+    direct: readonly Offered[],
+    ids: readonly number[],
+  ): Promise<void> {
+    const slotsOfDirect = [...new Set(direct.flatMap(({ item }) => (item.event ? [item.event.slot] : [])))]
+    if (slotsOfDirect.length === 0) return
+    if (await repository.hasOthers(trx, { lane, slots: slotsOfDirect, ids })) {
+      throw new RowsFirst('Rows came before what was handed over.')
+    }
   }
 
   /** They are stored as rows. A promise that is settled stays as it is. */
@@ -154,9 +175,10 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
         if (isBehind) mustLook = true
         else if (offered.length === 0 && !stopping.signal.aborted) await wake.wait(options.pollMs)
       } catch (error) {
-        note(error)
         mustLook = true
         refuse(offered.splice(0))
+        if (error instanceof RowsFirst) continue
+        note(error)
         // Not cut short by new rows, or a steady flow of them would make this a busy loop.
         await delay(backoffMs * (0.75 + Math.random() / 2), undefined, { signal: stopping.signal }).catch(
           () => {},
@@ -173,11 +195,11 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
     else logger.warn('log_batch.failed', { log: 'postgres', lane, error: describeError(error) })
   }
 
-  function takes(event: SecurityEvent): boolean {
+  function takes(): boolean {
     const isRunning = running !== undefined && !stopping.signal.aborted
-    if (!isRunning || isBehind || failure || offered.length >= MAX_BATCH_RECORDS) return false
-    // What waits for the relay is a row, and so is what another process reads.
-    return !options.keepForRelay && slots.owned().has(event.slot)
+    if (!isRunning || isBehind || isSlow || failure || offered.length >= MAX_OFFERED) return false
+    // What waits for the relay is a row. So is all while other processes read too: rows of theirs would come first.
+    return !options.keepForRelay && slots.owned().size >= SLOT_COUNT
   }
 
   function look(): void {
@@ -208,10 +230,16 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
     },
     health,
     look,
-    takes,
     offer(event) {
-      if (!takes(event)) return undefined
-      return new Promise((settle) => {
+      if (!takes()) return undefined
+      return new Promise((resolve) => {
+        let isSettled = false
+        const settle = (isDone: boolean): boolean => {
+          const isFirst = !isSettled
+          isSettled = true
+          resolve(isDone)
+          return isFirst
+        }
         offered.push({ item: { event }, settle })
         wake.ring()
       })

@@ -13,8 +13,6 @@ export interface GroupCommit<T, R> {
   add(item: T): Promise<R>
   /** Items waiting, not counting those being flushed. */
   waiting(): number
-  /** Something waits or is being flushed. */
-  isBusy(): boolean
   /** Resolves when nothing waits and nothing is being flushed. */
   idle(): Promise<void>
 }
@@ -59,7 +57,6 @@ export function createGroupCommit<T, R>(options: GroupCommitOptions<T, R>): Grou
       })
     },
     waiting: () => queue.length,
-    isBusy: () => running !== undefined,
     async idle() {
       while (running) await running
     },

@@ -5,7 +5,7 @@ import { type Compatibility, toCompatibilityBody } from '../../src/auth/compatib
 import type { Profile } from '../../src/auth/profile.js'
 import { createDelivery, type Delivery, type DeliveryOptions } from '../../src/delivery/delivery-service.js'
 import type { LogBatch, LogItem, TransactionalLog } from '../../src/eventlog/event-log.js'
-import { createClock } from '../../src/kernel/clock.js'
+import { type AdjustableClock, createClock } from '../../src/kernel/clock.js'
 import { createEventIds, newId } from '../../src/kernel/ids.js'
 import { type Logger, silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
@@ -84,12 +84,14 @@ export async function startDelivery(
     failing?: { pauseAfterMs: number; probeEveryMs: number; reviveEveryMs?: number }
     poolsOf?(url: string): Partial<DeliveryOptions['pools']>
     outgoing?: Partial<OutgoingOptions>
+    clock?: AdjustableClock
+    maxReady?: number
   } = {},
 ) {
   const database: TestDatabase = await createTestDatabase()
   const { db, url } = database
   const pools = options.poolsOf?.(url)
-  const clock = createClock()
+  const clock = options.clock ?? createClock()
   const keys = await createKeyService({ db, clock, leadMs: 3_600_000, logger: silentLogger })
   const outgoing = createOutgoing({ allowedNetworks: ['127.0.0.0/8'], ...options.outgoing })
   const leases = createScriptedLeases()
@@ -134,6 +136,7 @@ export async function startDelivery(
       touchStream: async () => {},
       onReceived() {},
       onVerified: async () => {},
+      ...(options.maxReady !== undefined && { maxReady: options.maxReady }),
       ...(options.failing && {
         failing: {
           ...options.failing,
