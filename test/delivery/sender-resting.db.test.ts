@@ -127,7 +127,10 @@ describe('the streams that a sender owes nothing', () => {
     await sweep()
     sent.length = 0
     await deliver(2)
-    assert.deepEqual(sent.filter((one) => isTargetRead(one) || isClaim(one)), [])
+    assert.deepEqual(
+      sent.filter((one) => isTargetRead(one) || isClaim(one)),
+      [],
+    )
   })
 
   it('are forgotten once they were owed nothing for 15 minutes', async () => {
