@@ -57,6 +57,8 @@ interface PreparedItems {
  */
 export function createFanOut(options: FanOutOptions): BatchHandler {
   const { logger, counters } = options
+  /** The last batch was mostly repeats: then whoever matches the events is asked when these are known. */
+  let repeating = false
 
   async function process(batch: LogBatch, items: readonly LogItem[]): Promise<void> {
     if (items.length === 0) return
@@ -123,17 +125,18 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
   async function store(trx: SqlTransaction, batch: LogBatch, { items, prepared }: PreparedItems) {
     // Counted and logged after the commit: a batch that is tried again would say everything twice.
     const notes: (() => void)[] = []
-    const [seen, matches] = await Promise.all([
+    const [seen, early] = await Promise.all([
       findSeen(trx, batch.lane, prepared),
-      findMatches(
-        trx,
-        prepared.filter(({ event }) => event.quarantine === undefined),
-      ),
+      repeating ? undefined : findMatches(trx, prepared),
+      batch.checkOrder(trx),
     ])
     const { fresh, conflicting } = dropRepeats(prepared, { seen, notes })
+    repeating = fresh.length < prepared.length / 2
     const freshIds = new Set(fresh.map(({ event }) => event.eventId))
     const healthy = fresh.filter(({ event }) => event.quarantine === undefined)
-    const matched = matches.filter(({ delivery }) => freshIds.has(delivery.eventId))
+    const matched = early
+      ? early.filter(({ delivery }) => freshIds.has(delivery.eventId))
+      : await findMatches(trx, healthy)
     const saidBefore = findSaidBefore(fresh, seen.facts)
     const queued =
       saidBefore.size > 0 ? await dropCopies(trx, matched, { fresh, known: seen.facts }) : matched
@@ -228,8 +231,9 @@ export function createFanOut(options: FanOutOptions): BatchHandler {
   }
 
   async function findMatches(trx: SqlPlace, events: readonly PreparedEvent[]): Promise<QueuedDelivery[]> {
-    if (events.length === 0) return []
-    const byId = new Map(events.map((prepared) => [prepared.event.eventId, prepared]))
+    const healthy = events.filter(({ event }) => event.quarantine === undefined)
+    const byId = new Map(healthy.map((prepared) => [prepared.event.eventId, prepared]))
+    if (byId.size === 0) return []
     return (await options.match(trx, [...byId.values()])).flatMap((match): QueuedDelivery[] => {
       const prepared = byId.get(match.eventId)
       if (!prepared?.event.subject) return []

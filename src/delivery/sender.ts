@@ -45,6 +45,8 @@ const SWEEP_MS = 5_000
  * cost four statements, and the first event after a rest to 1,000 receivers 4,000.
  */
 const READY_MS = 15 * 60_000
+/** So many of them are read again at each sweep, to see what changed. */
+const READY_PER_SWEEP = 1_000
 const MAX_READY = 20_000
 /** Revocations wait for it still, so it is asked as often as what only a person can mend. */
 const PAUSED_PROBE_MS = 30_000
@@ -91,6 +93,7 @@ export function createSender(options: SenderOptions): Sender {
   })
   const openRoom = createWaitingRooms(options.waitingLimits)
   let checking = false
+  let sweeps = 0
   let stopping = false
   let sweep: NodeJS.Timeout | undefined
 
@@ -175,7 +178,13 @@ export function createSender(options: SenderOptions): Sender {
 
   /** Behind the word of changes: a stream that was changed while nobody listened is read again within seconds. */
   async function reloadChanged(): Promise<void> {
-    const inUse = [...entries].filter(([, { sender }]) => sender.version() !== undefined)
+    sweeps += 1
+    const parts = Math.ceil(entries.size / READY_PER_SWEEP)
+    // Those that are owed nothing in turn: what fan-out hands over tells of a newer version too.
+    const inUse = [...entries].filter(
+      ([, { sender, idleSinceMs }], index) =>
+        sender.version() !== undefined && (idleSinceMs === undefined || index % parts === sweeps % parts),
+    )
     if (inUse.length === 0 || checking) return
     checking = true
     const versions = await options.targets.versionsOf(inUse.map(([streamId]) => streamId)).finally(() => {
@@ -196,20 +205,21 @@ export function createSender(options: SenderOptions): Sender {
   }
 
   /** True: the next row brings it back. */
-  function mayForget(entry: Entry, nowMs: number): boolean {
+  function mayForget(entry: Entry, nowMs: number, readyMs: number): boolean {
     if (entry.dueMs !== Number.POSITIVE_INFINITY || !entry.sender.idle()) {
       entry.idleSinceMs = undefined
       return false
     }
     entry.idleSinceMs ??= nowMs
     const isReady = entry.sender.version() !== undefined && !entry.sender.isOnRecord()
-    return !isReady || entries.size > maxReady || nowMs - entry.idleSinceMs > READY_MS
+    return !isReady || entries.size > maxReady || nowMs - entry.idleSinceMs > readyMs
   }
 
-  function forgetIdle(): void {
+  /** @param readyMs those that are owed nothing stay so long */
+  function forgetIdle(readyMs = READY_MS): void {
     const nowMs = clock.monotonicMs()
     for (const [streamId, entry] of entries) {
-      if (!mayForget(entry, nowMs)) continue
+      if (!mayForget(entry, nowMs, readyMs)) continue
       entries.delete(streamId)
       // Deleted, polled now, or owed nothing any more: nobody will tell that its endpoint answers.
       if (entry.sender.version() === undefined || entry.sender.isOnRecord()) {
@@ -271,6 +281,8 @@ export function createSender(options: SenderOptions): Sender {
       if (!stopping) work.hint(shards)
     },
     async reloadAll() {
+      // Just after the database was away is no time to read streams that nothing is sent to.
+      forgetIdle(-1)
       await Promise.all([...entries.values()].map(({ sender }) => sender.reload()))
     },
     async reload(streamId, shard) {

@@ -71,6 +71,19 @@ export const eventLogRepository = {
     )
   },
 
+  /** Whether open rows of these slots are there besides these. */
+  async hasOthers(
+    trx: SqlPlace,
+    among: { lane: Lane; slots: readonly number[]; ids: readonly number[] },
+  ): Promise<boolean> {
+    const rows = await sqlRows(
+      trx,
+      'select 1 from event_log where lane = ? and not relay and slot = any(?::smallint[]) and id <> all(?::bigint[]) limit 1',
+      [LANE_NUMBER[among.lane], among.slots, among.ids],
+    )
+    return rows.length > 0
+  },
+
   async findForRelay(db: Database, limit: number): Promise<RelayRow[]> {
     const rows = await sqlRows<Omit<RelayRow, 'lane'> & { lane: number }>(
       db,

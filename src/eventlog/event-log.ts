@@ -33,6 +33,8 @@ export interface LogBatch {
   readonly from: 'postgres' | 'kafka'
   /** In log order. */
   readonly items: readonly LogItem[]
+  /** Rejects with `BatchTaken` when something of the log should go before these items. To be asked once the slots are locked. */
+  checkOrder(trx: SqlPlace): Promise<void>
   /**
    * Closes these items inside the transaction that stores their effect. Must be called for every item before
    * the handler resolves (in one or several transactions). Throws `BatchTaken` when another process was faster.

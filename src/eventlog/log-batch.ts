@@ -54,6 +54,8 @@ export interface Delivery {
   readonly lane: Lane
   readonly from: LogBatch['from']
   readonly items: readonly LogItem[]
+  /** See `LogBatch`; by default nothing can. */
+  checkOrder?(trx: SqlPlace): Promise<void>
   /** Settles the items in the log itself, where that is part of the transaction. */
   closeIn?(trx: SqlPlace, items: readonly LogItem[]): Promise<void>
 }
@@ -66,6 +68,7 @@ export async function deliver(delivery: Delivery, handler: BatchHandler): Promis
     lane,
     from,
     items,
+    checkOrder: async (trx) => delivery.checkOrder?.(trx),
     async close(trx, some) {
       await delivery.closeIn?.(trx, some)
       for (const item of some) closed.add(item)

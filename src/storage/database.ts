@@ -10,6 +10,8 @@ export type Transaction = Knex.Transaction
 export interface SqlPlace {
   readonly client: unknown
   isCompleted?(): boolean
+  /** A statement failed, perhaps before it was sent. */
+  spoil?(): void
 }
 
 /** A transaction for raw SQL alone, made by `inTransaction`. */
@@ -108,12 +110,13 @@ export async function sqlInOrder<Rows extends readonly unknown[]>(
   statements: readonly (readonly [sql: string, bindings: readonly unknown[]])[],
   options: { timeoutMs?: number } = {},
 ): Promise<{ [K in keyof Rows]: Rows[K][] }> {
-  for (const [sql, bindings] of statements) {
-    if (bindings.includes(undefined)) throw new TypeError(`a binding of this statement is undefined: ${sql}`)
-  }
   const connections = db.client as Connections
   const connection = await connections.acquireConnection()
   try {
+    for (const [sql, bindings] of statements) {
+      if (bindings.includes(undefined))
+        throw new TypeError(`a binding of this statement is undefined: ${sql}`)
+    }
     // In the turn in which it is sent: after its end the connection is somebody else's.
     if (db.isCompleted?.()) throw new Error('the transaction has ended')
     const limit = options.timeoutMs === undefined ? {} : { query_timeout: options.timeoutMs }
@@ -123,6 +126,7 @@ export async function sqlInOrder<Rows extends readonly unknown[]>(
     )
     return results.map(({ rows }) => rows) as { [K in keyof Rows]: Rows[K][] }
   } catch (error) {
+    db.spoil?.()
     // pg gives up waiting, but the connection stays busy with the statement.
     if (error instanceof Error && error.message === 'Query read timeout') connection.__knex__disposed = error
     throw error
@@ -134,7 +138,7 @@ export async function sqlInOrder<Rows extends readonly unknown[]>(
 /**
  * Runs the work in a transaction. Unlike knex's, its BEGIN goes out with the work's first statements, and its COMMIT with the last
  * ones when the work calls `commit` right after them: two turns over the network are saved, and the connection is free earlier.
- * A statement that fails makes that COMMIT a ROLLBACK.
+ * A statement that fails makes that COMMIT a ROLLBACK, also one that could not even be sent.
  */
 export async function inTransaction<T>(db: Database, work: (trx: SqlTransaction) => Promise<T>): Promise<T> {
   const connections = db.client as Connections
@@ -144,36 +148,38 @@ export async function inTransaction<T>(db: Database, work: (trx: SqlTransaction)
     releaseConnection: async () => {},
   }
   let hasEnded = false
-  /** As the server says: it rolls back by itself what cannot be committed. */
-  let isOver = false
-  let committed: Promise<void> | undefined
-  async function end(sql: 'commit' | 'rollback'): Promise<void> {
-    // As many turns as any other statement takes: those that were asked for before are sent before.
-    await client.acquireConnection()
+  let isSpoilt = false
+  let ended: Promise<boolean> | undefined
+  /** Resolves with whether it was committed. Rejects when nobody knows. */
+  async function end(sql: 'commit' | 'rollback'): Promise<boolean> {
+    // What was asked for before has then been sent, or has failed here and was never sent.
+    await new Promise<void>((resolve) => process.nextTick(resolve))
     hasEnded = true
-    const { command } = await connection.query({ text: sql })
-    isOver = true
-    if (command !== sql.toUpperCase()) throw new Error('the transaction was rolled back')
+    const { command } = await connection.query({ text: isSpoilt ? 'rollback' : sql })
+    return command === 'COMMIT'
   }
   const trx: SqlTransaction = {
     client,
     isCompleted: () => hasEnded,
+    spoil() {
+      isSpoilt = true
+    },
     commit() {
-      committed ??= end('commit')
+      ended ??= end('commit')
       // Of a failure the statement that failed tells more: this one is heard once the work is over.
-      committed.catch(() => {})
+      ended.catch(() => {})
     },
   }
   try {
     sendTogether(connection)
     const [, result] = await Promise.all([connection.query({ text: 'begin' }), work(trx)])
     trx.commit()
-    await committed
+    if (!(await ended)) throw new Error('the transaction was rolled back')
     return result
   } catch (error) {
-    await (committed ?? end('rollback')).catch((fault: unknown) => {
+    await (ended ?? end('rollback')).catch((fault: unknown) => {
       // It may be broken, or still be in the transaction.
-      if (!isOver) connection.__knex__disposed = fault
+      connection.__knex__disposed = fault
     })
     throw error
   } finally {
