@@ -1,5 +1,4 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { DatabaseError } from 'pg'
 import type { Clock } from '../kernel/clock.js'
 import { describeError } from '../kernel/errors.js'
 import type { Logger } from '../kernel/logger.js'
@@ -160,7 +159,7 @@ export function createPostgresReader(options: PostgresReaderOptions): PostgresRe
     try {
       await repository.close(trx, { gone: idsOf(gone), kept: idsOf(kept) })
     } catch (error) {
-      if (!(error instanceof DatabaseError) || error.code !== DIVISION_BY_ZERO) throw error
+      if ((error as { code?: unknown }).code !== DIVISION_BY_ZERO) throw error
       throw new BatchTaken('Another process has settled this batch.', { cause: error })
     }
   }

@@ -114,7 +114,8 @@ export async function sqlInOrder<Rows extends readonly unknown[]>(
   const connection = await connections.acquireConnection()
   try {
     for (const [sql, bindings] of statements) {
-      if (bindings.includes(undefined)) throw new TypeError(`a binding of this statement is undefined: ${sql}`)
+      if (bindings.includes(undefined))
+        throw new TypeError(`a binding of this statement is undefined: ${sql}`)
     }
     // In the turn in which it is sent: after its end the connection is somebody else's.
     if (db.isCompleted?.()) throw new Error('the transaction has ended')

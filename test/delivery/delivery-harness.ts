@@ -162,7 +162,13 @@ export async function startDelivery(
           items.push({ rejected: { reason: 'not_signed_by_hub', record: Buffer.from(record) } })
       }
       if (items.length === 0) continue
-      const batch: LogBatch = { lane, from: 'postgres', items, close: async () => {} }
+      const batch: LogBatch = {
+        lane,
+        from: 'postgres',
+        items,
+        checkOrder: async () => {},
+        close: async () => {},
+      }
       await delivery.fanOut[lane](batch)
     }
   }

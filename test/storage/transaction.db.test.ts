@@ -113,7 +113,7 @@ describe('storage: a transaction that sends its commit along', () => {
     const late = inTransaction(db, async (trx) => {
       trx.commit()
       // The commit is sent at the end of this turn.
-      await Promise.resolve()
+      await new Promise((resolve) => setImmediate(resolve))
       await sqlRows(trx, INSERT, [1])
     })
     await assert.rejects(late, /the transaction has ended/)
