@@ -127,8 +127,8 @@ export async function sqlInOrder<Rows extends readonly unknown[]>(
     return results.map(({ rows }) => rows) as { [K in keyof Rows]: Rows[K][] }
   } catch (error) {
     db.spoil?.()
-    // pg gives up waiting, but the connection stays busy with the statement.
-    if (error instanceof Error && error.message === 'Query read timeout') connection.__knex__disposed = error
+    // Where the server did not say it, pg may take for prepared what is not, or leave the connection busy after a deadline.
+    if (!(error instanceof pg.DatabaseError)) connection.__knex__disposed = error
     throw error
   } finally {
     await connections.releaseConnection(connection)

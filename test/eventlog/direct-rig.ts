@@ -4,11 +4,13 @@ import type { PostgresReader } from '../../src/eventlog/postgres-reader.js'
 import { createRecordCodec } from '../../src/eventlog/record-codec.js'
 import { silentLogger } from '../../src/kernel/logger.js'
 import { createMetrics } from '../../src/kernel/metrics.js'
-import type { SecurityEvent } from '../../src/secevent/event.js'
+import { type SecurityEvent, SLOT_COUNT } from '../../src/secevent/event.js'
 import { inTransaction, sqlRows } from '../../src/storage/database.js'
 import { createTestDatabase } from '../support/postgres.js'
 import { waitUntil } from '../support/wait.js'
 import { clock, createTestKeyStore, createTestSlots, ISSUER, makeEvent } from './log-fixtures.js'
+
+export const ALL_SLOTS = Array.from({ length: SLOT_COUNT }, (_, slot) => slot)
 
 export type DirectRig = Awaited<ReturnType<typeof openDirectRig>>
 
@@ -40,6 +42,7 @@ export async function openDirectRig() {
       handed.push(ids)
       await before?.(batch)
       await inTransaction(db, async (trx) => {
+        await batch.checkOrder(trx)
         const stored = Promise.all([
           sqlRows(trx, 'insert into effects (event_id) select unnest(?::uuid[])', [ids]),
           batch.close(trx, batch.items),

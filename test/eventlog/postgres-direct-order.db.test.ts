@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { BatchTaken } from '../../src/eventlog/event-log.js'
 import { waitUntil } from '../support/wait.js'
-import { createGate, type DirectRig, idsOf, openDirectRig } from './direct-rig.js'
+import { ALL_SLOTS, createGate, type DirectRig, idsOf, openDirectRig } from './direct-rig.js'
 import { makeEvent } from './log-fixtures.js'
 
 describe('Postgres log: rows and events that are no rows', () => {
@@ -20,7 +20,8 @@ describe('Postgres log: rows and events that are no rows', () => {
     const { log, hook } = await rig.openDirect()
     const gate = createGate()
     hook.before = () => gate.passed
-    const [running, handedOver, row] = [makeEvent(), makeEvent(), makeEvent()]
+    const running = makeEvent({ slot: 1 })
+    const [handedOver, row] = [makeEvent({ slot: 2 }), makeEvent({ slot: 2 })]
     const appends = [log.append([running])]
     await waitUntil('the handler', () => rig.handed.length > 0)
     appends.push(log.append([handedOver]))
@@ -32,9 +33,9 @@ describe('Postgres log: rows and events that are no rows', () => {
     assert.deepEqual(rig.handed, [[running.eventId], [row.eventId, handedOver.eventId]])
   })
 
-  it('keep their order: what arrives while a row is being stored waits for it', async () => {
+  it('keep their order: what arrives while a row of its slot is being stored is a row too', async () => {
     const { log } = await rig.openDirect()
-    rig.slots.set([1])
+    rig.slots.set([])
     const before = await rig.rowsMade()
     const lock = await rig.db.transaction()
     // Undone by the end of the test too, should it fail.
@@ -43,7 +44,7 @@ describe('Postgres log: rows and events that are no rows', () => {
     await lock.raw('lock table event_log in share mode')
     const [row, next, last] = [makeEvent({ slot: 2 }), makeEvent({ slot: 2 }), makeEvent({ slot: 2 })]
     const appends = [log.append([row])]
-    rig.slots.set([1, 2])
+    rig.slots.set(ALL_SLOTS)
     appends.push(log.append([next]), log.append([last]))
     // Long enough to be handled, did they not wait.
     for (let turn = 0; turn < 20; turn += 1) await rig.db.raw('select 1')
@@ -52,17 +53,29 @@ describe('Postgres log: rows and events that are no rows', () => {
     await Promise.all(appends)
     await waitUntil('all', async () => (await rig.effects()).length === 3)
     assert.deepEqual(await rig.effects(), idsOf([row, next, last]))
-    assert.equal((await rig.rowsMade()) - before, 1)
+    assert.equal((await rig.rowsMade()) - before, 3)
+  })
+
+  it('keep their order: a row of another process goes first although no word of it has come', async () => {
+    const { log } = await rig.openDirect()
+    const other = rig.openLog()
+    for (let round = 0; round < 10; round += 1) {
+      const [first, second] = [makeEvent({ slot: 5 }), makeEvent({ slot: 5 })]
+      await other.append([first])
+      await log.append([second])
+      await waitUntil('both', async () => (await rig.effects()).length === 2)
+      assert.deepEqual(await rig.effects(), idsOf([first, second]))
+      await rig.db.raw('truncate effects')
+    }
   })
 
   it('of one append take each its own way', async () => {
     const { log } = await rig.openDirect()
-    rig.slots.set([1])
-    const [row, straight] = [makeEvent({ slot: 2 }), makeEvent({ slot: 1 })]
+    const [row, straight] = [makeEvent({ lane: 'routine' }), makeEvent()]
+    const before = await rig.rowsMade()
     await log.append([row, straight])
     assert.deepEqual(await rig.effects(), [straight.eventId])
-    rig.slots.set([1, 2])
-    await waitUntil('the row', async () => (await rig.effects()).length === 2)
+    assert.equal((await rig.rowsMade()) - before, 1)
   })
 
   for (const keepForRelay of [false, true]) {

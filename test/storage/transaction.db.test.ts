@@ -80,6 +80,25 @@ describe('storage: a transaction that sends its commit along', () => {
     assert.deepEqual(await stored(), [])
   })
 
+  it('stores nothing when a statement could not even be sent whose commit was asked for', async () => {
+    const unsendable = {
+      toPostgres() {
+        throw new RangeError('too long')
+      },
+    }
+    for (const value of [unsendable, undefined]) {
+      const failing = inTransaction(db, async (trx) => {
+        const written = Promise.all([sqlRows(trx, INSERT, [1]), sqlRows(trx, INSERT, [value])])
+        trx.commit()
+        await written
+      })
+      await assert.rejects(failing, /too long|is undefined/)
+      assert.deepEqual(await stored(), [])
+    }
+    await inTransaction(db, (trx) => sqlRows(trx, INSERT, [1]))
+    assert.deepEqual(await stored(), [1])
+  })
+
   it('says so when nothing was stored although its work went over the failure', async () => {
     const failing = inTransaction(db, async (trx) => {
       await sqlRows(trx, INSERT, [1])
