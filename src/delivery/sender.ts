@@ -24,7 +24,7 @@ export interface SenderOptions extends PushAttemptOptions, PushClaimsOptions {
   /** Requests in flight per stream. */
   readonly concurrency: number
   readonly waitingLimits?: WaitingLimits
-  /** Streams in memory, at about 8 KB each; with more, those that are owed nothing are forgotten at once. Default 20,000. */
+  /** Streams in memory, at about 20 KB each; with more, those that are owed nothing are forgotten, the longest first. Default 5,000. */
   readonly maxReady?: number | undefined
 }
 
@@ -47,7 +47,7 @@ const SWEEP_MS = 5_000
 const READY_MS = 15 * 60_000
 /** So many of them are read again at each sweep, to see what changed. */
 const READY_PER_SWEEP = 1_000
-const MAX_READY = 20_000
+const MAX_READY = 5_000
 /** Revocations wait for it still, so it is asked as often as what only a person can mend. */
 const PAUSED_PROBE_MS = 30_000
 
@@ -204,27 +204,27 @@ export function createSender(options: SenderOptions): Sender {
     for (const { sender, dueMs } of entries.values()) if (dueMs === Number.POSITIVE_INFINITY) sender.pump()
   }
 
-  /** True: the next row brings it back. */
-  function mayForget(entry: Entry, nowMs: number, readyMs: number): boolean {
-    if (entry.dueMs !== Number.POSITIVE_INFINITY || !entry.sender.idle()) {
-      entry.idleSinceMs = undefined
-      return false
+  /** Their next row brings them back. The one that has rested longest first. */
+  function restingEntries(nowMs: number): [string, Entry][] {
+    for (const entry of entries.values()) {
+      if (entry.dueMs === Number.POSITIVE_INFINITY && entry.sender.idle()) entry.idleSinceMs ??= nowMs
+      else entry.idleSinceMs = undefined
     }
-    entry.idleSinceMs ??= nowMs
-    const isReady = entry.sender.version() !== undefined && !entry.sender.isOnRecord()
-    return !isReady || entries.size > maxReady || nowMs - entry.idleSinceMs > readyMs
+    return [...entries]
+      .filter(([, { idleSinceMs }]) => idleSinceMs !== undefined)
+      .sort(([, a], [, b]) => (a.idleSinceMs ?? 0) - (b.idleSinceMs ?? 0))
   }
 
   /** @param readyMs those that are owed nothing stay so long */
   function forgetIdle(readyMs = READY_MS): void {
     const nowMs = clock.monotonicMs()
-    for (const [streamId, entry] of entries) {
-      if (!mayForget(entry, nowMs, readyMs)) continue
-      entries.delete(streamId)
+    for (const [streamId, entry] of restingEntries(nowMs)) {
       // Deleted, polled now, or owed nothing any more: nobody will tell that its endpoint answers.
-      if (entry.sender.version() === undefined || entry.sender.isOnRecord()) {
-        failing.unasked(streamId, entry.shard)
-      }
+      const isUnasked = entry.sender.version() === undefined || entry.sender.isOnRecord()
+      const hasRested = nowMs - (entry.idleSinceMs ?? nowMs) > readyMs
+      if (!isUnasked && !hasRested && entries.size <= maxReady) continue
+      entries.delete(streamId)
+      if (isUnasked) failing.unasked(streamId, entry.shard)
     }
   }
 
