@@ -6,7 +6,7 @@ import type { CounterMetric, Metrics } from '../kernel/metrics.js'
 import { present } from '../kernel/present.js'
 import { createWake, type Wake } from '../kernel/wake.js'
 import type { JtiCodec } from '../secevent/delivery-jti.js'
-import type { Database, Transaction } from '../storage/database.js'
+import { type Database, inTransaction, type Transaction } from '../storage/database.js'
 import { shardOf } from '../streams/stream.js'
 import { UNREADABLE, UNREADABLE_REASON } from './attempt-result.js'
 import type { Minter } from './minter.js'
@@ -153,10 +153,14 @@ export function createPollService(options: PollServiceOptions): PollService {
     const acks = (request.ack ?? []).flatMap((jti) => eventOf(jti) ?? [])
     if (acks.length === 0 && errors.length === 0) return
     const now = clock.now()
-    const { acked, refused } = await db.transaction(async (trx) => ({
-      acked: acks.length > 0 ? await resultRepository.acknowledge(trx, streamId, acks, now) : [],
-      refused: errors.length > 0 ? await resultRepository.reject(trx, streamId, errors) : [],
-    }))
+    const [acked, refused] = await inTransaction(db, async (trx) => {
+      const settled = Promise.all([
+        acks.length > 0 ? resultRepository.acknowledge(trx, streamId, acks, now) : [],
+        errors.length > 0 ? resultRepository.reject(trx, streamId, errors) : [],
+      ])
+      trx.commit()
+      return await settled
+    })
     for (const delivery of acked) options.received({ ...delivery, streamId })
     instruments.sets.add({ result: 'acknowledged' }, acked.length)
     instruments.sets.add({ result: 'refused' }, refused.length)

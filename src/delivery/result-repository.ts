@@ -1,6 +1,6 @@
 import { eventIdTimeMs, newId } from '../kernel/ids.js'
 import { LANE_NUMBER, LANES } from '../secevent/event.js'
-import { type Database, sqlRows, type Transaction } from '../storage/database.js'
+import { type Database, type SqlPlace, sqlRows, type Transaction } from '../storage/database.js'
 import type { EventRef } from './fan-out-repository.js'
 import { ALL_LANES, type DeliveryResult, seconds } from './queue-repository.js'
 
@@ -45,7 +45,7 @@ export const resultRepository = {
 
   /** RFC 8936 acks: moves the caller's rows to `deliveries`. What is not open there is ignored. */
   async acknowledge(
-    trx: Transaction,
+    trx: SqlPlace,
     streamId: string,
     eventIds: readonly string[],
     atMs: number,
@@ -70,7 +70,7 @@ export const resultRepository = {
 
   /** RFC 8936 setErrs: parks each named SET with what the receiver said. Returns the events parked. */
   async reject(
-    trx: Transaction,
+    trx: SqlPlace,
     streamId: string,
     errors: readonly { eventId: string; err: string; description: string }[],
   ): Promise<string[]> {
