@@ -1,6 +1,7 @@
 import { chmodSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { startGuard } from '../src/demo/child-process.js'
 import { type DemoHub, startDemoHub } from '../src/demo/demo-hub.js'
@@ -37,6 +38,7 @@ export interface HubOptions {
 // dist/bench/hub-under-test.js → dist/src/main.js.
 const ENTRY = fileURLToPath(new URL('../src/main.js', import.meta.url))
 const PARALLEL_CALLS = 8
+const BUSY_WAIT_MS = 1_000
 const CAEP = 'https://schemas.openid.net/secevent/caep/event-type'
 /** One that is urgent, one that is routine. */
 export const TYPES = { urgent: `${CAEP}/session-revoked`, routine: `${CAEP}/session-presented` } as const
@@ -128,14 +130,25 @@ export async function subscribeOne(
   hub: DemoHub,
   { name, endpoint }: { name: string; endpoint?: string },
 ): Promise<Subscription> {
-  const receiver = await hub.call<{ id: string }>('POST', '/v1/receivers', { name, signing_alg: 'RS256' })
-  const { token } = await hub.call<{ token: string }>('POST', `/v1/receivers/${receiver.id}/tokens`, {
+  const post = async <T>(path: string, body: object, token?: string): Promise<T> => {
+    for (;;) {
+      try {
+        return await hub.call<T>('POST', path, body, token)
+      } catch (error) {
+        // A fast machine asks for more than one caller may.
+        if (!String(error).includes('ERR_TOO_MANY_REQUESTS')) throw error
+        await sleep(BUSY_WAIT_MS)
+      }
+    }
+  }
+  const receiver = await post<{ id: string }>('/v1/receivers', { name, signing_alg: 'RS256' })
+  const { token } = await post<{ token: string }>(`/v1/receivers/${receiver.id}/tokens`, {
     scopes: ['ssf.read', 'ssf.manage'],
   })
   const stream = {
     events_requested: Object.values(TYPES),
     delivery: endpoint === undefined ? { method: POLL } : { method: PUSH, endpoint_url: endpoint },
   }
-  const { stream_id: streamId } = await hub.call<{ stream_id: string }>('POST', '/ssf/streams', stream, token)
+  const { stream_id: streamId } = await post<{ stream_id: string }>('/ssf/streams', stream, token)
   return { streamId, token }
 }
