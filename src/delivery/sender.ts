@@ -221,7 +221,7 @@ export function createSender(options: SenderOptions): Sender {
     for (const [streamId, entry] of restingEntries(nowMs)) {
       // Deleted, polled now, or owed nothing any more: nobody will tell that its endpoint answers.
       const isUnasked = entry.sender.version() === undefined || entry.sender.isOnRecord()
-      const hasRested = nowMs - (entry.idleSinceMs ?? nowMs) > readyMs
+      const hasRested = nowMs - (entry.idleSinceMs ?? nowMs) >= readyMs
       if (!isUnasked && !hasRested && entries.size <= maxReady) continue
       entries.delete(streamId)
       if (isUnasked) failing.unasked(streamId, entry.shard)
@@ -282,7 +282,7 @@ export function createSender(options: SenderOptions): Sender {
     },
     async reloadAll() {
       // Just after the database was away is no time to read streams that nothing is sent to.
-      forgetIdle(-1)
+      forgetIdle(0)
       await Promise.all([...entries.values()].map(({ sender }) => sender.reload()))
     },
     async reload(streamId, shard) {

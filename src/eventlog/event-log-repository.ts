@@ -24,7 +24,7 @@ const INSERT = `
 /** Sole writer of `event_log`. A row is open until its effect is stored; then it is deleted, or kept for the relay. */
 export const eventLogRepository = {
   /** Answers the ids, in order. With a deadline a connection that does not answer is given up, not waited for. */
-  async insert(db: SqlPlace, records: readonly LogRecord[], timeoutMs?: number): Promise<number[]> {
+  async insert(db: Database, records: readonly LogRecord[], timeoutMs?: number): Promise<number[]> {
     const rows = await sqlRows<{ id: number }>(
       db,
       INSERT,

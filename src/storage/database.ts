@@ -112,6 +112,7 @@ export async function sqlInOrder<Rows extends readonly unknown[]>(
 ): Promise<{ [K in keyof Rows]: Rows[K][] }> {
   const connections = db.client as Connections
   const connection = await connections.acquireConnection()
+  let isSent = false
   try {
     for (const [sql, bindings] of statements) {
       if (bindings.includes(undefined))
@@ -119,6 +120,7 @@ export async function sqlInOrder<Rows extends readonly unknown[]>(
     }
     // In the turn in which it is sent: after its end the connection is somebody else's.
     if (db.isCompleted?.()) throw new Error('the transaction has ended')
+    isSent = true
     const limit = options.timeoutMs === undefined ? {} : { query_timeout: options.timeoutMs }
     sendTogether(connection)
     const results = await Promise.all(
@@ -128,7 +130,7 @@ export async function sqlInOrder<Rows extends readonly unknown[]>(
   } catch (error) {
     db.spoil?.()
     // Where the server did not say it, pg may take for prepared what is not, or leave the connection busy after a deadline.
-    if (!(error instanceof pg.DatabaseError)) connection.__knex__disposed = error
+    if (isSent && !(error instanceof pg.DatabaseError)) connection.__knex__disposed = error
     throw error
   } finally {
     await connections.releaseConnection(connection)
